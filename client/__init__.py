@@ -1,0 +1,1 @@
+"""The SDK: a session that asks, solves and opens; and an honest workload."""

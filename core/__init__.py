@@ -1,0 +1,1 @@
+"""What both sides need: arrays, datasets, networks, training, artifacts, records."""

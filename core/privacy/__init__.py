@@ -1,0 +1,1 @@
+"""Privacy accounting: what an answered query reveals about the training data."""

@@ -1,0 +1,1 @@
+"""Experiments: scenarios run as real processes, evaluated, tabulated and drawn."""

@@ -1,0 +1,1 @@
+"""The wire: `gate.proto`, its generated stubs, and the tensor codec."""

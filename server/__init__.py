@@ -1,0 +1,1 @@
+"""The gate: prices every query, seals every answer, keeps the ledger."""
