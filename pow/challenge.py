@@ -1,0 +1,405 @@
+"""Challenges: what a gate asks a client to solve, as one authenticated token.
+
+A challenge of work W (expected hashes) is k hashcash stamps of b bits with one common prefix:
+the solving time then has a coefficient of variation of sqrt((1 - 2**-b) / k) instead of 1.
+The token holds everything the gate has to know to redeem it, so no store of issued challenges is
+needed.  Its bytes, all integers big-endian:
+
+    token = body || MAC
+    body  = for each field: uint16 length || bytes
+            version "powgate/1", key id (8 hex), algorithm, bits (uint8), count (uint8),
+            issued, expires (uint64 each), audience, client, request id, digest, nonce (16)
+    MAC   = HMAC-SHA256(HKDF(secret, info "powgate/1 mac"), body)[:24]
+
+24 bytes are 32 base64 characters, so that the stamps' prefix
+
+    1:b:YYMMDDhhmmss:powgate::<base64 of the MAC>:
+
+has 59 or 60 characters and the counter straddles the first 64-byte block (see pow.kernels).
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from pow.hashcash import (
+    CLOCK_SKEW,
+    MAX_BITS,
+    counter_fault,
+    digest,
+    format_date,
+    leading_zero_bits,
+)
+
+ALGORITHMS: Final = ("sha1", "sha256", "argon2id", "virtual")
+RESOURCE: Final = "powgate"
+MAX_WORK: Final = 1 << 60
+STAMPS: Final = 16  # k is at least this and less than twice this
+ARGON2_STAMPS: Final = 4
+ARGON2_MIN_BITS: Final = 4
+
+MAC_BYTES: Final = 24
+NONCE_BYTES: Final = 16
+SECRET_BYTES: Final = 32
+MAX_TEXT: Final = 256  # bytes of an audience, a client or a request id
+MAX_DIGEST: Final = 64  # bytes
+MAX_TOKEN: Final = 1024  # bytes
+
+_VERSION = b"powgate/1"
+_FIELDS = 12
+_SLOWEST = {"argon2id": 250.0}  # tries a second of a slow client; hashes: 1 MH/s
+_DAY = 86_400.0
+
+
+class ChallengeError(Exception):
+    """A challenge or an answer to one is refused; the text says why and may be shown."""
+
+
+class MalformedChallenge(ChallengeError):
+    """The bytes are not a challenge token."""
+
+
+class ForgedChallenge(ChallengeError):
+    """The token was not made with a secret of this gate."""
+
+
+class ExpiredChallenge(ChallengeError):
+    """The token is too old, or dated in the future."""
+
+
+class ForeignChallenge(ChallengeError):
+    """The token was issued to another client or by another gate."""
+
+
+class WrongCounters(ChallengeError):
+    """The counters do not solve the challenge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Puzzle:
+    """`count` stamps of `bits` bits under `algorithm`; ValueError when out of range."""
+
+    algorithm: str
+    bits: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(
+                f"algorithm must be one of {', '.join(ALGORITHMS)}, not {self.algorithm!r}"
+            )
+        if not 0 <= self.bits <= MAX_BITS:
+            raise ValueError(f"bits must be from 0 to {MAX_BITS}, not {self.bits!r}")
+        if not 0 <= self.count < 2 * STAMPS:
+            raise ValueError(f"count must be from 0 to {2 * STAMPS - 1}, not {self.count!r}")
+
+    @property
+    def work(self) -> int:
+        """Expected hashes."""
+        return self.count << self.bits
+
+
+def smallest_work(algorithm: str) -> int:
+    """The least work, in hashes, that can be asked under an algorithm."""
+    return ARGON2_STAMPS << ARGON2_MIN_BITS if algorithm == "argon2id" else 1
+
+
+def puzzle_for(work: int, algorithm: str = "sha1") -> Puzzle:
+    """The puzzle nearest to `work` expected hashes; work 0 is no stamp at all.
+
+    k * 2**b with 16 <= k < 32, off by at most 1/33 of the work; exact below 32.  argon2id:
+    4 * 2**b with b >= 4, ValueError for less than that (`smallest_work`).
+    """
+    if not isinstance(work, int) or isinstance(work, bool) or not 0 <= work <= MAX_WORK:
+        raise ValueError(f"work must be a whole number from 0 to 2**60, not {work!r}")
+    if work == 0:
+        return Puzzle(algorithm, 0, 0)
+    if algorithm == "argon2id":
+        if work < smallest_work(algorithm):
+            raise ValueError(
+                f"argon2id puzzles start at {smallest_work(algorithm)} tries, not at {work}"
+            )
+        bits = work.bit_length() - ARGON2_STAMPS.bit_length()
+        # one stamp count: the next power of two is nearer from 1.5 times this one on
+        return Puzzle(algorithm, bits + (2 * work >= 3 * (ARGON2_STAMPS << bits)), ARGON2_STAMPS)
+    if work < STAMPS:
+        return Puzzle(algorithm, 0, work)
+    bits = work.bit_length() - STAMPS.bit_length()
+    count = work + (1 << bits >> 1) >> bits
+    if count == 2 * STAMPS:
+        return Puzzle(algorithm, bits + 1, STAMPS)
+    return Puzzle(algorithm, bits, count)
+
+
+def lifetime(work: int, algorithm: str = "sha1") -> float:
+    """Seconds a challenge stays open: ten times what a slow client needs, 10 min to a day."""
+    return min(max(600.0, 10.0 * work / _SLOWEST.get(algorithm, 1e6)), _DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A token and what it says; times in whole Unix seconds."""
+
+    key_id: str
+    puzzle: Puzzle
+    issued: int
+    expires: int
+    audience: str
+    client: str
+    request_id: str
+    digest: bytes
+    nonce: bytes
+    token: bytes
+
+    @property
+    def prefix(self) -> str:
+        """Every stamp of the challenge up to its counter (59 or 60 characters)."""
+        mac = base64.b64encode(self.token[-MAC_BYTES:]).decode("ascii")
+        return f"1:{self.puzzle.bits}:{format_date(self.issued)}:{RESOURCE}::{mac}:"
+
+    @classmethod
+    def parse(cls, token: bytes) -> Challenge:
+        """Read a token without checking its MAC; MalformedChallenge when it is not one."""
+        if not isinstance(token, bytes) or len(token) > MAX_TOKEN:
+            raise MalformedChallenge(f"a challenge is at most {MAX_TOKEN} bytes")
+        fields = _split(token[:-MAC_BYTES])
+        if fields[0] != _VERSION:
+            raise MalformedChallenge(f"challenge version {fields[0][:16]!r}, expected {_VERSION!r}")
+        try:
+            challenge = cls(
+                key_id=fields[1].decode("ascii"),
+                puzzle=Puzzle(
+                    fields[2].decode("ascii"),
+                    _unsigned(fields[3], 1, "bits"),
+                    _unsigned(fields[4], 1, "count"),
+                ),
+                issued=_unsigned(fields[5], 8, "issued"),
+                expires=_unsigned(fields[6], 8, "expires"),
+                audience=fields[7].decode(),
+                client=fields[8].decode(),
+                request_id=fields[9].decode(),
+                digest=fields[10],
+                nonce=fields[11],
+                token=token,
+            )
+            if _body(challenge) != token[:-MAC_BYTES]:
+                raise ValueError("not written the one way a challenge is written")
+            challenge.prefix  # noqa: B018  (a date that cannot be written is refused here)
+        except ValueError as error:
+            raise MalformedChallenge(f"not a challenge: {error}") from error
+        return challenge
+
+
+class VerifiedDigests:
+    """Bits of recently verified argon2id stamps, so that repeating one costs no second digest.
+
+    Bounded (least recently used goes first) and safe to share between threads.  It remembers
+    wrong counters too: sending the same ones again must not be a lever against the gate.
+    """
+
+    def __init__(self, capacity: int = 65_536) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, not {capacity!r}")
+        self.computed = 0  # digests that had to be computed
+        self._capacity = capacity
+        self._bits: OrderedDict[bytes, int] = OrderedDict()
+        self._lock = Lock()
+
+    def value(self, stamp: bytes) -> int:
+        """What a stamp is worth in bits."""
+        key = hashlib.blake2b(stamp, digest_size=16).digest()  # a stamp is up to 124 bytes
+        with self._lock:
+            known = self._bits.get(key)
+            if known is not None:
+                self._bits.move_to_end(key)
+                return known
+        worth = leading_zero_bits(digest(stamp, "argon2id"))
+        with self._lock:
+            self.computed += 1
+            self._bits[key] = worth
+            while len(self._bits) > self._capacity:
+                self._bits.popitem(last=False)
+        return worth
+
+
+def verify_counters(
+    challenge: Challenge, counters: Sequence[str], verified: VerifiedDigests | None = None
+) -> None:
+    """Raise WrongCounters unless the counters solve the challenge.
+
+    As many as the puzzle asks, each 1 to 64 base64 characters, strictly increasing: a shorter
+    counter comes before a longer one, equal lengths in ASCII order (so plain hexadecimal numbers
+    and fixed-length counters both sort by value).  Everything cheap is checked before any digest,
+    and the first wrong stamp ends the check.  A virtual challenge takes no counters.
+    """
+    puzzle = challenge.puzzle
+    wanted = 0 if puzzle.algorithm == "virtual" else puzzle.count
+    if len(counters) != wanted:
+        raise WrongCounters(f"{len(counters)} counters, expected {wanted}")
+    before: tuple[int, str] = (0, "")
+    for i, counter in enumerate(counters):
+        if not isinstance(counter, str):
+            raise WrongCounters(f"counter {i}: text expected, not {type(counter).__name__}")
+        why = counter_fault(counter)
+        if why is not None:
+            raise WrongCounters(f"counter {i}: {why}")
+        if (len(counter), counter) <= before:
+            raise WrongCounters(f"counter {i} does not come after the one before it")
+        before = len(counter), counter
+    prefix = challenge.prefix
+    for i, counter in enumerate(counters):
+        stamp = (prefix + counter).encode("ascii")
+        if puzzle.algorithm == "argon2id" and verified is not None:
+            worth = verified.value(stamp)
+        else:
+            worth = leading_zero_bits(digest(stamp, puzzle.algorithm))
+        if worth < puzzle.bits:
+            raise WrongCounters(f"counter {i}: worth {worth} bits, expected {puzzle.bits}")
+
+
+class Keyring:
+    """The secrets of a gate: the first one issues, the others are still accepted.
+
+    ValueError unless each is 32 bytes.  `entropy(n)` gives n random bytes.
+    """
+
+    def __init__(
+        self, secrets: Sequence[bytes], *, entropy: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        if not secrets:
+            raise ValueError("a keyring needs at least one secret")
+        for i, secret in enumerate(secrets):
+            if not isinstance(secret, bytes) or len(secret) != SECRET_BYTES:
+                raise ValueError(f"secret {i} must be {SECRET_BYTES} bytes")
+        self._entropy = entropy
+        self._mac_keys = {_key_id(s): hkdf(s, b"powgate/1 mac") for s in secrets}
+        self._seal_keys = {_key_id(s): hkdf(s, b"powgate/1 seal") for s in secrets}
+        self._current = _key_id(secrets[0])
+
+    def issue(
+        self,
+        work: int,
+        *,
+        algorithm: str,
+        audience: str,
+        client: str,
+        request_id: str,
+        digest: bytes,
+        now: float,
+    ) -> Challenge:
+        """A fresh challenge of `work` expected hashes; ValueError names a field out of range."""
+        puzzle = puzzle_for(work, algorithm)
+        draft = Challenge(
+            key_id=self._current,
+            puzzle=puzzle,
+            issued=int(now),
+            expires=int(now + lifetime(puzzle.work, algorithm)),
+            audience=audience,
+            client=client,
+            request_id=request_id,
+            digest=digest,
+            nonce=self._entropy(NONCE_BYTES),
+            token=b"",
+        )
+        body = _body(draft)
+        return Challenge.parse(body + _mac(self._mac_keys[self._current], body))
+
+    def verify(self, token: bytes, *, audience: str, client: str, now: float) -> Challenge:
+        """The challenge of a token made here, for this client, still open.
+
+        Raises Malformed-, Forged-, Expired- or ForeignChallenge, in that order.
+        """
+        challenge = Challenge.parse(token)
+        key = self._mac_keys.get(challenge.key_id)
+        if key is None:
+            raise ForgedChallenge("the challenge names a key this gate does not have")
+        if not hmac.compare_digest(_mac(key, token[:-MAC_BYTES]), token[-MAC_BYTES:]):
+            raise ForgedChallenge("the challenge was not issued by this gate")
+        if now > challenge.expires + CLOCK_SKEW:
+            raise ExpiredChallenge(f"the challenge expired {now - challenge.expires:.0f} s ago")
+        if now < challenge.issued - CLOCK_SKEW:
+            raise ExpiredChallenge("the challenge is dated in the future")
+        if challenge.audience != audience:
+            raise ForeignChallenge("the challenge was issued for another gate")
+        if challenge.client != client:
+            raise ForeignChallenge("the challenge was issued to another client")
+        return challenge
+
+    def sealing_key(self, challenge: Challenge) -> bytes:
+        """Key (32 bytes) of the answer sealed with a challenge; HKDF, info = token."""
+        key = self._seal_keys.get(challenge.key_id)
+        if key is None:
+            raise ForgedChallenge("the challenge names a key this gate does not have")
+        return hkdf(key, challenge.token)
+
+
+def hkdf(secret: bytes, info: bytes) -> bytes:
+    """HKDF-SHA256 (RFC 5869) without salt, 32 bytes: one round of expand."""
+    extracted = hmac.digest(bytes(32), secret, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
+
+
+def _key_id(secret: bytes) -> str:
+    return hashlib.sha256(hkdf(secret, b"powgate/1 key id")).hexdigest()[:8]
+
+
+def _mac(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, body, "sha256")[:MAC_BYTES]
+
+
+def _body(challenge: Challenge) -> bytes:
+    """The authenticated bytes of a challenge; ValueError names a field out of range."""
+    for name in ("audience", "client", "request_id"):
+        length = len(getattr(challenge, name).encode())
+        if not 0 < length <= MAX_TEXT:
+            raise ValueError(f"{name} has {length} bytes, expected 1 to {MAX_TEXT}")
+    if len(challenge.digest) > MAX_DIGEST:
+        raise ValueError(f"digest has {len(challenge.digest)} bytes, at most {MAX_DIGEST}")
+    if len(challenge.nonce) != NONCE_BYTES:
+        raise ValueError(f"nonce has {len(challenge.nonce)} bytes, expected {NONCE_BYTES}")
+    if not 0 <= challenge.issued <= challenge.expires < 1 << 40:
+        raise ValueError(f"issued {challenge.issued} and expires {challenge.expires} are no period")
+    fields = (
+        _VERSION,
+        challenge.key_id.encode("ascii"),
+        challenge.puzzle.algorithm.encode("ascii"),
+        struct.pack(">B", challenge.puzzle.bits),
+        struct.pack(">B", challenge.puzzle.count),
+        struct.pack(">Q", challenge.issued),
+        struct.pack(">Q", challenge.expires),
+        challenge.audience.encode(),
+        challenge.client.encode(),
+        challenge.request_id.encode(),
+        challenge.digest,
+        challenge.nonce,
+    )
+    return b"".join(struct.pack(">H", len(field)) + field for field in fields)
+
+
+def _split(body: bytes) -> list[bytes]:
+    """The fields of a body; MalformedChallenge unless they fill it exactly."""
+    fields: list[bytes] = []
+    at = 0
+    while at < len(body) and len(fields) < _FIELDS:
+        length = int.from_bytes(body[at : at + 2], "big")
+        fields.append(body[at + 2 : at + 2 + length])
+        at += 2 + length
+    if at != len(body) or len(fields) != _FIELDS:
+        raise MalformedChallenge("a challenge is cut short or has bytes to spare")
+    return fields
+
+
+def _unsigned(data: bytes, width: int, name: str) -> int:
+    if len(data) != width:
+        raise ValueError(f"{name} has {len(data)} bytes, expected {width}")
+    return int.from_bytes(data, "big")

@@ -1,0 +1,333 @@
+"""Challenge tokens: the puzzle for a work, the token's integrity, and what redeems it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pow.challenge import (
+    ALGORITHMS,
+    MAX_WORK,
+    Challenge,
+    ExpiredChallenge,
+    ForeignChallenge,
+    ForgedChallenge,
+    Keyring,
+    MalformedChallenge,
+    Puzzle,
+    VerifiedDigests,
+    WrongCounters,
+    hkdf,
+    lifetime,
+    puzzle_for,
+    smallest_work,
+    verify_counters,
+)
+from pow.hashcash import digest, leading_zero_bits
+
+NOW = 1_795_262_400.0
+RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
+
+
+def issue(work: int = 64, algorithm: str = "sha1", ring: Keyring = RING, **changes) -> Challenge:
+    fields = {
+        "audience": "gate",
+        "client": "ann",
+        "request_id": "r1",
+        "digest": bytes(32),
+        "now": NOW,
+    } | changes
+    return ring.issue(work, algorithm=algorithm, **fields)
+
+
+def solve(challenge: Challenge) -> list[str]:
+    """k counters found by counting up, fixed width."""
+    puzzle, found, i = challenge.puzzle, [], 0
+    while len(found) < puzzle.count:
+        counter = f"{i:08x}"
+        stamp = (challenge.prefix + counter).encode()
+        if leading_zero_bits(digest(stamp, puzzle.algorithm)) >= puzzle.bits:
+            found.append(counter)
+        i += 1
+    return found
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.one_of(st.integers(1, 5_000), st.integers(1, MAX_WORK)))
+def test_work_is_met_within_3_2_percent(work: int) -> None:
+    puzzle = puzzle_for(work)
+    assert abs(Fraction(puzzle.work, work) - 1) <= Fraction(32, 1000)
+    assert puzzle.count < 32
+    assert puzzle.bits == 0 or puzzle.count >= 16
+
+
+def test_every_work_next_to_a_step_is_met_and_monotone() -> None:
+    works = set(range(1, 3_000))
+    for b in range(56):
+        for k in range(16, 33):
+            for d in (-1, 0, 1):
+                works |= {min((k << b) + d, MAX_WORK), min(((2 * k + 1) << b >> 1) + d, MAX_WORK)}
+    priced = [(work, puzzle_for(work).work) for work in sorted(works)]
+    assert all(a[1] <= b[1] for a, b in pairwise(priced))
+    assert max(abs(got / work - 1) for work, got in priced) <= 0.032
+
+
+@given(st.integers(64, MAX_WORK))
+def test_argon2id_puzzles(work: int) -> None:
+    puzzle = puzzle_for(work, "argon2id")
+    assert puzzle.count == 4
+    assert puzzle.bits >= 4
+    assert 2 / 3 <= puzzle.work / work <= 4 / 3
+
+
+def test_no_work_is_no_stamp() -> None:
+    assert all(puzzle_for(0, a) == Puzzle(a, 0, 0) for a in ALGORITHMS)
+    verify_counters(issue(0), [])
+
+
+@pytest.mark.parametrize("work", [-1, MAX_WORK + 1, 1.0, True, "1"])
+def test_work_out_of_range(work: int) -> None:
+    with pytest.raises(ValueError, match="work must be"):
+        puzzle_for(work)
+
+
+def test_puzzles_out_of_range() -> None:
+    with pytest.raises(ValueError, match="start at 64 tries"):
+        puzzle_for(63, "argon2id")
+    assert smallest_work("argon2id") == 64
+    assert smallest_work("sha1") == 1
+    with pytest.raises(ValueError, match="algorithm"):
+        puzzle_for(1, "md5")
+    with pytest.raises(ValueError, match="bits must be"):
+        Puzzle("sha1", 61, 16)
+    with pytest.raises(ValueError, match="count must be"):
+        Puzzle("sha1", 4, 32)
+
+
+def test_lifetime() -> None:
+    assert lifetime(1) == 600
+    assert lifetime(10**9) == 10_000
+    assert lifetime(MAX_WORK) == 86_400
+    assert lifetime(64_000, "argon2id") == 2_560
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, MAX_WORK),
+    st.sampled_from(("sha1", "sha256", "virtual")),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
+    st.binary(max_size=64),
+)
+def test_tokens_come_back(work: int, algorithm: str, name: str, data: bytes) -> None:
+    challenge = issue(work, algorithm, client=name, audience=name[::-1], digest=data)
+    assert Challenge.parse(challenge.token) == challenge
+    assert RING.verify(challenge.token, audience=name[::-1], client=name, now=NOW) == challenge
+    assert len(challenge.prefix) == 59 + (challenge.puzzle.bits > 9)
+
+
+def test_the_token_is_what_the_document_says() -> None:
+    challenge = issue(1 << 20)
+    assert challenge.puzzle == Puzzle("sha1", 16, 16)
+    assert (challenge.issued, challenge.expires) == (1_795_262_400, 1_795_263_000)
+    assert challenge.token.hex() == (
+        "0009706f77676174652f310008" + challenge.key_id.encode().hex() + "000473686131"
+        "000110"
+        "000110"
+        "0008000000006b0187c0"
+        "0008000000006b018a18"
+        "000467617465"
+        "0003616e6e"
+        "00027231"
+        "0020" + "00" * 32 + "0010000102030405060708090a0b0c0d0e0f" + challenge.token[-24:].hex()
+    )
+    assert challenge.prefix.startswith("1:16:261121120000:powgate::")
+
+
+def test_hkdf_is_rfc_5869() -> None:
+    # RFC 5869, test case 3: no salt, no info, the first 32 bytes of output
+    expected = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+    assert hkdf(bytes([0x0B]) * 22, b"").hex() == expected
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_no_changed_token_is_accepted(data: st.DataObject) -> None:
+    token = bytearray(issue().token)
+    token[data.draw(st.integers(0, len(token) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises((MalformedChallenge, ForgedChallenge)):
+        RING.verify(bytes(token), audience="gate", client="ann", now=NOW)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    with pytest.raises(MalformedChallenge):
+        Challenge.parse(data)
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        (b"", "cut short"),
+        (issue().token[:-1], "cut short"),
+        (issue().token + b"\x00", "cut short"),
+        (issue().token.replace(b"powgate/1", b"powgate/2"), "version"),
+        (issue().token.replace(b"\x00\x04sha1", b"\x00\x04sha9"), "algorithm"),
+        (issue().token.replace(b"\x00\x03ann", b"\x00\x03a\xffn"), "not a challenge"),
+        (bytes(2000), "at most 1024"),
+    ],
+)
+def test_malformed(token: bytes, why: str) -> None:
+    with pytest.raises(MalformedChallenge, match=why):
+        Challenge.parse(token)
+
+
+def test_splicing_fields_is_noticed() -> None:
+    # the flaw of formats without delimiters: "gate" + "ann" must not equal "gat" + "eann"
+    assert issue(audience="gate", client="ann").token != issue(audience="gat", client="eann").token
+
+
+def test_refusals_in_order() -> None:
+    token = issue().token
+    with pytest.raises(ForgedChallenge, match="a key this gate"):
+        Keyring([b"t" * 32]).verify(token, audience="gate", client="ann", now=NOW)
+    with pytest.raises(ExpiredChallenge, match="expired 61 s ago"):
+        RING.verify(token, audience="x", client="x", now=NOW + 661)
+    RING.verify(token, audience="gate", client="ann", now=NOW + 660)
+    with pytest.raises(ExpiredChallenge, match="future"):
+        RING.verify(token, audience="gate", client="ann", now=NOW - 61)
+    with pytest.raises(ForeignChallenge, match="another gate"):
+        RING.verify(token, audience="other", client="ann", now=NOW)
+    with pytest.raises(ForeignChallenge, match="another client"):
+        RING.verify(token, audience="gate", client="bob", now=NOW)
+
+
+def test_rotation_keeps_the_previous_secret() -> None:
+    old = issue()
+    ring = Keyring([b"n" * 32, b"s" * 32])
+    assert ring.verify(old.token, audience="gate", client="ann", now=NOW) == old
+    assert ring.sealing_key(old) == RING.sealing_key(old)
+    assert issue(ring=ring).key_id != old.key_id
+    with pytest.raises(ForgedChallenge):
+        RING.sealing_key(issue(ring=ring))
+
+
+def test_sealing_keys_belong_to_one_token() -> None:
+    keys = {RING.sealing_key(issue(request_id=f"r{i}")) for i in range(20)}
+    assert len(keys) == 20
+    assert all(len(key) == 32 for key in keys)
+    assert len({issue(ring=Keyring([b"s" * 32])).token for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize("secrets", [[], [b"short"], ["s" * 32], [b"s" * 32, b"s" * 31]])
+def test_secrets_are_32_bytes(secrets: list[bytes]) -> None:
+    with pytest.raises(ValueError, match="secret"):
+        Keyring(secrets)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"client": ""}, "client has 0"),
+        ({"client": "c" * 257}, "client has 257"),
+        ({"request_id": "é" * 129}, "request_id has 258"),
+        ({"digest": bytes(65)}, "digest has 65"),
+        ({"now": -1.0}, "no period"),
+        ({"algorithm": "argon2id", "work": 10}, "argon2id"),
+    ],
+)
+def test_fields_that_cannot_be_issued(change: dict, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        issue(**change)
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "argon2id"])
+def test_counters(algorithm: str) -> None:
+    challenge = issue(64, algorithm)
+    found = solve(challenge)
+    verify_counters(challenge, found)
+    other = issue(64, algorithm, request_id="r2")
+    with pytest.raises(WrongCounters, match="worth"):
+        verify_counters(other, found)
+
+
+def _bad_counters() -> list[tuple[list[str], str]]:
+    good = solve(issue())
+    return [
+        ([], "0 counters, expected 16"),
+        (good[:-1], "15 counters, expected 16"),
+        ([*good, "zzzzzzzzz"], "17 counters"),
+        ([*good[:-1], ""], "counter 15: the counter has 0"),
+        ([*good[:-1], "0" * 65], "counter 15: the counter has 65"),
+        ([*good[:-1], "0000000é"], "counter 15: the counter has characters"),
+        ([*good[:-1], "0000:000"], "counter 15: the counter has characters"),
+        ([good[0], *good[:-1]], "counter 1 does not come after"),
+        (good[::-1], "counter 1 does not come after"),
+        ([*good[:-1], "1"], "counter 15 does not come after"),
+        ([1, *good[1:]], "counter 0: text expected"),
+    ]
+
+
+@pytest.mark.parametrize(("counters", "why"), _bad_counters(), ids=lambda x: str(x)[-30:])
+def test_wrong_counters(counters: list[str], why: str) -> None:
+    with pytest.raises(WrongCounters, match=why):
+        verify_counters(issue(), counters)
+
+
+def test_a_wrong_counter_among_right_ones() -> None:
+    challenge = issue(1 << 10)
+    good = solve(challenge)
+    wrong = [*good[:-1], good[-1] + "0"]
+    if leading_zero_bits(digest((challenge.prefix + wrong[-1]).encode())) < challenge.puzzle.bits:
+        with pytest.raises(WrongCounters, match="counter 15: worth"):
+            verify_counters(challenge, wrong)
+
+
+def test_shorter_counters_come_first() -> None:
+    challenge = issue(3)
+    assert challenge.puzzle == Puzzle("sha1", 0, 3)
+    verify_counters(challenge, ["f", "10", "11"])
+    with pytest.raises(WrongCounters, match="come after"):
+        verify_counters(challenge, ["10", "11", "f"])
+
+
+def test_virtual_challenges_take_no_counters() -> None:
+    challenge = issue(1 << 30, "virtual")
+    verify_counters(challenge, [])
+    with pytest.raises(WrongCounters, match="expected 0"):
+        verify_counters(challenge, ["0"])
+
+
+def test_argon2id_digests_are_computed_once() -> None:
+    challenge = issue(64, "argon2id")
+    found = solve(challenge)
+    verified = VerifiedDigests()
+    for _ in range(3):
+        verify_counters(challenge, found, verified)
+    assert verified.computed == 4
+    wrong = [*found[:3], "fffffffe"]
+    for _ in range(3):
+        with pytest.raises(WrongCounters):
+            verify_counters(challenge, wrong, verified)
+    assert verified.computed == 5
+
+
+def test_the_digest_cache_is_bounded() -> None:
+    verified = VerifiedDigests(2)
+    for stamp in (b"a", b"b", b"a", b"c", b"a", b"b"):
+        verified.value(stamp)
+    assert verified.computed == 4
+    with pytest.raises(ValueError, match="capacity"):
+        VerifiedDigests(0)
+
+
+def test_only_the_standard_library_is_imported() -> None:
+    code = "import sys, pow.challenge, pow.hashcash; print('numpy' in sys.modules, 'numba' in sys.modules, 'argon2' in sys.modules)"  # noqa: E501
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"] * 3

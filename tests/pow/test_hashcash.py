@@ -1,0 +1,168 @@
+"""The stamp format: golden stamps, dates, claims, and what is refused with which reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pow import hashcash
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden/hashcash_stamps.json").read_text())
+NOON = 1_795_262_400.0  # 2026-11-21 12:00:00 UTC
+GOOD = "1:4:991231:model-extraction-warning::AbCdEfGh:14"
+
+
+@pytest.mark.parametrize("case", GOLDEN["stamps_valid"], ids=lambda c: c["stamp"])
+def test_golden_valid(case: dict) -> None:
+    assert hashcash.digest(case["stamp"].encode()).hex() == case["sha1"]
+    assert hashcash.value(case["stamp"]) == case["leading_zero_bits"]
+    assert hashcash.check(case["stamp"], case["bits"], "model-extraction-warning")
+    assert not hashcash.check(case["stamp"], case["bits"] + 1)
+
+
+@pytest.mark.parametrize("case", GOLDEN["stamps_invalid"], ids=lambda c: c["why"])
+def test_golden_invalid(case: dict) -> None:
+    late = {"now": NOON, "max_age": 86_400.0} if "expired" in case["why"] else {}
+    assert not hashcash.check(case["stamp"], case["bits_required"], case["resource"], **late)
+
+
+def test_the_expired_golden_stamp_is_good_without_a_clock() -> None:
+    assert hashcash.check("1:12:200101:model-extraction-warning::AbCdEfGh:878", 12)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "why"),
+    [
+        ("", "version 1"),
+        ("0:991231:somebody:123", "version 1"),
+        ("2:4:991231:a::r:0", "version 1"),
+        (GOOD + ":extra", "version 1"),
+        (GOOD.replace(":4:", ":-4:"), "claimed bits"),
+        (GOOD.replace(":4:", ":٤:"), "claimed bits"),
+        (GOOD.replace(":4:", ":04:"), "claimed bits"),
+        (GOOD.replace(":4:", ":161:"), "has 160"),
+        (GOOD.replace(":4:", ":3:"), "4 are required"),
+        (GOOD.replace("991231", "991332"), "date"),
+        (GOOD.replace("991231", "zzz"), "date"),
+        (GOOD.replace("991231", "9912310"), "date"),
+        (GOOD.replace("991231", "260230"), "date"),
+        (GOOD.replace("model-extraction-warning", ""), "resource has 0"),
+        (GOOD.replace("model-extraction-warning", "r" * 257), "resource has 257"),
+        (GOOD.replace("model-extraction-warning", "modèle"), "printable ASCII"),
+        (GOOD.replace("model-extraction-warning", "a b"), "printable ASCII"),
+        (GOOD.replace("::", ":é:"), "extension"),
+        (GOOD.replace("AbCdEfGh", "AbCd!"), "random field"),
+        (GOOD[:-2], "counter has 0"),
+        (GOOD + "0" * 63, "counter has 65"),
+        (GOOD + "\n", "counter has characters"),
+        (GOOD + "\x00", "counter has characters"),
+        (GOOD.replace(":14", ":15"), "is worth"),
+        ("1:" + "x" * 2000, "at most 1024"),
+        (b"1:4:991231:a::r:0", "text"),
+        (None, "text"),
+    ],
+)
+def test_refused_with_a_reason(stamp: str, why: str) -> None:
+    reason = hashcash.refusal(stamp, 4)
+    assert reason is not None
+    assert why in reason
+    assert not hashcash.check(stamp, 4)
+
+
+def test_another_resource_is_refused() -> None:
+    assert "not for 'other'" in str(hashcash.refusal(GOOD, 4, "other"))
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80), st.integers(0, 60))
+def test_no_text_raises(stamp: str, bits: int) -> None:
+    assert hashcash.check(stamp, bits) is False
+    hashcash.check(f"1:{bits}:{stamp}", bits, "x", now=NOON, max_age=1.0)
+
+
+@pytest.mark.parametrize("bits", [-1, 61, 161, 4.0, True, "4", None])
+def test_bits_out_of_range(bits: int) -> None:
+    with pytest.raises(ValueError, match="bits must be"):
+        hashcash.check(GOOD, bits)
+    with pytest.raises(ValueError, match="bits must be"):
+        hashcash.mint_reference("a", bits)
+
+
+def test_the_callers_own_mistakes_raise() -> None:
+    with pytest.raises(ValueError, match="algorithm must be one of"):
+        hashcash.check(GOOD, 4, algorithm="md5")
+    with pytest.raises(ValueError, match="needs now"):
+        hashcash.check(GOOD, 4, max_age=5.0)
+    with pytest.raises(ValueError, match="zero or more"):
+        hashcash.check(GOOD, 4, now=NOON, max_age=float("nan"))
+
+
+def _stamp(date: str) -> str:
+    return f"1:0:{date}:a::r:0"
+
+
+@pytest.mark.parametrize(
+    ("date", "age", "why"),
+    [
+        ("261121120000", 0, None),
+        ("261121115000", 600, None),
+        ("261121114859", 600, "661 s old"),
+        ("261121120059", 0, None),
+        ("261121120101", 0, "future"),
+        ("261122", None, "future"),
+        ("261121", 43_200, None),
+        ("261120", 86_400, "old"),
+        ("261120", None, None),
+        ("991231", 86_400, "old"),
+        ("681231", None, "future"),
+    ],
+)
+def test_dates_against_a_clock(date: str, age: float | None, why: str | None) -> None:
+    reason = hashcash.refusal(_stamp(date), 0, now=NOON, max_age=age)
+    assert (reason is None) == (why is None)
+    assert (why or "") in (reason or "")
+
+
+@pytest.mark.parametrize("width", [6, 10, 12])
+def test_dates_come_back(width: int) -> None:
+    date = hashcash.format_date(NOON + 3_671, width)
+    unit = {6: 86_400, 10: 60, 12: 1}[width]
+    assert hashcash.parse_date(date) == (NOON + 3_671) // unit * unit
+
+
+def test_dates_that_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="6, 10 or 12"):
+        hashcash.format_date(NOON, 8)
+    with pytest.raises(ValueError, match="is not a date"):
+        hashcash.format_date(float("inf"))
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_mint_reference(algorithm: str) -> None:
+    stamp = hashcash.mint_reference("you@example.org", 8, algorithm, now=NOON, ext="a=1")
+    assert stamp.startswith("1:8:261121120000:you@example.org:a=1:")
+    assert hashcash.check(stamp, 8, "you@example.org", algorithm, now=NOON, max_age=0)
+    again = hashcash.mint_reference("a", 6, algorithm, now=NOON, rand="Rand")
+    assert again == hashcash.mint_reference("a", 6, algorithm, now=NOON, rand="Rand")
+
+
+def test_argon2id_is_a_digest_too() -> None:
+    stamp = hashcash.mint_reference("a", 2, "argon2id", now=NOON, rand="Rand")
+    assert hashcash.check(stamp, 2, "a", "argon2id")
+
+
+@pytest.mark.parametrize("resource", ["", "a:b", "a b", "é", "r" * 257])
+def test_resources_that_cannot_be_written(resource: str) -> None:
+    with pytest.raises(ValueError, match="resource"):
+        hashcash.mint_reference(resource, 0)
+
+
+def test_other_fields_that_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="extension"):
+        hashcash.mint_reference("a", 0, ext="a:b")
+    with pytest.raises(ValueError, match="random field"):
+        hashcash.mint_reference("a", 0, rand="!")
