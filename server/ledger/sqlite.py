@@ -1,0 +1,294 @@
+"""The ledger in SQLite: WAL, `synchronous=FULL`, one writer thread, group commit.
+
+Callers queue; the writer takes all that is waiting, runs it in one transaction, commits, and only
+then answers, so one disk flush serves many callers and nothing is acknowledged that a crash could
+take back. Several processes may share a file: transactions are IMMEDIATE. `path` ":memory:" keeps
+the books in memory, for tests.
+"""
+
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pow.challenge import lifetime
+from server.ledger import MAX_RETRIES, MAX_UNPAID, Account, Charge, Tariff
+from server.refusals import (
+    LedgerUnavailable,
+    NothingToRedeem,
+    Refusal,
+    RequestIdReused,
+    RetriesExhausted,
+    TooManyUnpaid,
+)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS accounts (
+    client TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    charged INTEGER NOT NULL,  -- images asked
+    counted INTEGER NOT NULL,  -- images that count towards the price
+    cost INTEGER NOT NULL,     -- nano-units of the counted images
+    sums TEXT NOT NULL,        -- JSON: forgetting sums, one a window
+    PRIMARY KEY (client, fingerprint)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS charges (
+    client TEXT NOT NULL, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL,
+    digest BLOB NOT NULL, images INTEGER NOT NULL, cost INTEGER NOT NULL, work INTEGER NOT NULL,
+    retries INTEGER NOT NULL,
+    counted INTEGER NOT NULL,  -- 1 once it counts towards the price
+    paid INTEGER NOT NULL,
+    expires REAL NOT NULL,     -- when its youngest challenge does, unix seconds
+    PRIMARY KEY (client, fingerprint, request_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unpaid ON charges (client, fingerprint, expires) WHERE paid = 0;
+"""
+
+GROUP = 256
+"""Most operations in one transaction: bounds how long the first of them waits."""
+
+BUSY_SECONDS = 5.0
+"""How long to wait for another process's transaction before refusing."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    run: Callable[[sqlite3.Connection], Any]
+    future: "Future[Any]"
+
+
+class SqliteLedger:
+    """A `Ledger` in one SQLite file, for one calibration fingerprint and its tariff.
+
+    Raises LedgerUnavailable from the constructor where the file cannot be opened as a ledger.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        fingerprint: str,
+        tariff: Tariff,
+        clock: Callable[[], float],
+    ) -> None:
+        self._fingerprint = fingerprint
+        self._tariff = tariff
+        self._clock = clock
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._closing = threading.Lock()
+        opened: Future[None] = Future()
+        self._writer = threading.Thread(
+            target=self._write, args=(str(path), opened), name="ledger", daemon=True
+        )
+        self._writer.start()
+        opened.result()
+
+    def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | None]:
+        def run(db: sqlite3.Connection) -> Charge | None:
+            charge = self._find(db, client, request_id, digest)
+            if charge is None:
+                return None
+            if charge.retries >= MAX_RETRIES:
+                raise RetriesExhausted(
+                    f"request {request_id} was retried {charge.retries} times; "
+                    f"at most {MAX_RETRIES} retries are served"
+                )
+            db.execute(
+                "UPDATE charges SET retries = retries + 1, expires = ?"
+                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
+                (
+                    self._clock() + lifetime(charge.work),
+                    *self._key(client, request_id),
+                ),
+            )
+            return Charge(
+                charge.images, charge.cost, charge.work, charge.retries + 1, charge.account
+            )
+
+        return self._submit(run)
+
+    def ask(
+        self, client: str, request_id: str, digest: bytes, images: int, cost: int
+    ) -> Future[Charge]:
+        def run(db: sqlite3.Connection) -> Charge:
+            known = self._find(db, client, request_id, digest)
+            if known is not None:
+                return known
+            before = self._account(db, client)
+            if before.unpaid >= MAX_UNPAID:
+                raise TooManyUnpaid(
+                    f"{before.unpaid} batches are unpaid; redeem one before asking for more "
+                    f"(at most {MAX_UNPAID})"
+                )
+            counting = before.counting(images, cost)
+            work = self._tariff.work(counting, images)
+            paid = work == 0
+            counts = paid or self._tariff.is_dear(images, cost)
+            after = counting if counts else before
+            db.execute(
+                "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+                (
+                    *self._key(client, request_id),
+                    digest,
+                    images,
+                    cost,
+                    work,
+                    counts,
+                    paid,
+                    self._clock() + lifetime(work),
+                ),
+            )
+            self._store(db, client, after, charged=before.charged + images)
+            return Charge(images, cost, work, 0, self._account(db, client))
+
+        return self._submit(run)
+
+    def settle(self, client: str, request_id: str) -> Future[None]:
+        def run(db: sqlite3.Connection) -> None:
+            row = db.execute(
+                "SELECT images, cost, counted, paid FROM charges"
+                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
+                self._key(client, request_id),
+            ).fetchone()
+            if row is None:
+                raise NothingToRedeem(f"no charge is known for request {request_id}")
+            images, cost, counted, paid = row
+            if paid:
+                return
+            db.execute(
+                "UPDATE charges SET paid = 1, counted = 1"
+                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
+                self._key(client, request_id),
+            )
+            if not counted:
+                account = self._account(db, client)
+                self._store(db, client, account.counting(images, cost), charged=account.charged)
+
+        return self._submit(run)
+
+    def account(self, client: str) -> Future[Account]:
+        return self._submit(lambda db: self._account(db, client))
+
+    def close(self) -> None:
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
+        self._writer.join()
+
+    def _key(self, client: str, request_id: str) -> tuple[str, str, str]:
+        return client, self._fingerprint, request_id
+
+    def _submit(self, run: Callable[[sqlite3.Connection], _T]) -> "Future[_T]":
+        future: Future[_T] = Future()
+        with self._closing:
+            if self._closed:
+                future.set_exception(LedgerUnavailable("the ledger is closed"))
+            else:
+                self._jobs.put(_Job(run, future))
+        return future
+
+    def _find(
+        self, db: sqlite3.Connection, client: str, request_id: str, digest: bytes
+    ) -> Charge | None:
+        row = db.execute(
+            "SELECT digest, images, cost, work, retries FROM charges"
+            " WHERE client = ? AND fingerprint = ? AND request_id = ?",
+            self._key(client, request_id),
+        ).fetchone()
+        if row is None:
+            return None
+        if row[0] != digest:
+            raise RequestIdReused(
+                f"request id {request_id} was used before for other inputs; expected a new UUID"
+            )
+        return Charge(*row[1:], account=self._account(db, client))
+
+    def _account(self, db: sqlite3.Connection, client: str) -> Account:
+        row = db.execute(
+            "SELECT charged, counted, cost, sums FROM accounts WHERE client = ? AND fingerprint = ?",
+            (client, self._fingerprint),
+        ).fetchone()
+        if row is None:
+            return Account()
+        (unpaid,) = db.execute(
+            "SELECT count(*) FROM charges"
+            " WHERE client = ? AND fingerprint = ? AND expires > ? AND paid = 0",
+            (client, self._fingerprint, self._clock()),
+        ).fetchone()
+        charged, counted, cost, sums = row
+        return Account(charged, unpaid, counted, cost, tuple(json.loads(sums)))
+
+    def _store(
+        self, db: sqlite3.Connection, client: str, account: Account, *, charged: int
+    ) -> None:
+        db.execute(
+            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                client,
+                self._fingerprint,
+                charged,
+                account.counted,
+                account.cost,
+                json.dumps(account.sums),
+            ),
+        )
+
+    def _write(self, path: str, opened: "Future[None]") -> None:
+        """The writer thread: owns the connection from first to last."""
+        try:
+            # Transactions are begun and ended by hand: isolation_level None.
+            db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            opened.set_exception(LedgerUnavailable(f"ledger {path} cannot be opened: {error}"))
+            return
+        opened.set_result(None)
+        while (job := self._jobs.get()) is not None:
+            group, last = [job], False
+            while len(group) < GROUP and not self._jobs.empty():
+                more = self._jobs.get()
+                if more is None:
+                    last = True
+                    break
+                group.append(more)
+            _commit(db, group)
+            if last:
+                break
+        db.close()
+
+
+def _commit(db: sqlite3.Connection, group: list[_Job]) -> None:
+    """Runs a group in one transaction and answers all of it, after the commit."""
+    answers: list[tuple[_Job, Any, Exception | None]] = []
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        for job in group:
+            try:
+                answers.append((job, job.run(db), None))
+            except Refusal as refusal:  # raised before anything is written for this job
+                answers.append((job, None, refusal))
+        db.execute("COMMIT")
+    except Exception as error:  # the whole group failed: nothing of it may stand
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        reason = error if not isinstance(error, sqlite3.Error) else None
+        for job in group:
+            unavailable = LedgerUnavailable("the ledger cannot answer; nothing was charged")
+            unavailable.__cause__ = error
+            job.future.set_exception(reason or unavailable)
+        return
+    for job, answer, refused in answers:
+        if refused is None:
+            job.future.set_result(answer)
+        else:
+            job.future.set_exception(refused)

@@ -1,0 +1,128 @@
+"""PATE votes of N linear heads on the victim's penultimate features.
+
+After PATE (Papernot et al., ICLR 2017 and 2018): disjoint shards, one voter each, GNMax accounting.
+Differs from the paper: the voters share the victim's features, which makes 250 of them cost about
+as much as the victim itself, and makes the cost a score, not a guarantee.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from core import training
+from core.datasets import Split
+from core.privacy.pate import gnmax_epsilon
+from server.measures import DELTA, SIGMA_SHARE, Arrays, shards, voters, votes
+from server.victim import Answer, TorchVictim
+
+MOST = 250
+"""Heads at most: the paper's number of teachers for MNIST."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    heads: int  # N
+    sigma: float  # standard deviation of the votes' noise
+    delta: float = DELTA
+    steps: int = 200  # full-batch Adam steps
+    lr: float = 0.02
+    weight_decay: float = 1e-3
+    seed: int = 0
+
+
+class Heads:
+    """N linear heads: weight (d, N * k), bias (N * k,), on standardised features."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        center: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+    ) -> None:
+        self._config = config
+        self._center = center
+        self._scale = scale
+        self._weight = weight
+        self._bias = bias
+        # Standardising is linear: folded into the heads once.
+        self._folded = torch.from_numpy(weight / scale[:, None])
+        self._offset = torch.from_numpy(bias - (center / scale) @ weight)
+
+    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
+        """GNMax epsilon (b,) of the heads' votes.
+
+        Raises ValueError for a victim without features, or with features of another width.
+        """
+        return gnmax_epsilon(self.votes(answer), self._config.sigma, self._config.delta)
+
+    def votes(self, answer: Answer) -> NDArray[np.int64]:
+        """Teacher votes (b, k) of the heads."""
+        if answer.features is None:
+            raise ValueError("the victim gives no features; measure heads needs them")
+        width = len(self._folded)
+        if answer.features.shape[1] != width:
+            raise ValueError(
+                f"features have width {answer.features.shape[1]}; the heads expect {width}"
+            )
+        with torch.inference_mode():
+            logits = torch.addmm(self._offset, torch.from_numpy(answer.features), self._folded)
+            labels = logits.view(len(logits), self._config.heads, -1).argmax(dim=2)
+        return votes(labels.numpy(), logits.shape[1] // self._config.heads)
+
+    def arrays(self) -> Arrays:
+        return {
+            "center": self._center,
+            "scale": self._scale,
+            "weight": self._weight,
+            "bias": self._bias,
+        }
+
+    def config(self) -> dict[str, object]:
+        return asdict(self._config)
+
+
+def train(victim: TorchVictim, split: Split, *, seed: int) -> Heads:
+    """Trains all heads at once, each on its own shard of the victim's training images.
+
+    Raises ValueError where there are too few images for two shards.
+    """
+    count = voters(len(split.images), most=MOST)
+    config = Config(heads=count, sigma=count / SIGMA_SHARE, seed=seed)
+    raw = training.features(victim.network, split.images)
+    center = raw.mean(axis=0)
+    scale = raw.std(axis=0) + 1e-6
+    index = shards(len(raw), count, seed=seed)
+    features = torch.from_numpy(((raw - center) / scale)[index])  # (N, m, d)
+    labels = torch.from_numpy(split.labels[index])  # (N, m)
+    classes, width = victim.classes, raw.shape[1]
+    weight = torch.zeros(count, width, classes, requires_grad=True)
+    bias = torch.zeros(count, 1, classes, requires_grad=True)
+    adam = torch.optim.Adam([weight, bias], lr=config.lr, weight_decay=config.weight_decay)
+    for _ in range(config.steps):
+        adam.zero_grad()
+        logits = torch.baddbmm(bias, features, weight)
+        # Summed over heads: each head's own problem, untouched by the number of heads.
+        loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1).sum()
+        loss.backward()
+        adam.step()
+    flat = weight.detach().permute(1, 0, 2).reshape(width, count * classes)
+    return Heads(
+        config,
+        center=center,
+        scale=scale,
+        weight=flat.contiguous().numpy(),
+        bias=bias.detach().reshape(-1).numpy(),
+    )
+
+
+def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Heads:
+    """Heads as `arrays` and `config` gave them."""
+    return Heads(Config(**config), **arrays)

@@ -1,0 +1,125 @@
+"""A model as the gate serves it: victim, measure, and the files both are kept in.
+
+`HOME/models/NAME/` holds `victim.safetensors`, one `MEASURE.safetensors` for each measure, and one
+`calibration-MEASURE.json` for each. The fingerprint ties a calibration and its ledger rows to exactly one victim,
+data split and measure; host, date and hash rate are not part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import artifacts, datasets, networks, training
+from server import measures
+from server.measures import Measure
+from server.victim import TorchVictim, Victim
+
+VICTIM_SCHEDULE = training.Schedule(
+    epochs=15, batch=64, lr=0.05, momentum=0.9, weight_decay=1e-4, decay="cosine"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Victim and measure, ready to answer. `dataset` names the data the victim was trained on."""
+
+    name: str
+    dataset: str
+    victim: Victim
+    measure: Measure
+    fingerprint: str
+
+
+def folder(home: Path, name: str) -> Path:
+    """Where the files of a model are. Raises ValueError for a name that is not one file name."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise ValueError(f"model name {name!r} must be one plain file name")
+    return home / "models" / name
+
+
+def prepare(
+    home: Path,
+    name: str,
+    *,
+    dataset: str,
+    network: str,
+    measure: str,
+    seed: int,
+    data: Path | None = None,
+) -> list[str]:
+    """Trains what is not there yet: the victim, then the measure. Returns what was made.
+
+    Raises core.datasets.DatasetError, core.artifacts.ArtifactError, and ValueError where the model
+    exists already with another dataset, network or seed.
+    """
+    files = folder(home, name)
+    made = []
+    loaded = datasets.load(dataset, home=home, data=data)
+    wanted = {"dataset": dataset, "split": loaded.fingerprint, "network": network, "seed": seed}
+    path = files / "victim.safetensors"
+    if path.exists():
+        victim, meta = artifacts.load_network(path)
+        for key, value in wanted.items():
+            if meta.get(key) != value:
+                raise ValueError(
+                    f"model {name} exists with {key} {meta.get(key)!r}, not {value!r}; "
+                    f"choose another name or remove {files}"
+                )
+    else:
+        victim = networks.build(network, loaded.shape, loaded.classes, seed=seed)
+        images = loaded.splits["victim"]
+        training.fit(
+            victim, images.images, images.labels, VICTIM_SCHEDULE, seed=seed, progress="victim"
+        )
+        artifacts.save_network(path, victim, **wanted)
+        made.append("victim")
+    path = files / f"{measure}.safetensors"
+    if not path.exists():
+        trained = measures.train(measure, TorchVictim(victim), loaded.splits["victim"], seed=seed)
+        artifacts.save(
+            path,
+            trained.arrays(),
+            {
+                "kind": "measure",
+                "measure": measure,
+                "config": trained.config(),
+                "victim": artifacts.weights_digest(victim),
+            },
+        )
+        made.append(measure)
+    return made
+
+
+def load(home: Path, name: str, measure: str) -> Model:
+    """A prepared model.
+
+    Raises core.artifacts.ArtifactError where a file is missing, corrupt, or of another victim.
+    """
+    files = folder(home, name)
+    network, meta = artifacts.load_network(files / "victim.safetensors")
+    digest = artifacts.weights_digest(network)
+    path = files / f"{measure}.safetensors"
+    arrays, about = artifacts.load(path)
+    if about.get("measure") != measure or about.get("victim") != digest:
+        raise artifacts.ArtifactError(
+            f"{path} is not measure {measure} of this victim; prepare the model again"
+        )
+    config: Mapping[str, Any] = about["config"]
+    victim = TorchVictim(network)
+    return Model(
+        name=name,
+        dataset=meta["dataset"],
+        victim=victim,
+        measure=measures.restore(measure, arrays, config, victim),
+        fingerprint=artifacts.fingerprint(
+            {
+                "weights": digest,
+                "split": meta["split"],
+                "measure": measure,
+                "config": config,
+                # Retrained voters with an equal config are still another measure.
+                "voters": artifacts.fingerprint(arrays),
+            }
+        ),
+    )

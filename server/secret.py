@@ -1,0 +1,52 @@
+"""The server's secret: 32 random bytes in a file that only its owner can read."""
+
+import os
+from pathlib import Path
+
+from pow.challenge import SECRET_BYTES, Keyring
+
+
+class SecretError(Exception):
+    """A secret file that must not be used; the text names it."""
+
+
+def keyring(home: Path, *, virtual: bool) -> Keyring:
+    """The keyring of `home`: the current secret, made on first use, and the previous one if any.
+
+    To rotate, move `secret` to `secret.previous` and restart; remove it after a day, the longest
+    expiry. Virtual puzzles cost nothing, so their challenges are signed with a secret of their own.
+    Raises SecretError for a file of another size or one that others can read, and OSError.
+    """
+    path = home / ("secret.virtual" if virtual else "secret")
+    if not path.exists():
+        _create(path)
+    previous = path.with_name(path.name + ".previous")
+    return Keyring([_read(file) for file in (path, previous) if file.exists()])
+
+
+def _create(path: Path) -> None:
+    """Writes a new secret whole or not at all; of two processes that try, one wins for both."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, os.urandom(SECRET_BYTES))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _read(path: Path) -> bytes:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise SecretError(f"{path} has mode {mode:o}; expected 600: it must be its owner's alone")
+    secret = path.read_bytes()
+    if len(secret) != SECRET_BYTES:
+        raise SecretError(f"{path} holds {len(secret)} bytes; expected {SECRET_BYTES}")
+    return secret
