@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class InvalidImages(ValueError):  # noqa: N818 - a refusal is named after what is wrong
+class InvalidImages(ValueError):
     """Images that no victim would take; the message names the value and what was expected."""
 
 
