@@ -163,7 +163,9 @@ class _DataDependent:
         return held
 
     def epsilon(self, t: Reals, cost: float) -> Reals:
-        return (self.log_moment(t) + cost) / t
+        """RDP + cost / t at t = order - 1, (rows, a), for cost = -ln(delta)."""
+        total: Reals = (self.log_moment(t) + cost) / t
+        return total
 
 
 def _logq(votes: Reals, sigma: float) -> Reals:
@@ -175,8 +177,8 @@ def _logq(votes: Reals, sigma: float) -> Reals:
     top = logs.max(axis=1)
     with np.errstate(invalid="ignore"):  # -inf - -inf where no loser can win: top stays -inf
         total = top + np.log(np.exp(logs - top[:, None]).sum(axis=1))
-    union = np.where(np.isneginf(top), top, total)
-    return np.minimum(union, np.log1p(-1 / k))
+    union: Reals = np.minimum(np.where(np.isneginf(top), top, total), np.log1p(-1 / k))
+    return union
 
 
 def _gaussian_rdp(logq: Reals, sigma: float, orders: Reals) -> Reals:
