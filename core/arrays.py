@@ -86,3 +86,10 @@ def digest(dtype: str, shape: Sequence[int], data: bytes | memoryview) -> bytes:
 
 def _sizes(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) if len(shape) else "scalar"
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Class probabilities (b, k) of logits (b, k)."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    posterior: NDArray[np.float32] = shifted / shifted.sum(axis=1, keepdims=True)
+    return posterior

@@ -13,7 +13,10 @@ MAX_RANK = 8
 """More axes than any image batch or posterior has; keeps a hostile shape cheap to refuse."""
 
 _WIRE = {np.dtype(np.uint8): pb.DTYPE_UINT8, np.dtype(np.float32): pb.DTYPE_FLOAT32}
-_NUMPY = {pb.DTYPE_UINT8: np.dtype("u1"), pb.DTYPE_FLOAT32: np.dtype("<f4")}
+_NUMPY: dict[int, np.dtype[Any]] = {
+    pb.DTYPE_UINT8: np.dtype("u1"),
+    pb.DTYPE_FLOAT32: np.dtype("<f4"),
+}
 
 
 class CodecError(ValueError):
@@ -33,7 +36,9 @@ def dtype_name(tensor: pb.Tensor) -> str:
     """Name of the tensor's dtype, "uint8" or "float32". Raises CodecError for any other."""
     dtype = _NUMPY.get(tensor.dtype)
     if dtype is None:
-        raise CodecError(f"dtype code {tensor.dtype} is unknown; expected DTYPE_UINT8 or DTYPE_FLOAT32")
+        raise CodecError(
+            f"dtype code {tensor.dtype} is unknown; expected DTYPE_UINT8 or DTYPE_FLOAT32"
+        )
     return dtype.name
 
 
@@ -55,7 +60,8 @@ def decode(tensor: pb.Tensor) -> NDArray[Any]:
         raise CodecError(
             f"tensor holds {len(tensor.data)} bytes; shape {shape} of {name} needs {expected}"
         )
-    return np.frombuffer(tensor.data, dtype).reshape(shape)
+    array: NDArray[Any] = np.frombuffer(tensor.data, dtype).reshape(shape)
+    return array
 
 
 def dumps(array: NDArray[Any]) -> bytes:

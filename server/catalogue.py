@@ -6,7 +6,7 @@ Whatever is not in the catalogue leaves the gate as INTERNAL "internal error", a
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -83,7 +83,7 @@ def status_of(error: Exception) -> status_pb2.Status:
 _Unary = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
 
 
-class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # untyped base
+class Guard(grpc.aio.ServerInterceptor):
     """Lets no exception text out but that of the catalogue."""
 
     async def intercept_service(
@@ -98,7 +98,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # untyped base
             return handler  # unknown methods; health's Watch and reflection raise nothing of ours
         method = handler_call_details.method
         return grpc.unary_unary_rpc_method_handler(
-            _guarded(handler.unary_unary, method),
+            _guarded(cast(_Unary, handler.unary_unary), method),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )

@@ -1,8 +1,8 @@
 """A model as the gate serves it: victim, measure, and the files both are kept in.
 
 `HOME/models/NAME/` holds `victim.safetensors`, one `MEASURE.safetensors` for each measure, and one
-`calibration-MEASURE.json` for each. The fingerprint ties a calibration and its ledger rows to exactly one victim,
-data split and measure; host, date and hash rate are not part of it.
+`calibration-MEASURE.json` for each. The fingerprint ties a calibration and its ledger rows to
+exactly one victim, data split and measure; host, date and hash rate are not part of it.
 """
 
 from collections.abc import Mapping

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.arrays import softmax
 from core.networks import Network
 
 
@@ -19,8 +20,7 @@ class Answer:
 
     def posterior(self) -> NDArray[np.float32]:
         """Class probabilities (b, k): softmax of the logits."""
-        shifted = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+        return softmax(self.logits)
 
 
 class Victim(Protocol):

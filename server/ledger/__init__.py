@@ -45,9 +45,7 @@ class Account:
         for window, total in zip(WINDOWS, self.sums, strict=True):
             kept = (1 - 1 / window) ** images
             sums.append(total * kept + cost / images * window * (1 - kept))
-        return replace(
-            self, counted=self.counted + images, cost=self.cost + cost, sums=tuple(sums)
-        )
+        return replace(self, counted=self.counted + images, cost=self.cost + cost, sums=tuple(sums))
 
 
 @dataclass(frozen=True, slots=True)

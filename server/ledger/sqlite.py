@@ -209,11 +209,13 @@ class SqliteLedger:
             raise RequestIdReused(
                 f"request id {request_id} was used before for other inputs; expected a new UUID"
             )
-        return Charge(*row[1:], account=self._account(db, client))
+        images, cost, work, retries = row[1:]
+        return Charge(images, cost, work, retries, self._account(db, client))
 
     def _account(self, db: sqlite3.Connection, client: str) -> Account:
         row = db.execute(
-            "SELECT charged, counted, cost, sums FROM accounts WHERE client = ? AND fingerprint = ?",
+            "SELECT charged, counted, cost, sums FROM accounts"
+            " WHERE client = ? AND fingerprint = ?",
             (client, self._fingerprint),
         ).fetchone()
         if row is None:

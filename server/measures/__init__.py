@@ -81,4 +81,6 @@ def shards(images: int, count: int, *, seed: int) -> NDArray[np.int64]:
 def votes(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Histogram (b, k) of the labels (b, n) that n voters gave."""
     rows = np.arange(len(labels))[:, None] * classes
-    return np.bincount((rows + labels).ravel(), minlength=len(labels) * classes).reshape(-1, classes)
+    return np.bincount((rows + labels).ravel(), minlength=len(labels) * classes).reshape(
+        -1, classes
+    )

@@ -111,7 +111,7 @@ def train(victim: TorchVictim, split: Split, *, seed: int) -> Heads:
         logits = torch.baddbmm(bias, features, weight)
         # Summed over heads: each head's own problem, untouched by the number of heads.
         loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
     flat = weight.detach().permute(1, 0, 2).reshape(width, count * classes)
     return Heads(

@@ -71,15 +71,11 @@ def train(victim: TorchVictim, split: Split, *, seed: int) -> Teachers:
     from rich.progress import track
 
     count = voters(len(split.images), most=MOST)
-    config = Config(
-        teachers=count, sigma=count / SIGMA_SHARE, schedule=asdict(SCHEDULE), seed=seed
-    )
+    config = Config(teachers=count, sigma=count / SIGMA_SHARE, schedule=asdict(SCHEDULE), seed=seed)
     ensemble = []
     index = shards(len(split.images), count, seed=seed)
     for number, shard in track(list(enumerate(index)), description="teachers"):
-        teacher = networks.build(
-            config.network, victim.shape, victim.classes, seed=seed + number
-        )
+        teacher = networks.build(config.network, victim.shape, victim.classes, seed=seed + number)
         fit(teacher, split.images[shard], split.labels[shard], SCHEDULE, seed=seed + number)
         ensemble.append(teacher.eval())
     return Teachers(config, ensemble)
@@ -107,4 +103,8 @@ def _for_voting(network: networks.Network) -> networks.Network:
     """A copy in bfloat16 and channels-last."""
     copy = networks.build(network.name, network.shape, network.classes, seed=0)
     copy.load_state_dict(network.state_dict())
-    return copy.eval().to(torch.bfloat16, memory_format=torch.channels_last)
+    copy.eval().to(torch.bfloat16)
+    for parameter in copy.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return copy

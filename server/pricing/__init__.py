@@ -1,6 +1,6 @@
 """From an account to a price: policies give seconds of work per 64 images, a tariff gives hashes.
 
-A policy is a pure function of the account with the batch in question counted in. Seconds are seconds
+A policy is a pure function of the account with the batch in question counted in. Seconds are those
 of the native solver on one thread of the calibrating host; only `PolicyTariff` knows its rate.
 """
 

@@ -35,7 +35,7 @@ class Paper:
         # Compared as logarithms: base ** distance overflows long after the cap.
         if distance * math.log(self.base) >= math.log(self.t_max):
             return self.t_max
-        return max(self.t_min, self.base**distance)
+        return max(self.t_min, math.exp(distance * math.log(self.base)))
 
     def price(self, account: Account) -> float:
         """Seconds of work per 64 images."""

@@ -1,0 +1,64 @@
+"""`python -m attacks NAME`: one attack against a gate, as a client process. `--list` shows all."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import make_dataclass
+from typing import Annotated, Any
+
+import tyro
+
+import attacks
+from attacks.options import Thief
+
+
+def main() -> int:
+    """0: done; 3: refused, out of reach or told to stop; 1: a mistake, in one line."""
+    arguments = sys.argv[1:]
+    if arguments == ["--list"]:
+        _list()
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: python -m attacks NAME [FLAGS]\n\n{__doc__}\n")
+        print(f"NAME is one of: {', '.join(attacks.REGISTRY)}. `python -m attacks NAME --help`")
+        return 0
+    name, *flags = arguments
+    if name not in attacks.REGISTRY:
+        near = difflib.get_close_matches(name, attacks.REGISTRY, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f": {', '.join(attacks.REGISTRY)}"
+        print(f"error: unknown attack {name!r}{hint}", file=sys.stderr)
+        return 1
+    attack = attacks.load(name)
+    flags_type = make_dataclass(
+        "Flags",
+        [("thief", Annotated[Thief, tyro.conf.arg(name="")]), ("attack", attack.Config)],
+    )
+    options: Any = tyro.cli(
+        flags_type,
+        args=flags,
+        prog=f"python -m attacks {name}",
+        description=attack.__doc__,
+    )
+    from attacks import process
+    from client.recording import STOPPED, STOPS
+    from client.session import GateError
+
+    try:
+        process.run(attack, options.attack, options.thief)
+    except STOPS as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return STOPPED
+    except (GateError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _list() -> None:
+    for name in attacks.REGISTRY:
+        print(f"{name:12} {(attacks.load(name).__doc__ or '').splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

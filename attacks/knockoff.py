@@ -1,0 +1,45 @@
+"""Knockoff Nets: random natural images of another distribution, soft labels, soft cross-entropy.
+
+Orekondy, Schiele, Fritz, *Knockoff Nets: Stealing Functionality of Black-Box Models*, CVPR 2019,
+section 4 (random strategy).
+Differs from the paper: the pool is whatever the thief has (the embedded one is patches of two
+photographs), not ImageNet.
+"""
+
+from dataclasses import dataclass
+
+from attacks.world import Plan, TransferSet, World, batches_of_rounds
+from core.training import Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    budget: int = 1_000  # images sent to the victim, in total
+    batch: int = 64  # images per request
+    rounds: int = 10  # times the surrogate learns, from all answers so far
+    epochs: int = 100  # in each round
+    lr: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    lr_step: int = 30  # epochs after which the learning rate falls
+    lr_factor: float = 0.1
+    train_batch: int = 64  # images per training step
+
+
+def plan(cfg: Config, world: World) -> Plan:
+    """Asks random images of the pool, and learns from all answers after every round."""
+    schedule = Schedule(
+        epochs=cfg.epochs,
+        batch=cfg.train_batch,
+        lr=cfg.lr,
+        momentum=cfg.momentum,
+        weight_decay=cfg.weight_decay,
+        decay="step",
+        step_every=cfg.lr_step,
+        step_factor=cfg.lr_factor,
+    )
+    known = TransferSet()
+    for batches in batches_of_rounds(world, budget=cfg.budget, batch=cfg.batch, rounds=cfg.rounds):
+        for images in batches:
+            known.add(images, (yield images))
+        world.student.learn(known.images, known.answers, schedule)

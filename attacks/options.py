@@ -1,0 +1,34 @@
+"""The flags of `python -m attacks`, besides those of the attack itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from client.options import Connection
+from core.home import default_home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thief:
+    """Whom to rob, with what, and where to leave the loot."""
+
+    connection: Annotated[Connection, tyro.conf.arg(name="")]
+    home: Path = field(default_factory=default_home)
+    """Folder of cached datasets."""
+    data: Path | None = None
+    """Folder with image data that does not come with a package."""
+    pool: str = "photos"
+    """Dataset to take queries from: its pool split, or generated images."""
+    pool_size: int = 10_000
+    """Images in the pool, at most."""
+    network: str = "lenet"
+    """Network of the surrogate."""
+    surrogates: Path | None = None
+    """Folder for the surrogate's checkpoints."""
+    record: Path | None = None
+    """Write one JSON line a request to this new file."""
+    seed: int = 0

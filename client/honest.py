@@ -1,0 +1,69 @@
+"""The honest workload: in-distribution images, in batches, at a pace."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.options import Honest
+from client.recording import Recorder, recorded_session
+from core import datasets
+
+
+def run(options: Honest) -> None:
+    """Asks for predictions of the honest split as an honest user would, and records them.
+
+    Raises client.session.GateError, client.recording.Interrupted, core.datasets.DatasetError,
+    ValueError for numbers out of range.
+    """
+    for name, value, least in (
+        ("images", options.images, 1),
+        ("batch", options.batch, 1),
+        ("pace", options.pace, 0),
+    ):
+        if not value >= least:
+            raise ValueError(f"--{name} is {value}; expected at least {least}")
+    connection = options.connection
+    credentials = connection.credentials()
+    split = datasets.load(options.dataset, home=options.home, data=options.data).splits["honest"]
+    rng = np.random.default_rng(options.seed)
+    recorder = Recorder(
+        options.record,
+        client=credentials.get("client_id", "owner of the key"),
+        config=asdict(options),
+        seed=options.seed,
+    )
+    with recorded_session(connection, recorder, rng=rng.spawn(1)[0]) as session:
+        ask_at_pace(
+            session.predict,
+            split.images[repeated_order(len(split.images), options.images, rng)],
+            batch=options.batch,
+            pace=options.pace,
+            clock=time.monotonic,
+            sleep=time.sleep,
+        )
+
+
+def repeated_order(available: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices (wanted,): every image once in random order before any comes again."""
+    rounds = [rng.permutation(available) for _ in range(-(-wanted // available))]
+    return np.concatenate(rounds)[:wanted]
+
+
+def ask_at_pace(
+    predict: Callable[[NDArray[np.uint8]], object],
+    images: NDArray[np.uint8],
+    *,
+    batch: int,
+    pace: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Asks batch after batch, one start every `pace` seconds; a late one is followed at once."""
+    due = clock()
+    for start in range(0, len(images), batch):
+        sleep(max(0.0, due - clock()))
+        due = max(due, clock()) + pace
+        predict(images[start : start + batch])

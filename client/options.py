@@ -1,0 +1,62 @@
+"""The flags that every client process has: whom to ask, as whom, how to solve, what to record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from core.home import default_home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Whom to ask, as whom, and how to solve."""
+
+    target: str
+    """HOST:PORT of the gate."""
+    key_file: Path | None = None
+    """File with the API key."""
+    client_id: str | None = None
+    """Name to give to an open gate."""
+    ca: Path | None = None
+    """PEM certificate to trust; with it the connection is TLS."""
+    solver: Literal["native", "python", "virtual"] = "native"
+    threads: int = 1
+    """Threads of the native solver."""
+    timeout: float = 60.0
+    """Seconds to wait for each answer of the gate."""
+
+    def credentials(self) -> dict[str, str]:
+        """Session arguments of who is calling. Raises ValueError unless exactly one is given."""
+        if (self.key_file is None) == (self.client_id is None):
+            raise ValueError("give either --key-file or --client-id")
+        if self.key_file is None:
+            return {"client_id": str(self.client_id)}
+        key = self.key_file.read_text().strip()
+        if not key:
+            raise ValueError(f"{self.key_file} is empty; expected an API key")
+        return {"key": key}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Honest:
+    """An honest user: images like those the victim was trained on, at a given pace."""
+
+    connection: Annotated[Connection, tyro.conf.arg(name="")]
+    home: Path = field(default_factory=default_home)
+    """Folder of cached datasets."""
+    data: Path | None = None
+    """Folder with image data that does not come with a package."""
+    dataset: str = "mnist5k"
+    images: int = 320
+    """How many to ask, in total; the images repeat where there are fewer."""
+    batch: int = 16
+    """Images in one request."""
+    pace: float = 0.0
+    """Seconds between the starts of two requests; a late request is followed at once."""
+    record: Path | None = None
+    """Write one JSON line a request to this new file."""
+    seed: int = 0

@@ -1,0 +1,122 @@
+"""The record of one client process: a line for each exchange, checkpoint, and the end."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from client.options import Connection
+from client.session import Exchange, Refused, Session, Unreachable
+from core.records import RecordWriter, provenance
+
+STOPPED = 3
+"""Exit code of a client that the gate refused, that lost the gate, or that was told to stop."""
+
+
+class Interrupted(Exception):
+    """The process was told to stop (SIGINT or SIGTERM)."""
+
+
+class Recorder:
+    """Writes what happens to a record file; without a file it only counts.
+
+    Lines: `predict` (an Exchange, plus `asked`, images so far, and `at`, seconds since the start),
+    `checkpoint`, and one `end` with status done, refused, unreachable or interrupted.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        client: str,
+        config: dict[str, Any],
+        seed: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        header = {"client": client, "config": config, "provenance": provenance(seed)}
+        self._writer = None if path is None else RecordWriter(path, header)
+        self._client = client
+        self._clock = clock
+        self._start = clock()
+        self._lock = threading.Lock()
+        self.asked = 0
+
+    def observe(self, exchange: Exchange) -> None:
+        """One predict() that was answered and opened."""
+        with self._lock:
+            self.asked += exchange.images
+            self.write("predict", client=self._client, asked=self.asked, **asdict(exchange))
+
+    def write(self, kind: str, /, **fields: Any) -> None:
+        """One line, with the seconds since the start."""
+        if self._writer is not None:
+            self._writer.write(kind, at=self._clock() - self._start, **fields)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def recorded_session(
+    connection: Connection, recorder: Recorder, *, rng: np.random.Generator
+) -> Iterator[Session]:
+    """A session that writes its exchanges and how it ended.
+
+    Refused, Unreachable and Interrupted are recorded and go on to the caller.
+    """
+    status, reason = "crashed", "the client ended by an exception of its own"
+    try:
+        with (
+            stoppable(),
+            Session(
+                connection.target,
+                **connection.credentials(),
+                ca=connection.ca,
+                solver=connection.solver,
+                threads=connection.threads,
+                timeout=connection.timeout,
+                observe=recorder.observe,
+                rng=rng,
+            ) as session,
+        ):
+            yield session
+        status, reason = "done", ""
+    except Refused as error:
+        status, reason = "refused", str(error)
+        raise
+    except Unreachable as error:
+        status, reason = "unreachable", str(error)
+        raise
+    except (Interrupted, KeyboardInterrupt) as error:
+        status, reason = "interrupted", "told to stop"
+        raise Interrupted(reason) from error
+    finally:
+        recorder.write("end", status=status, reason=reason)
+        recorder.close()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turns SIGTERM into Interrupted while it lasts, so that what was learnt can be saved."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("told to stop")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+STOPS = (Refused, Unreachable, Interrupted)
+"""How a client may end early without having crashed."""

@@ -1,0 +1,315 @@
+"""Calibration: what honest clients cost, how fast this host answers and hashes, what to charge.
+
+Fitted on held-out honest images that no client of an experiment ever sends: one half gives mean and
+spread, the other, unseen, decides how steep the price may be. Stored as JSON beside the model.
+"""
+
+import asyncio
+import json
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from pow.rate import Rate as HashRate
+
+from core import artifacts, records
+from core.arrays import to_float
+from core.datasets import Split
+from pow.challenge import Keyring
+from protos import codec, gate_pb2, gate_pb2_grpc
+from server.authentication import OpenDoor
+from server.ledger import NANO, Account
+from server.ledger.sqlite import SqliteLedger
+from server.model import Model, folder
+from server.pricing import BATCH, Free, Policy, PolicyTariff, work_for
+from server.pricing.paper import Paper
+from server.pricing.rate import Rate
+from server.serve import Parts, running
+
+SERVICE_SHARE = 0.25
+"""Default t_min, as a share of the service time (DESIGN section 5)."""
+
+CAP = 8_000
+"""Default t_max, in t_min."""
+
+KAPPAS = np.arange(12.0, 0.0, -0.25)
+"""Steepnesses tried, from the largest."""
+
+OVERHEAD_P99 = 2.0
+"""Honest overhead that 99 in 100 batches must stay under."""
+
+TOLERANCE = 0.05
+Z = 3.0
+PAPER_BASE = 1.0075
+
+CLIENTS = 100
+"""Simulated honest clients of each kind."""
+
+CLIENT_IMAGES = 640
+CLIENT_BATCHES = (1, 16, 64)
+SKEW = 1.0
+"""Dirichlet concentration of the class mix of a skewed client: 1 makes every mix equally likely."""
+
+
+class CalibrationError(Exception):
+    """A calibration that cannot be made or must not be used; one readable line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Everything a price rests on. Seconds are per 64 images."""
+
+    model: str
+    measure: str
+    fingerprint: str
+    mean: float  # privacy cost of an honest image
+    spread: float  # its standard deviation over images
+    slope: float  # the paper's line: cost of honest queries
+    intercept: float
+    service: float  # seconds a client waits under policy none
+    rate: dict[str, Any]  # pow.rate.Rate
+    t_min: float
+    t_max: float
+    kappa: float
+    tolerance: float
+    z: float
+    base: float
+    overhead: dict[str, dict[str, float]]  # kind of client -> median, p99 on unseen traffic
+    provenance: dict[str, Any]
+
+    @property
+    def hash_rate(self) -> float:
+        """Hashes per second of the native solver on one thread."""
+        return float(HashRate.from_json(self.rate).hashes_per_second)
+
+    def policy(self, name: str) -> Policy:
+        """The policy `none`, `paper` or `rate` with these constants. Raises ValueError."""
+        if name == "none":
+            return Free()
+        if name == "paper":
+            return Paper(self.base, self.slope, self.intercept, self.t_min, self.t_max)
+        if name == "rate":
+            return self._rate_policy(self.kappa)
+        raise ValueError(f"policy {name!r} is unknown; expected none, paper or rate")
+
+    def tariff(self, name: str) -> PolicyTariff:
+        """What a ledger needs to price with policy `name`."""
+        return PolicyTariff(self.policy(name), self.hash_rate, self.mean)
+
+    def _rate_policy(self, kappa: float) -> Rate:
+        return Rate(self.mean, self.spread, kappa, self.tolerance, self.z, self.t_min, self.t_max)
+
+
+def path(home: Path, name: str, measure: str) -> Path:
+    """Where the calibration of a model is kept."""
+    return folder(home, name) / f"calibration-{measure}.json"
+
+
+def save(calibration: Calibration, file: Path) -> None:
+    """Writes it whole or not at all."""
+    text = json.dumps(asdict(calibration), indent=2, allow_nan=False)
+    artifacts.write_atomically(file, text.encode())
+
+
+def load(file: Path, fingerprint: str) -> Calibration:
+    """A calibration made for exactly this model and measure. Raises CalibrationError."""
+    try:
+        content = json.loads(file.read_text())
+        wanted = {field.name for field in fields(Calibration)}
+        if not isinstance(content, dict) or set(content) != wanted:
+            raise ValueError("not a calibration of this version")
+        calibration = Calibration(**content)
+    except FileNotFoundError as error:
+        raise CalibrationError(f"{file} is missing; run `python -m server calibrate`") from error
+    except (OSError, ValueError) as error:
+        raise CalibrationError(f"{file} cannot be read: {error}; calibrate again") from error
+    if calibration.fingerprint != fingerprint:
+        raise CalibrationError(
+            f"{file} was made for fingerprint {calibration.fingerprint[:12]}, "
+            f"but the model has {fingerprint[:12]}; calibrate again"
+        )
+    return calibration
+
+
+def calibrate(
+    model: Model,
+    measure: str,
+    honest: Split,
+    *,
+    seed: int,
+    t_max: float | None,
+    hash_rate: HashRate,
+) -> Calibration:
+    """Fits a calibration on held-out honest images. `t_max` in seconds, default CAP * t_min.
+
+    Raises CalibrationError for too few images, or honest images that cost nothing.
+    """
+    if len(honest.images) < 4:
+        raise CalibrationError(f"{len(honest.images)} calibration images; expected at least 4")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(honest.images))
+    costs, labels = costs_of(model, honest)[order], honest.labels[order]
+    seen, unseen = np.array_split(np.arange(len(costs)), 2)
+    mean, spread = float(costs[seen].mean()), float(costs[seen].std())
+    if not mean > 0:
+        raise CalibrationError(f"honest images cost {mean} on average; expected more than 0")
+    slope, intercept = _line(costs[seen])
+    service = asyncio.run(measure_service(model, honest.images))
+    rate = hash_rate.hashes_per_second
+    t_min = power_of_two_seconds(SERVICE_SHARE * service, rate)
+    draft = Calibration(
+        model=model.name,
+        measure=measure,
+        fingerprint=model.fingerprint,
+        mean=mean,
+        spread=spread,
+        slope=slope,
+        intercept=intercept,
+        service=service,
+        rate=hash_rate.to_json(),
+        t_min=t_min,
+        t_max=max(t_min, power_of_two_seconds(t_max or CAP * t_min, rate)),
+        kappa=0.0,
+        tolerance=TOLERANCE,
+        z=Z,
+        base=PAPER_BASE,
+        overhead={},
+        provenance=records.provenance(seed),
+    )
+    traffic = {
+        kind: [
+            batch
+            for size in CLIENT_BATCHES
+            for history in histories(costs[unseen], labels[unseen], size=size, skew=skew, rng=rng)
+            for batch in accounts(history)
+        ]
+        for kind, skew in (("iid", None), ("skewed", SKEW))
+    }
+    return _steepest(draft, traffic)
+
+
+def costs_of(model: Model, split: Split) -> NDArray[np.float64]:
+    """Privacy cost (n,) of every image of a split."""
+    parts = []
+    for start in range(0, len(split.images), BATCH):
+        images = to_float(split.images[start : start + BATCH])
+        parts.append(model.measure.cost(images, model.victim.answer(images)))
+    return np.concatenate(parts)
+
+
+def histories(
+    costs: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    *,
+    size: int,
+    skew: float | None,
+    rng: np.random.Generator,
+) -> Iterator[NDArray[np.float64]]:
+    """Costs (batches, size) of honest clients, drawn with replacement; `skew` = class mix."""
+    for _ in range(CLIENTS):
+        weights = np.ones(len(costs))
+        if skew is not None:
+            classes, index = np.unique(labels, return_inverse=True)
+            mix = rng.dirichlet(np.full(len(classes), skew))
+            weights = mix[index] / np.bincount(index)[index]
+        picked = rng.choice(len(costs), size=CLIENT_IMAGES, p=weights / weights.sum())
+        yield costs[picked].reshape(-1, size)
+
+
+def accounts(history: NDArray[np.float64]) -> Iterator[tuple[Account, int]]:
+    """The account after each batch of a client that pays for all of them, and the batch's size."""
+    account = Account()
+    for batch in history:
+        account = account.counting(len(batch), round(float(batch.sum()) * NANO))
+        yield account, len(batch)
+
+
+def _steepest(draft: Calibration, traffic: dict[str, list[tuple[Account, int]]]) -> Calibration:
+    """The draft with the largest kappa that honest clients can bear."""
+    for kappa in KAPPAS:
+        policy = draft._rate_policy(float(kappa))
+        overhead = {}
+        for kind, batches in traffic.items():
+            seen = [
+                1
+                + work_for(policy.price(account), images, draft.hash_rate)
+                / draft.hash_rate
+                / (draft.service * images / BATCH)
+                for account, images in batches
+            ]
+            median, p99 = np.percentile(seen, (50, 99))
+            overhead[kind] = {"median": float(median), "p99": float(p99)}
+        if all(found["p99"] <= OVERHEAD_P99 for found in overhead.values()):
+            content = {field.name: getattr(draft, field.name) for field in fields(draft)}
+            return Calibration(**{**content, "kappa": float(kappa), "overhead": overhead})
+    raise CalibrationError(
+        f"honest clients would pay more than {OVERHEAD_P99} times the service time even at "
+        f"kappa {KAPPAS[-1]}: this measure is too noisy for this data"
+    )
+
+
+def power_of_two_seconds(seconds: float, rate: float) -> float:
+    """The longest time up to `seconds` whose work for 64 images is a power of two (at least 64).
+
+    Prices are rounded up to powers of two; a floor and a cap that are powers already stay exact.
+    """
+    hashes = 1 << max(6, math.floor(math.log2(max(seconds * rate, 1.0))))
+    return (hashes - 0.5) / rate
+
+
+def _line(costs: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of total cost against queries: least squares over ten stretches."""
+    ends = np.unique(np.linspace(1, len(costs), 11).astype(int))[1:]
+    slope, intercept = np.polyfit(ends, np.cumsum(costs)[ends - 1], 1)
+    return float(slope), float(intercept)
+
+
+async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: int = 30) -> float:
+    """Seconds a client on loopback waits for 64 images under policy none: the median."""
+    ledger = SqliteLedger(
+        ":memory:", fingerprint="service", tariff=PolicyTariff(Free(), 1.0, 0.0), clock=lambda: 0.0
+    )
+    parts = Parts(
+        model=model,
+        ledger=ledger,
+        keyring=Keyring([bytes(32)]),
+        algorithm="sha1",
+        authenticator=OpenDoor(),
+        hash_rate=0.0,
+        record=_no_record,
+        clock=lambda: 0.0,
+    )
+    batch = np.resize(images, (BATCH, *images.shape[1:]))
+    try:
+        async with running(parts, "127.0.0.1:0") as address:
+            seconds = await asyncio.to_thread(_ask, address, batch, repeats)
+    finally:
+        ledger.close()
+    return float(np.median(seconds))
+
+
+def _ask(address: str, batch: NDArray[np.uint8], repeats: int) -> list[float]:
+    import time
+
+    seconds = []
+    with grpc.insecure_channel(address) as channel:
+        stub = gate_pb2_grpc.GateStub(channel)
+        for number in range(repeats + 3):
+            start = time.perf_counter()
+            request = gate_pb2.PredictRequest(
+                request_id=str(uuid.UUID(int=number)), inputs=codec.encode(batch)
+            )
+            stub.Predict(request, metadata=(("client-id", "calibration"),))
+            if number >= 3:  # the first ones open the channel
+                seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _no_record(kind: str, /, **fields: Any) -> None:
+    """A measurement leaves no record."""

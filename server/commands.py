@@ -1,0 +1,164 @@
+"""What the commands do: wiring of files, flags and parts. Mistakes are exceptions of one line."""
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+
+from core import datasets, records
+from core.artifacts import ArtifactError
+from core.datasets import DatasetError
+from pow import rate
+from server import calibration, model, secret
+from server.authentication import ApiKeys, Authenticator, OpenDoor
+from server.calibration import CalibrationError
+from server.ledger.sqlite import SqliteLedger
+from server.options import Calibrate, Prepare, Serve
+from server.pricing import Free, PolicyTariff
+from server.refusals import LedgerUnavailable
+from server.secret import SecretError
+from server.serve import Parts, ServeError, Tls, running
+
+EXPLAINED = (
+    ArtifactError,
+    CalibrationError,
+    DatasetError,
+    LedgerUnavailable,
+    OSError,
+    SecretError,
+    ServeError,
+    ValueError,
+)
+"""Errors whose text is meant for the operator."""
+
+
+def prepare(options: Prepare) -> None:
+    """Trains victim and measure where they are missing."""
+    made = model.prepare(
+        options.home,
+        options.model,
+        dataset=options.dataset,
+        network=options.network,
+        measure=options.measure,
+        seed=options.seed,
+        data=options.data,
+    )
+    files = model.folder(options.home, options.model)
+    print(f"{files}: {'made ' + ' and '.join(made) if made else 'up to date'}")
+
+
+def calibrate(options: Calibrate) -> None:
+    """Fits and stores a calibration, and prints what it found."""
+    if options.t_max is not None and not options.t_max > 0:
+        raise ValueError(f"--t-max is {options.t_max}; expected seconds > 0")
+    prepared = model.load(options.home, options.model, options.measure)
+    loaded = datasets.load(prepared.dataset, home=options.home, data=options.data)
+    found = calibration.calibrate(
+        prepared,
+        options.measure,
+        loaded.splits["calibration"],
+        seed=options.seed,
+        t_max=options.t_max,
+        hash_rate=rate.measure(),
+    )
+    file = calibration.path(options.home, options.model, options.measure)
+    calibration.save(found, file)
+    print(f"{file}: honest cost {found.mean:.4f} (sd {found.spread:.4f}) per image")
+    print(
+        f"service {found.service * 1e3:.1f} ms per 64 images, {found.hash_rate / 1e6:.1f} MH/s, "
+        f"work from {found.t_min * 1e3:.2f} ms to {found.t_max:.3g} s, kappa {found.kappa:g}"
+    )
+    for kind, overhead in found.overhead.items():
+        print(
+            f"honest overhead on unseen traffic, {kind}: "
+            f"median {overhead['median']:.2f}, p99 {overhead['p99']:.2f}"
+        )
+
+
+def serve(options: Serve) -> None:
+    """Serves until SIGTERM or SIGINT, then lets requests under way finish."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    authenticator = _authenticator(options)
+    tls = _tls(options)
+    served = model.load(options.home, options.model, options.measure)
+    if options.policy == "none":
+        tariff, hash_rate = PolicyTariff(Free(), 1.0, 0.0), 0.0
+    else:
+        file = calibration.path(options.home, options.model, options.measure)
+        calibrated = calibration.load(file, served.fingerprint)
+        tariff, hash_rate = calibrated.tariff(options.policy), calibrated.hash_rate
+        made, here = calibrated.provenance.get("host"), socket.gethostname()
+        if made != here:
+            logging.getLogger("powgate.server").warning(
+                "calibrated on host %s, serving on %s: seconds of work may be off", made, here
+            )
+    with ExitStack() as stack:
+        ledger = SqliteLedger(
+            options.ledger or model.folder(options.home, options.model) / "ledger.db",
+            fingerprint=served.fingerprint,
+            tariff=tariff,
+            clock=time.time,
+        )
+        stack.callback(ledger.close)
+        record: Callable[..., None] = _unrecorded
+        if options.record is not None:
+            header = {"config": asdict(options), "provenance": records.provenance(None)}
+            record = stack.enter_context(records.RecordWriter(options.record, header)).write
+        parts = Parts(
+            model=served,
+            ledger=ledger,
+            keyring=secret.keyring(options.home, virtual=options.virtual),
+            algorithm="virtual" if options.virtual else options.puzzle,
+            authenticator=authenticator,
+            hash_rate=hash_rate,
+            record=record,
+            clock=time.time,
+        )
+        asyncio.run(_until_stopped(parts, f"{options.host}:{options.port}", tls))
+
+
+async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(parts, address, tls) as listening:
+        print(f"listening on {listening}", flush=True)
+        await stop.wait()
+
+
+def _authenticator(options: Serve) -> Authenticator:
+    if options.open:
+        if options.keys is not None:
+            raise ServeError("--open believes every caller: it cannot go with --keys")
+        if not _is_loopback(options.host):
+            raise ServeError(f"--open listens on loopback only, not on {options.host}")
+        return OpenDoor()
+    if options.keys is None:
+        raise ServeError("no way to tell callers apart: give --keys FILE, or --open on loopback")
+    return ApiKeys.read(options.keys)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls(options: Serve) -> Tls | None:
+    if options.tls_cert is None and options.tls_key is None:
+        return None
+    if options.tls_cert is None or options.tls_key is None:
+        raise ServeError("--tls-cert and --tls-key go together: one of them is missing")
+    return Tls.read(options.tls_cert, options.tls_key)
+
+
+def _unrecorded(kind: str, /, **fields: Any) -> None:
+    """Where no record is asked for."""

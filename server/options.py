@@ -1,0 +1,66 @@
+"""The flags of `python -m server`: plain dataclasses, cheap to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from core.home import default_home
+
+MeasureName = Literal["heads", "teachers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepare:
+    """Train a victim and its measure, where they are not there yet."""
+
+    home: Path = field(default_factory=default_home)
+    """Folder of artifacts."""
+    model: str = "mnist5k"
+    """Name of the model to make."""
+    dataset: str = "mnist5k"
+    network: str = "lenet"
+    measure: MeasureName = "heads"
+    seed: int = 0
+    data: Path | None = None
+    """Folder with image data that does not come with a package."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrate:
+    """Measure honest costs, service time and hash rate, and fit the prices."""
+
+    home: Path = field(default_factory=default_home)
+    model: str = "mnist5k"
+    measure: MeasureName = "heads"
+    seed: int = 0
+    t_max: float | None = None
+    """Dearest price, in seconds of work per 64 images (default: 8000 times the cheapest)."""
+    data: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Serve a prepared model behind the gate."""
+
+    home: Path = field(default_factory=default_home)
+    model: str = "mnist5k"
+    measure: MeasureName = "heads"
+    policy: Literal["none", "paper", "rate"] = "rate"
+    host: str = "127.0.0.1"
+    port: int = 50_051
+    """0 takes a free port; the address is printed when the gate is ready."""
+    keys: Path | None = None
+    """TOML file of API keys: OWNER = "SHA-256 of the key in hex"."""
+    open: bool = False
+    """Believe the client-id that callers name; on loopback only."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    ledger: Path | None = None
+    """SQLite file (default: ledger.db beside the model)."""
+    record: Path | None = None
+    """Write one JSON line a request to this new file."""
+    puzzle: Literal["sha1", "sha256"] = "sha1"
+    virtual: bool = False
+    """Ask for virtual work only: the client draws the time and does not spend it. Experiments."""

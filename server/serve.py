@@ -1,0 +1,138 @@
+"""The running gate: a grpc.aio server with health, reflection, TLS and a graceful end."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+from numpy.typing import NDArray
+
+from pow.challenge import Keyring
+from protos import codec, gate_pb2, gate_pb2_grpc
+from server.authentication import Authenticator
+from server.catalogue import Guard
+from server.gate import MAX_BATCH, Gate
+from server.ledger import Ledger
+from server.model import Model
+from server.servicer import Servicer
+
+SERVICE = gate_pb2.DESCRIPTOR.services_by_name["Gate"].full_name
+
+DRAIN_SECONDS = 10.0
+"""How long requests under way may take once the server is told to stop."""
+
+
+class ServeError(Exception):
+    """The server cannot start; the text says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificate chain and private key, PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def read(cls, certificate: Path, key: Path) -> "Tls":
+        """Raises ServeError for a file that is missing, no PEM, or a pair that does not match."""
+        try:
+            # grpc reports a bad pair only in its log, after binding: asked of the ssl module first.
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+            return cls(certificate.read_bytes(), key.read_bytes())
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ServeError(
+                f"{certificate} and {key} are not a PEM certificate and its key: {error}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a gate is made of."""
+
+    model: Model
+    ledger: Ledger
+    keyring: Keyring
+    algorithm: str
+    authenticator: Authenticator
+    hash_rate: float
+    record: Callable[..., None]
+    clock: Callable[[], float]
+
+
+@asynccontextmanager
+async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIterator[str]:
+    """A serving gate; yields the address it listens on, and drains at the end.
+
+    `address` is HOST:PORT; port 0 takes a free one. Raises ServeError where it cannot be bound.
+    """
+    torch.set_num_threads(1)  # torch in one thread leaves the other core to the event loop
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
+    gate = Gate(
+        model=parts.model,
+        ledger=parts.ledger,
+        keyring=parts.keyring,
+        algorithm=parts.algorithm,
+        audience=f"{parts.model.name}/{parts.model.fingerprint[:16]}",
+        encode=codec.dumps,
+        record=parts.record,
+        clock=parts.clock,
+        torch_pool=pool,
+    )
+    image_bytes = 4 * int(np.prod(parts.model.victim.shape))
+    server = grpc.aio.server(
+        interceptors=[Guard()],
+        options=[
+            # Twice the largest batch: a batch a little too large still gets our own message.
+            ("grpc.max_receive_message_length", 2 * MAX_BATCH * image_bytes + 4096),
+            ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its traffic
+        ],
+    )
+    gate_pb2_grpc.add_GateServicer_to_server(
+        Servicer(gate, parts.authenticator, hash_rate=parts.hash_rate), server
+    )
+    healthy = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    reflection.enable_server_reflection(
+        (
+            SERVICE,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        ),
+        server,
+    )
+    host, _, _ = address.rpartition(":")
+    try:
+        if tls is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(
+                address, grpc.ssl_server_credentials([(tls.key, tls.certificate)])
+            )
+    except RuntimeError as error:
+        raise ServeError(f"{address} cannot be bound; is the port taken?") from error
+    warm_up(parts.model)
+    await server.start()
+    for service in ("", SERVICE):
+        await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield f"{host}:{port}"
+    finally:
+        await healthy.enter_graceful_shutdown()
+        await server.stop(DRAIN_SECONDS)
+        pool.shutdown()
+
+
+def warm_up(model: Model) -> None:
+    """Runs one batch through victim and measure, so that no client waits for a first time."""
+    images: NDArray[Any] = np.zeros((MAX_BATCH, *model.victim.shape), dtype=np.float32)
+    model.measure.cost(images, model.victim.answer(images))
