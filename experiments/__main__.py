@@ -1,0 +1,117 @@
+"""`python -m experiments`: run a scenario, or make the report of a run again."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a scenario with real processes; leaves one folder with records, table and report."""
+
+    scenario: tyro.conf.Positional[str]
+    """A TOML file, or the name of a scenario that comes along (demo, smoke)."""
+    out: Path | None = None
+    """The folder to make (default: runs/NAME-DATE-TIME)."""
+    home: Path | None = None
+    """Where victims and data are kept (default: the user's cache folder)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Make summary, figures and page of a run folder again, from its records."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of a run."""
+
+
+Verb = (
+    Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Report, tyro.conf.subcommand("report")]
+)
+
+
+def main() -> None:
+    """Parses the command line and does what it says; exits non-zero with one readable line."""
+    verb: Run | Report = tyro.cli(Verb, prog="python -m experiments", description=__doc__)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
+    try:
+        if isinstance(verb, Run):
+            _run(verb)
+        else:
+            _report(verb.folder)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(verb: Run) -> None:
+    from core.home import default_home
+    from experiments.scenario import ScenarioError, load
+
+    try:
+        scenario, given = load(verb.scenario)
+    except ScenarioError as error:
+        sys.exit(f"error: {error}")
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = verb.out or Path("runs") / f"{scenario.name}-{now}"
+    home = verb.home or default_home()
+    command = ["python", "-m", "experiments", "run", verb.scenario]
+    if verb.home:
+        command += ["--home", str(verb.home)]
+
+    from core.artifacts import ArtifactError
+    from core.datasets import DatasetError
+    from experiments.arm import RunError
+    from experiments.folder import FolderError
+    from experiments.runner import run
+
+    try:
+        run(scenario, out, home, given=given, command=shlex.join(command))
+    except KeyboardInterrupt:
+        if out.exists():
+            print(f"interrupted; the records so far are in {out}", file=sys.stderr)
+        raise
+    except (RunError, FolderError, ArtifactError, DatasetError, OSError) as error:
+        sys.exit(f"error: {error}")
+    _show(out)
+
+
+def _report(folder: Path) -> None:
+    from experiments import report
+    from experiments.folder import FolderError
+
+    try:
+        report.write(folder)
+    except (FolderError, OSError) as error:
+        sys.exit(f"error: {error}")
+    _show(folder)
+
+
+def _show(folder: Path) -> None:
+    import json
+
+    from rich.console import Console
+
+    from experiments import tables
+    from experiments.report import sentences
+
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 160))
+    for arm in summary["arms"]:
+        console.print(tables.terminal(summary, arm))
+    for sentence in sentences(summary):
+        console.print(sentence, highlight=False)
+    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""A run folder read back: every record checked, both sides of each query joined.
+
+    scenario.json            the scenario as given and as resolved, the command, the provenance
+    ARM/server.jsonl         what the gate recorded
+    ARM/clients/NAME.jsonl   what each client recorded
+    ARM/runner.jsonl         when each client started and how it ended
+    ARM/load.jsonl           load average of the machine
+    ARM/evaluation.jsonl     the victim and each surrogate on held-out images
+    ARM/logs/NAME.txt        what each process said
+    ARM/surrogates/NAME/     what each thief took home
+
+Lines of a record file are counted from one, the header being the first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core import records
+
+REAL = (int, float)
+Fields = Mapping[str, tuple[type, ...]]
+
+# What must be in a line of each kind. A file may say more, never less.
+CLIENT_KINDS: Mapping[str, Fields] = {
+    "predict": {
+        "request_id": (str,),
+        "images": (int,),
+        "asked": (int,),
+        "at": REAL,
+        "total": REAL,
+        "network": REAL,
+        "server": REAL,
+        "solve": REAL,
+        "open": REAL,
+        "hashes": (int,),
+        "work": (int,),
+        "virtual": (bool,),
+    },
+    "checkpoint": {"asked": (int,), "at": REAL, "path": (str,), "train_seconds": REAL},
+    "end": {"status": (str,), "reason": (str,), "at": REAL},
+}
+SERVER_KINDS: Mapping[str, Fields] = {
+    "predict": {"client": (str,), "request_id": (str,), "images": (int,), "cost": REAL},
+    "redeem": {"client": (str,)},
+}
+RUNNER_KINDS: Mapping[str, Fields] = {
+    "start": {"client": (str,), "at": REAL},
+    "exit": {"client": (str,), "at": REAL, "code": (int,), "stopped": (bool,), "tail": (str,)},
+}
+LOAD_KINDS: Mapping[str, Fields] = {"load": {"at": REAL, "one_minute": REAL}}
+EVALUATION_KINDS: Mapping[str, Fields] = {
+    "victim": {"accuracy": REAL, "images": (int,)},
+    "surrogate": {"client": (str,), "path": (str,), "accuracy": REAL, "fidelity": REAL},
+}
+END_STATUSES = ("done", "refused", "unreachable", "interrupted", "crashed")
+
+
+class FolderError(ValueError):
+    """A run folder that is not whole. The message names the file and, where it can, the line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One answered batch, as the client saw it; seconds, the thinking time between left out."""
+
+    request_id: str
+    images: int
+    asked: int  # images so far, this batch included
+    at: float  # since the client started
+    total: float
+    network: float
+    server: float
+    solve: float
+    open: float
+    hashes: int
+    work: int  # expected hashes
+    virtual: bool  # the solving time is drawn, not spent
+    cost: float  # privacy cost of the batch, from the server's record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """One surrogate a thief saved; accuracy and fidelity are None until it is evaluated."""
+
+    asked: int
+    at: float  # seconds since the client started
+    path: str
+    train_seconds: float
+    accuracy: float | None = None
+    fidelity: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRun:
+    """What one client did in one arm."""
+
+    name: str
+    kind: str  # "honest" or "attack"
+    label: str  # the attack's name, or "honest"
+    requests: tuple[Request, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    status: str = "crashed"  # one of END_STATUSES or "stopped" (ran out of time)
+    reason: str = ""
+    seconds: float = 0.0  # from its start to its end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRun:
+    """The run under one policy."""
+
+    policy: str
+    clients: tuple[ClientRun, ...]
+    load: tuple[tuple[float, float], ...] = ()  # (seconds, one-minute load average)
+    victim_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A whole run."""
+
+    scenario: Mapping[str, Any]  # as resolved
+    command: str
+    provenance: Mapping[str, Any]
+    arms: tuple[ArmRun, ...] = field(default=())
+
+
+def read(folder: Path) -> Run:
+    """Reads a run folder. Raises FolderError for anything missing, malformed or unknown."""
+    about = read_scenario(folder)
+    scenario = about["resolved"]
+    arms = [
+        _arm(folder / policy, policy, scenario["clients"])
+        for policy in scenario["server"]["policies"]
+        if (folder / policy / "runner.jsonl").exists()
+    ]
+    if not arms:
+        raise FolderError(f"{folder} holds no finished arm (no POLICY/runner.jsonl)")
+    return Run(
+        scenario=scenario,
+        command=about["command"],
+        provenance=about["provenance"],
+        arms=tuple(arms),
+    )
+
+
+def read_scenario(folder: Path) -> Mapping[str, Any]:
+    """The scenario.json of a run folder."""
+    path = folder / "scenario.json"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        about["resolved"]["clients"], about["resolved"]["server"]["policies"]
+        about["command"], about["provenance"]
+    except FileNotFoundError as error:
+        raise FolderError(f"{folder} is not the folder of a run: no scenario.json") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FolderError(f"{path} is not valid JSON: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise FolderError(f"{path} does not describe a run: {error} is missing") from error
+    return about  # type: ignore[no-any-return]
+
+
+def rows(path: Path, kinds: Mapping[str, Fields]) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """(line number, kind, fields) of each record in a file; what is not known is refused."""
+    try:
+        _, lines = records.read(path)
+    except FileNotFoundError as error:
+        raise FolderError(f"{path} is missing") from error
+    except (OSError, ValueError) as error:
+        raise FolderError(str(error)) from error
+    for number, row in enumerate(lines, start=2):
+        kind = row.get("kind")
+        if not isinstance(kind, str):
+            raise FolderError(f"{path}:{number}: the record has no kind")
+        if kind not in kinds:
+            raise FolderError(
+                f"{path}:{number}: unknown record kind {kind!r}, expected {', '.join(kinds)}"
+            )
+        for name, types in kinds[kind].items():
+            value = row.get(name)
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+                given = f"{name} = {value!r}" if name in row else f"no {name}"
+                expected = " or ".join(t.__name__ for t in types)
+                raise FolderError(
+                    f"{path}:{number}: a {kind!r} record with {given}, expected {expected}"
+                )
+        yield number, kind, row
+
+
+def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
+    costs: dict[tuple[str, str], float] = {}
+    for _, kind, row in rows(folder / "server.jsonl", SERVER_KINDS):
+        if kind == "predict":  # the first one is the charge, those after it are retries
+            costs.setdefault((row["client"], row["request_id"]), float(row["cost"]))
+    exits = {
+        row["client"]: row
+        for _, kind, row in rows(folder / "runner.jsonl", RUNNER_KINDS)
+        if kind == "exit"
+    }
+    victim: float | None = None
+    scores: dict[tuple[str, str], tuple[float, float]] = {}
+    if (folder / "evaluation.jsonl").exists():
+        for _, kind, row in rows(folder / "evaluation.jsonl", EVALUATION_KINDS):
+            if kind == "victim":
+                victim = float(row["accuracy"])
+            else:
+                scores[row["client"], row["path"]] = (row["accuracy"], row["fidelity"])
+    load = tuple(
+        (float(row["at"]), float(row["one_minute"]))
+        for _, _, row in rows(folder / "load.jsonl", LOAD_KINDS)
+    )
+    return ArmRun(
+        policy=policy,
+        clients=tuple(
+            _client(folder, client, costs, scores, exits.get(client["name"])) for client in clients
+        ),
+        load=load,
+        victim_accuracy=victim,
+    )
+
+
+def _client(
+    folder: Path,
+    client: Mapping[str, Any],
+    costs: Mapping[tuple[str, str], float],
+    scores: Mapping[tuple[str, str], tuple[float, float]],
+    ended: Mapping[str, Any] | None,
+) -> ClientRun:
+    name = client["name"]
+    path = folder / "clients" / f"{name}.jsonl"
+    requests: list[Request] = []
+    checkpoints: list[Checkpoint] = []
+    status, reason = "", ""
+    seconds = float(ended["at"]) if ended else 0.0
+    crashed = ended is None or ended["stopped"] or ended["code"] not in (0, 3)
+    for line, kind, row in rows(path, CLIENT_KINDS) if path.exists() or not crashed else ():
+        if kind == "predict":
+            if (name, row["request_id"]) not in costs:
+                raise FolderError(
+                    f"{path}:{line}: request {row['request_id']} of client {name!r} is not in"
+                    f" {folder / 'server.jsonl'}"
+                )
+            requests.append(
+                Request(
+                    cost=costs[name, row["request_id"]],
+                    **{key: row[key] for key in CLIENT_KINDS["predict"]},
+                )
+            )
+        elif kind == "checkpoint":
+            accuracy, fidelity = scores.get((name, row["path"]), (None, None))
+            checkpoints.append(
+                Checkpoint(
+                    accuracy=accuracy,
+                    fidelity=fidelity,
+                    **{key: row[key] for key in CLIENT_KINDS["checkpoint"]},
+                )
+            )
+        else:
+            status, reason, seconds = row["status"], row["reason"], float(row["at"])
+            if status not in END_STATUSES:
+                known = ", ".join(END_STATUSES)
+                raise FolderError(f"{path}:{line}: unknown status {status!r}, expected {known}")
+    if crashed:
+        status = "stopped" if ended and ended["stopped"] else "crashed"
+        reason = ended["tail"] if ended else "the run ended before this client did"
+    elif not status:
+        raise FolderError(f"{path}: no 'end' record, although the client exited as if it were done")
+    return ClientRun(
+        name=name,
+        kind=client["kind"],
+        label=client.get("attack", "honest"),
+        requests=tuple(requests),
+        checkpoints=tuple(checkpoints),
+        status=status,
+        reason=reason,
+        seconds=seconds,
+    )

@@ -1,0 +1,35 @@
+"""Becomes another program that dies with its parent, at a given niceness. Linux; elsewhere the
+leash is off and only a clean end of the parent stops the child.
+
+    python leash.py PARENT_PID NICENESS COMMAND...
+
+A file of its own, run before the command: the same calls in a forked child of a process with
+threads (as `preexec_fn` would) may deadlock. Standard library only, so it costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def main(arguments: list[str]) -> None:
+    """Puts itself on the leash, then becomes the command."""
+    parent, niceness, *command = arguments
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != int(parent):  # it died before the leash was on
+            sys.exit(1)
+    os.nice(int(niceness))
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.exit(f"cannot start {command[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,91 @@
+"""Child processes that are never left behind: each in a session of its own, on a leash."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+LEASH = Path(__file__).with_name("leash.py")
+POLL = 0.05  # seconds between two looks at a process
+
+
+class Child:
+    """A running command whose output goes to a log file; if it `speaks`, only its stderr does.
+
+    The session of its own keeps a Ctrl-C in the terminal to the runner, who then stops its children
+    in order. Start children from the main thread: the leash follows the starting thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        niceness: int = 0,
+        environment: Mapping[str, str] | None = None,
+        speaks: bool = False,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.stopped = False  # whether the runner had to stop it
+        log.parent.mkdir(parents=True, exist_ok=True)
+        leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(niceness)]
+        with log.open("xb") as sink:
+            self._process = subprocess.Popen(
+                [*leash, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=None if speaks else sink,
+                stderr=sink,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def text(self) -> str:
+        """What it said so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def tail(self, lines: int = 6) -> str:
+        """The last non-empty lines it said."""
+        return "\n".join([line for line in self.text().splitlines() if line.strip()][-lines:])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to it and whatever it started; harmless once it has ended."""
+        if self.code() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Waits for its end; its exit code, None if it is still running after `seconds`."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def stop(children: Iterable[Child], grace: float) -> None:
+    """SIGTERM to all that still run, SIGKILL to those that still do after `grace` seconds."""
+    running = [child for child in children if child.code() is None]
+    for child in running:
+        child.stopped = True
+        child.signal(signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    for child in running:
+        if child.wait(max(0.0, deadline - time.monotonic())) is None:
+            child.signal(signal.SIGKILL)
+            child.wait()

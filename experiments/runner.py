@@ -1,0 +1,88 @@
+"""Runs a scenario with real processes and leaves one folder behind; see `experiments.folder`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from core.records import provenance
+from experiments import commands, report
+from experiments.arm import RunError, run_arm
+from experiments.processes import Child, stop
+from experiments.progress import ArmView
+from experiments.scenario import Scenario
+
+
+def run(
+    scenario: Scenario,
+    out: Path,
+    home: Path,
+    *,
+    given: Mapping[str, Any] | None = None,
+    command: str = "",
+    console: Console | None = None,
+) -> Path:
+    """Prepares the victim, runs every arm, evaluates the surrogates and writes the report.
+
+    `out` must not exist. If preparing fails nothing is left of it; if an arm fails, the records
+    stay. Raises RunError.
+    """
+    console = console or Console()
+    out, home = out.absolute(), home.absolute()
+    try:
+        out.mkdir(parents=True)
+    except FileExistsError as error:
+        raise RunError(f"{out} exists already: a run needs a folder of its own") from error
+    except OSError as error:
+        raise RunError(f"cannot create {out}: {error.strerror}") from error
+    try:
+        for step in (commands.prepare(scenario, home), commands.calibrate(scenario, home)):
+            _step(step, out / "logs" / f"{step[3]}.txt", console)
+        header = provenance(scenario.seed)
+        command = command or f"python -m experiments run {scenario.source or scenario.name}"
+        about = {
+            "given": given if given is not None else scenario.resolved(),
+            "resolved": scenario.resolved(),
+            "command": command,
+            "provenance": header,
+        }
+        (out / "scenario.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+
+    arms = {policy: out / policy for policy in scenario.server.policies}
+    totals = {client.name: commands.images(client) for client in scenario.clients}
+    for policy, folder in arms.items():
+        with ArmView(console, policy, folder, totals) as view:
+            run_arm(
+                folder,
+                commands.arm(scenario, policy, folder, home),
+                header={"arm": policy, "scenario": scenario.name, **header},
+                view=view,
+                limit=scenario.limit,
+            )
+    from experiments.evaluation import evaluate  # with it comes torch
+
+    victim = home / "models" / commands.model_name(scenario) / "victim.safetensors"
+    evaluate(arms, victim, scenario.victim.dataset, home, {"scenario": scenario.name, **header})
+    report.write(out)
+    return out
+
+
+def _step(command: list[str], log: Path, console: Console) -> None:
+    """Runs a command that shows its own progress on stdout; its complaints go to the log."""
+    console.print(f"[dim]python {' '.join(command[1:])}[/dim]", soft_wrap=True, highlight=False)
+    child = Child(command[3], command, log, speaks=True)
+    try:
+        code = child.wait()
+    finally:
+        stop([child], grace=5.0)
+    if code:
+        words = child.tail(1) or "it said nothing"
+        raise RunError(f"python -m server {command[3]} failed (exit code {code}): {words}")

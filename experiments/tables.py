@@ -1,0 +1,122 @@
+"""The table of a run: one row a client under each policy, for the terminal and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table as RichTable
+
+NOTHING = "–"  # noqa: RUF001 - a dash says that there is no number, a zero would be one
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its heading, what it means, and how to read it off a client's summary."""
+
+    heading: str
+    meaning: str
+    value: Callable[[Mapping[str, Any]], float | int | str | None]
+    form: Callable[[Any], str]
+
+
+def percent(value: float) -> str:
+    """A share as a percentage."""
+    return f"{100 * value:.1f} %"
+
+
+def seconds(value: float) -> str:
+    """Seconds to about three figures."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def ratio(value: float) -> str:
+    """A factor to about three figures."""
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{text}×"  # noqa: RUF001 - the multiplication sign
+
+
+def count(value: float) -> str:
+    """A number of things, shortened from a hundred thousand on."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e5, "k")):
+        if value >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def _part(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda client: client["seconds"][name] if client["images"] else None
+
+
+def _training(client: Mapping[str, Any]) -> float | None:
+    return client["seconds"]["training"] if client["checkpoints"] else None
+
+
+COLUMNS = (
+    Column("client", "the process", lambda c: c["name"], str),
+    Column("status", "how it ended", lambda c: c["status"], str),
+    Column("images", "images answered", lambda c: c["images"], lambda v: f"{v:,}"),
+    Column(
+        "accuracy",
+        "of the last surrogate on held-out images",
+        lambda c: c["accuracy"],
+        percent,
+    ),
+    Column(
+        "fidelity",
+        "share of held-out images on which the surrogate's class is the victim's",
+        lambda c: c["fidelity"],
+        percent,
+    ),
+    Column(
+        "cost/image",
+        "mean privacy cost of an image, by the server's records",
+        lambda c: c["cost_per_image"],
+        lambda v: f"{v:#.3g}",
+    ),
+    Column("work", "expected hashes asked for", lambda c: c["work"], count),
+    Column("work/image", "expected hashes for an image", lambda c: c["work_per_image"], count),
+    Column("hashes", "hashes computed", lambda c: c["hashes"], count),
+    Column("solving (s)", "seconds spent on puzzles", _part("solve"), seconds),
+    Column("serving (s)", "seconds the server spent", _part("server"), seconds),
+    Column("total (s)", "seconds of predict(), pauses excluded", _part("total"), seconds),
+    Column("training (s)", "seconds spent on the surrogate", _training, seconds),
+    Column(
+        "slowdown",
+        "seconds of predict() an image, against the same client under policy none",
+        lambda c: c["slowdown"],
+        ratio,
+    ),
+    Column(
+        "price ratio",
+        "work for an image, against the median of honest requests",
+        lambda c: c["price_ratio"],
+        ratio,
+    ),
+)
+
+
+def cell(column: Column, client: Mapping[str, Any]) -> str:
+    """The text of one cell."""
+    value = column.value(client)
+    return NOTHING if value is None else column.form(value)
+
+
+def shown(summary: Mapping[str, Any]) -> list[Column]:
+    """The columns with something in them, for this run."""
+    clients = [client for arm in summary["arms"] for client in arm["clients"]]
+    return [column for column in COLUMNS if any(column.value(c) is not None for c in clients)]
+
+
+def terminal(summary: Mapping[str, Any], arm: Mapping[str, Any]) -> RichTable:
+    """One arm as a rich table."""
+    table = RichTable(
+        title=f"{summary['name']}: policy {arm['policy']}", title_justify="left", pad_edge=False
+    )
+    for column in shown(summary):
+        text = column.heading in ("client", "status")
+        table.add_column(column.heading.replace(" ", "\n"), justify="left" if text else "right")
+    for client in arm["clients"]:
+        table.add_row(*(cell(column, client) for column in shown(summary)))
+    return table

@@ -1,0 +1,160 @@
+"""A small run folder, written by hand: two arms, an honest client and a thief."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCENARIO: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 7,
+    "victim": {"dataset": "digits", "network": "lenet-thin"},
+    "server": {"measure": "heads", "policies": ["none", "rate"], "puzzle": "sha1"},
+    "clients": [
+        {"name": "ann", "kind": "honest"},
+        {"name": "bob", "kind": "attack", "attack": "knockoff"},
+    ],
+}
+
+
+def lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a record file with a header in front."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(r) + "\n" for r in ({"kind": "header"}, *records))
+    path.write_text(text, encoding="utf-8")
+
+
+def predict(request_id: str, **fields: Any) -> dict[str, Any]:
+    """One line of a client's record: 10 images, 0.1 s of network, 0.2 s of server, no work."""
+    return {
+        "kind": "predict",
+        "request_id": request_id,
+        "images": 10,
+        "asked": 10,
+        "at": 1.0,
+        "total": 0.3,
+        "network": 0.1,
+        "server": 0.2,
+        "solve": 0.0,
+        "open": 0.0,
+        "hashes": 0,
+        "work": 0,
+        "virtual": False,
+        **fields,
+    }
+
+
+def served(client: str, request_id: str, cost: float, **fields: Any) -> dict[str, Any]:
+    """One line of the server's record."""
+    return {
+        "kind": "predict",
+        "client": client,
+        "request_id": request_id,
+        "images": 10,
+        "cost": cost,
+        **fields,
+    }
+
+
+def ended(client: str, **fields: Any) -> dict[str, Any]:
+    """One line of the runner's record."""
+    return {
+        "kind": "exit",
+        "client": client,
+        "at": 9.0,
+        "code": 0,
+        "stopped": False,
+        "tail": "",
+        **fields,
+    }
+
+
+END = {"kind": "end", "status": "done", "reason": "", "at": 8.0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The run folder, whole; tests break it as they like."""
+    run = tmp_path / "run"
+    run.mkdir()
+    about = {
+        "given": SCENARIO,
+        "resolved": SCENARIO,
+        "command": "python -m experiments run tiny",
+        "provenance": {"seed": 7, "git_revision": None, "packages": {"numpy": "2"}},
+    }
+    (run / "scenario.json").write_text(json.dumps(about), encoding="utf-8")
+
+    free, priced = run / "none", run / "rate"
+    lines(free / "clients" / "ann.jsonl", [predict("a1"), predict("a2", asked=20, at=2.0), END])
+    lines(
+        free / "clients" / "bob.jsonl",
+        [
+            predict("b1"),
+            {"kind": "checkpoint", "asked": 10, "at": 3.0, "path": "one", "train_seconds": 1.5},
+            END,
+        ],
+    )
+    lines(
+        priced / "clients" / "ann.jsonl",
+        [
+            # 10 and 30 hashes an image: the median of honest requests is 20
+            predict("a1", work=100, hashes=90, solve=0.1, total=0.4),
+            predict("a2", work=300, hashes=310, solve=0.1, total=0.5, open=0.1, asked=20),
+            END,
+        ],
+    )
+    lines(
+        priced / "clients" / "bob.jsonl",
+        [
+            predict("b1", work=10_000, hashes=12_000, solve=2.7, total=3.0, at=4.0),
+            {"kind": "checkpoint", "asked": 10, "at": 6.0, "path": "one", "train_seconds": 1.5},
+            predict("b2", work=30_000, hashes=28_000, solve=5.7, total=6.0, at=14.0, asked=20),
+            {"kind": "checkpoint", "asked": 20, "at": 16.0, "path": "two", "train_seconds": 2.0},
+            END,
+        ],
+    )
+    for arm in (free, priced):
+        lines(
+            arm / "server.jsonl",
+            [
+                served("ann", "a1", 1.0),
+                served("bob", "b1", 5.0),
+                served("ann", "a2", 2.0),
+                served("ann", "a2", 99.0, retry=True),  # charged once
+                {"kind": "redeem", "client": "ann"},
+                served("bob", "b2", 7.0),
+            ],
+        )
+        lines(arm / "runner.jsonl", [ended("ann"), ended("bob")])
+        lines(
+            arm / "load.jsonl",
+            [
+                {"kind": "load", "at": 0.0, "one_minute": 0.5},
+                {"kind": "load", "at": 1.0, "one_minute": 1.5},
+            ],
+        )
+        lines(
+            arm / "evaluation.jsonl",
+            [
+                {"kind": "victim", "accuracy": 0.9, "images": 500},
+                surrogate("one", 0.3, 0.35),
+                surrogate("two", 0.4, 0.45),
+            ],
+        )
+    return run
+
+
+def surrogate(path: str, accuracy: float, fidelity: float) -> dict[str, Any]:
+    """One line of the evaluation, of bob's surrogate."""
+    return {
+        "kind": "surrogate",
+        "client": "bob",
+        "path": path,
+        "accuracy": accuracy,
+        "fidelity": fidelity,
+    }

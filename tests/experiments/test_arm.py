@@ -1,0 +1,187 @@
+"""The runner's arm with commands that fail in every way: nothing hangs, nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.records import read
+from experiments.arm import Commands, RunError, run_arm
+
+GATE = "import signal; print('listening on 127.0.0.1:1', flush=True); signal.pause()"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True);"
+    "time.sleep(60)"
+)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-S", "-c", code]
+
+
+class Watcher:
+    """Keeps the last states; may do something at each look."""
+
+    def __init__(self) -> None:
+        self.states: Mapping[str, str] = {}
+
+    def update(self, states: Mapping[str, str]) -> None:
+        self.states = dict(states)
+
+
+def run(
+    folder: Path, clients: Mapping[str, str], *, gate: str = GATE, **options: Any
+) -> Mapping[str, str]:
+    view = options.pop("view", None) or Watcher()
+    run_arm(
+        folder,
+        Commands(
+            server=python(gate),
+            clients={name: (lambda _, code=code: python(code)) for name, code in clients.items()},
+        ),
+        header={},
+        view=view,
+        check=options.pop("check", lambda target, seconds: None),
+        **{"limit": 20.0, "grace": 0.3, **options},
+    )
+    states: Mapping[str, str] = view.states
+    return states
+
+
+def exits(folder: Path) -> dict[str, dict[str, Any]]:
+    return {row["client"]: row for row in read(folder / "runner.jsonl")[1] if row["kind"] == "exit"}
+
+
+def left(folder: Path) -> list[str]:
+    """Command lines of processes that still have a log of this folder open."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                files = [os.readlink(fd) for fd in (process / "fd").iterdir()]
+            except OSError:
+                continue
+            if any(file.startswith(str(folder)) for file in files):
+                found.append((process / "cmdline").read_text())
+    return found
+
+
+def test_clients_end_as_they_end(tmp_path: Path) -> None:
+    states = run(
+        tmp_path / "arm",
+        {
+            "good": "pass",
+            "refused": "import sys; sys.exit(3)",
+            "bad": "print('so far, so good'); raise ValueError('no such luck')",
+            "shot": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        },
+    )
+    assert states == {"good": "done", "refused": "ended early", "bad": "crashed", "shot": "crashed"}
+    ends = exits(tmp_path / "arm")
+    assert ends["good"]["tail"] == ends["refused"]["tail"] == ""
+    assert ends["bad"]["tail"].startswith("exit code 1: so far, so good\nTraceback")
+    assert ends["bad"]["tail"].endswith("ValueError: no such luck")
+    assert (ends["shot"]["code"], ends["shot"]["tail"]) == (-11, "signal 11")
+    load = read(tmp_path / "arm" / "load.jsonl")[1]
+    assert load[0]["kind"] == "load"
+    assert load[0]["one_minute"] >= 0
+    assert left(tmp_path) == []
+
+
+def test_a_client_that_hangs_is_stopped(tmp_path: Path) -> None:
+    start = time.monotonic()
+    states = run(tmp_path / "arm", {"deaf": STUBBORN, "good": "pass"}, limit=0.5)
+    assert time.monotonic() - start < 5
+    assert states == {"deaf": "stopped", "good": "done"}
+    deaf = exits(tmp_path / "arm")["deaf"]
+    assert (deaf["stopped"], deaf["code"]) == (True, -signal.SIGKILL)
+    assert deaf["tail"] == "still running after 0.5 s"
+    assert left(tmp_path) == []
+
+
+def test_clients_are_nice_and_single_threaded(tmp_path: Path) -> None:
+    code = (
+        "import os; print(os.nice(0), os.environ['OMP_NUM_THREADS'], os.getsid(0) == os.getpid())"
+    )
+    run(tmp_path / "arm", {"ann": code})
+    assert (tmp_path / "arm" / "logs" / "ann.txt").read_text() == "19 1 True\n"
+
+
+def test_a_server_that_does_not_start(tmp_path: Path) -> None:
+    gate = "import sys; print('first'); sys.exit('port 5 is taken')"
+    with pytest.raises(RunError) as caught:
+        run(tmp_path / "rate", {"ann": "pass"}, gate=gate)
+    text = str(caught.value)
+    assert text.startswith(
+        "arm rate: the server did not start (exit code 1); it said: first | port"
+    )
+    assert "\n" not in text
+    assert not (tmp_path / "rate" / "runner.jsonl").exists()
+
+
+def test_a_server_that_is_never_ready(tmp_path: Path) -> None:
+    gate = "import time; print('thinking', flush=True); time.sleep(60)"
+    with pytest.raises(RunError, match=r"not ready after 0\.5 s; it said: thinking"):
+        run(tmp_path / "arm", {}, gate=gate, patience=0.5)
+    assert left(tmp_path) == []
+
+
+def test_a_server_that_listens_but_is_not_healthy(tmp_path: Path) -> None:
+    from experiments.arm import healthy
+
+    with pytest.raises(RunError, match=r"127\.0\.0\.1:1 did not answer its health check"):
+        run(tmp_path / "arm", {}, check=lambda target, _: healthy(target, 0.3))
+    assert left(tmp_path) == []
+
+
+def test_a_server_that_dies_ends_the_arm(tmp_path: Path) -> None:
+    gate = "print('listening on h:1', flush=True); import time; time.sleep(.3); raise SystemExit(9)"
+    with pytest.raises(
+        RunError, match=r"arm arm: the server died while clients ran \(exit code 9\)"
+    ):
+        run(tmp_path / "arm", {"ann": "import time; time.sleep(60)"}, gate=gate)
+    assert left(tmp_path) == []
+
+
+def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
+    class Impatient(Watcher):
+        def update(self, states: Mapping[str, str]) -> None:
+            if (tmp_path / "arm" / "logs" / "deaf.txt").read_text() == "on\n":
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "arm", {"deaf": STUBBORN, "ann": STUBBORN}, view=Impatient())
+    assert left(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the leash is a Linux one")
+def test_children_die_with_a_runner_that_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, sys, time
+from experiments.processes import Child
+Child("deaf", [sys.executable, "-c", {STUBBORN!r}], pathlib.Path({str(tmp_path / "deaf.txt")!r}))
+time.sleep(60)
+"""
+    runner = subprocess.Popen([sys.executable, "-c", code])
+    log = tmp_path / "deaf.txt"
+    try:
+        _until(lambda: log.exists() and log.read_text() == "on\n")
+    finally:
+        runner.kill()
+        runner.wait()
+    _until(lambda: left(tmp_path) == [])
+
+
+def _until(what: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,137 @@
+"""The page, the table and the figures of a run."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from html import escape
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from experiments import figures, report, tables
+from experiments.folder import FolderError, read
+from experiments.summary import summarise
+
+
+def test_the_page_says_what_the_run_says(folder: Path) -> None:
+    text = report.write(folder).read_text(encoding="utf-8")
+    for part in (
+        "an image cost bob 100× the work of an honest one",  # noqa: RUF001
+        "Predictions took 1.50× as long for ann (0.90 s for 20 images) and 15.0× as long for bob",  # noqa: RUF001
+        "right on 90.0 % and bob's surrogate on 40.0 % (fidelity 45.0 %, 20 images)",
+        "python -m experiments run tiny",
+        "policy none",
+        "policy rate",
+        "1.00 on average, 1.50 at most",
+        "numpy 2",
+        "prefers-color-scheme: dark",
+    ):
+        assert escape(part) in text, part
+    assert text.count("<svg ") == 4
+    assert sorted(p.name for p in (folder / "figures").iterdir()) == [
+        "accuracy-by-images.svg",
+        "accuracy-by-time.svg",
+        "time.svg",
+        "work.svg",
+    ]
+    assert json.loads((folder / "summary.json").read_text())["format"] == 1
+
+
+def test_the_page_needs_nothing_else(folder: Path) -> None:
+    text = report.write(folder).read_text(encoding="utf-8")
+    names = r'xmlns(:xlink)?="http://www\.w3\.org/[^"]*"'  # names, not addresses: nobody asks them
+    assert "://" not in re.sub(names, "", text)
+    assert not re.search(r"<(script|link|img|iframe)\b|@import|url\((?!#)", text)
+
+
+def test_text_from_outside_is_escaped(folder: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    about = json.loads((folder / "scenario.json").read_text())
+    about["command"] = about["resolved"]["name"] = about["provenance"]["host"] = evil
+    (folder / "scenario.json").write_text(json.dumps(about))
+    for arm in ("none", "rate"):
+        runner = folder / arm / "runner.jsonl"
+        end = json.loads(runner.read_text().splitlines()[-1])
+        with runner.open("a") as file:
+            file.write(json.dumps({**end, "code": 1, "tail": evil}) + "\n")
+    text = report.write(folder).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "Not every client finished: bob under none (crashed) and bob under rate" in text
+
+
+def test_the_same_records_make_the_same_files(folder: Path) -> None:
+    report.write(folder)
+    files = [folder / "summary.json", folder / "report.html", *(folder / "figures").iterdir()]
+    before = {path: path.read_bytes() for path in files}
+    report.write(folder)
+    assert before == {path: path.read_bytes() for path in files}
+
+
+def test_a_broken_folder_leaves_no_half_report(folder: Path) -> None:
+    (folder / "rate" / "server.jsonl").unlink()
+    with pytest.raises(FolderError, match=r"server\.jsonl"):
+        report.write(folder)
+    assert not (folder / "report.html").exists()
+    assert not (folder / "summary.json").exists()
+
+
+def test_figures_are_xml_and_ink_follows_the_page(folder: Path) -> None:
+    drawings = figures.draw(read(folder))
+    assert len(drawings) == 4
+    for drawing in drawings:
+        ElementTree.fromstring(drawing.svg)
+        assert "currentColor" in drawing.svg
+        assert figures.INK not in drawing.svg
+    assert "the victim" in drawings[0].svg
+
+
+def test_without_thieves_or_work_there_is_less_to_draw(folder: Path) -> None:
+    for arm in ("none", "rate"):
+        (folder / arm / "evaluation.jsonl").unlink()
+    (folder / "rate" / "runner.jsonl").unlink()
+    run = read(folder)
+    assert [drawing.name for drawing in figures.draw(run)] == ["time"]
+    assert "accuracy" not in {c.heading for c in tables.shown(summarise(run))}
+
+
+def test_labels_are_pushed_apart() -> None:
+    assert figures._spread([0, 50], 10) == [0, 50]
+    assert figures._spread([50, 51, 0], 10) == [45.5, 55.5, 0]
+    assert figures._spread([5, 5, 5], 10) == [-5, 5, 15]
+
+
+def test_the_terminal_table_has_a_row_a_client(folder: Path) -> None:
+    summary = summarise(read(folder))
+    sink = io.StringIO()
+    Console(width=200, file=sink).print(tables.terminal(summary, summary["arms"][1]))
+    row = next(line for line in sink.getvalue().splitlines() if line.startswith("│bob"))
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == [
+        *("bob", "done", "20", "40.0 %", "45.0 %", "0.600", "40,000", "2,000", "40,000"),
+        *("8.40", "0.40", "9.00", "3.50", "15.0×", "100×"),  # noqa: RUF001
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (99_999, "99,999"), (123_456, "123 k"), (2_345_678, "2.35 M"), (6e9, "6 G")],
+)
+def test_counts_are_short(value: float, text: str) -> None:
+    assert tables.count(value) == text
+
+
+def test_report_on_the_command_line(folder: Path) -> None:
+    command = [sys.executable, "-m", "experiments", "report"]
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=True)
+    assert "price" in done.stdout
+    assert "bob" in done.stdout
+    done = subprocess.run([*command, str(folder / "x")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {folder / 'x'} is not the folder of a run: no scenario.json\n"

@@ -1,0 +1,206 @@
+"""Scenarios: the good ones are read, the bad ones are told everything that is wrong with them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attacks
+from experiments import scenario, settings
+from experiments.scenario import BUILT_IN, Honest, ScenarioError, Thief, load, parse
+
+GOOD: dict[str, Any] = {
+    "name": "good",
+    "seed": 3,
+    "victim": {"dataset": "digits", "network": "lenet"},
+    "clients": [
+        {"name": "ann", "kind": "honest", "images": 10},
+        {
+            "name": "bob",
+            "kind": "attack",
+            "attack": "knockoff",
+            "pool": "npz:pool.npz",
+            "pool_size": 50,
+            "network": "lenet",
+            "config": {"rounds": 2, "lr": 1},
+        },
+    ],
+}
+
+
+def broken(**changes: Any) -> dict[str, Any]:
+    """GOOD with values replaced: a key is the way to the value, its steps joined by two _."""
+    raw = copy.deepcopy(GOOD)
+    for way, value in changes.items():
+        *steps, last = [int(s) if s.isdecimal() else s for s in way.split("__")]
+        table: Any = raw
+        for step in steps:
+            table = table.setdefault(step, {}) if isinstance(table, dict) else table[step]
+        if value is None:
+            del table[last]
+        else:
+            table[last] = value
+    return raw
+
+
+def test_defaults_are_filled_in() -> None:
+    good = parse(GOOD)
+    assert good.server.policies == ("none", "rate")
+    assert good.server.measure == "heads"
+    assert good.clients[0] == Honest(name="ann", images=10)
+    assert isinstance(good.clients[1], Thief)
+    assert good.clients[1].config == {"rounds": 2, "lr": 1}
+    resolved = good.resolved()
+    assert resolved["clients"][0]["kind"] == "honest"
+    assert resolved["clients"][1]["solver"] == "native"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BUILT_IN.glob("*.toml")))
+def test_the_scenarios_that_come_along_are_good(name: str) -> None:
+    assert load(name)[0].name == name
+
+
+@pytest.mark.parametrize("attack", attacks.REGISTRY)
+def test_settings_are_the_fields_of_the_attack(attack: str) -> None:
+    config = attacks.load(attack).Config
+    assert list(settings.fields(attack)) == [field.name for field in dataclasses.fields(config)]
+
+
+def test_names_agree_with_those_who_own_them() -> None:
+    from core import networks
+    from pow.challenge import ALGORITHMS
+
+    assert set(scenario.NETWORKS) == set(networks.NAMES)
+    assert set(scenario.PUZZLES) <= set(ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"seed": None}, "seed is missing"),
+        ({"seed": -1}, "seed is -1, expected 0 to"),
+        ({"seed": True}, "seed is True, expected a whole number"),
+        ({"name": "Good one"}, "name is 'Good one', expected lower-case"),
+        ({"limit": "long"}, "limit is 'long', expected a number"),
+        ({"victim": None}, "has no [victim]"),
+        ({"victim": 3}, "victim is 3, expected a table"),
+        (
+            {"victim__dataset": "digts"},
+            "victim.dataset is 'digts', expected one of mnist5k, digits, fashion-mnist,"
+            " did you mean 'digits'?",
+        ),
+        ({"victim__dataset": "photos"}, "victim.dataset is 'photos'"),  # a pool, no labels
+        ({"victim__network": "resnet10"}, "did you mean 'resnet10-thin'?"),
+        ({"server__mesure": "heads"}, "server.mesure is not a known key, did you mean 'measure'?"),
+        ({"server__measure": "head"}, "did you mean 'heads'?"),
+        ({"server__policies": []}, "server.policies is [], expected a list of none, paper, rate"),
+        ({"server__policies": ["rate", "rat"]}, "server.policies[1] is 'rat'"),
+        ({"server__policies": ["rate", "rate"]}, "server.policies[1] is 'rate' a second time"),
+        ({"server__puzzle": "md5"}, "server.puzzle is 'md5'"),
+        ({"server__t_max": 0}, "server.t_max is 0, expected 0.001 to 86400"),
+        ({"server__t_max": float("nan")}, "server.t_max is nan"),
+        ({"server__virtual": 1}, "server.virtual is 1, expected true or false"),
+        ({"clients": None}, "has no [[clients]]"),
+        ({"clients": []}, "clients is []"),
+        ({"clients__0": 5}, "clients[0] is 5, expected a table"),
+        ({"clients__0": {}}, "clients[0] has neither name nor kind"),
+        ({"clients__0__kind": "honst"}, "clients[0].kind is 'honst'"),
+        ({"clients__0__images": None}, "clients[0].images is missing"),
+        ({"clients__0__images": 1.5}, "clients[0].images is 1.5, expected a whole number"),
+        ({"clients__0__batch": 257}, "clients[0].batch is 257, expected 1 to 256"),
+        ({"clients__0__pool": "photos"}, "clients[0].pool is not a known key"),
+        ({"clients__0__solver": "gpu"}, "clients[0].solver is 'gpu'"),
+        ({"clients__0__threads": 0}, "clients[0].threads is 0"),
+        ({"clients__0__solver": "virtual"}, "which needs server.virtual = true"),
+        ({"clients__1__attack": "knokoff"}, "did you mean 'knockoff'?"),
+        ({"clients__1__pool": "photo"}, "did you mean 'photos'?"),
+        ({"clients__1__pool": "npz:"}, "clients[1].pool is 'npz:'"),
+        ({"clients__1__name": "ann"}, "clients[1].name is 'ann', as in clients[0]"),
+        ({"clients__1__config": 3}, "clients[1].config is 3, expected a table"),
+        ({"clients__1__config__rounds": [1]}, "clients[1].config.rounds is [1], expected int"),
+        ({"clients__1__config__rounds": True}, "config.rounds is True, expected int"),
+        ({"clients__1__config__lr": "high"}, "config.lr is 'high', expected float"),
+        ({"clients__1__config__epoch": 1}, "is not a known key, did you mean 'epochs'?"),
+        ({"clientz": []}, "clientz is not a known key, did you mean 'clients'?"),
+    ],
+)
+def test_one_mistake_is_named(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse(broken(**changes))
+    assert len(caught.value.mistakes) == 1, caught.value
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    raw = broken(
+        seed="one",
+        server__policies=["rates"],
+        clients__0__images=0,
+        clients__1__attack="copykat",
+        clients__1__colour="red",
+    )
+    with pytest.raises(ScenarioError) as caught:
+        parse(raw, source="bad.toml")
+    text = str(caught.value)
+    assert text.startswith("scenario bad.toml has 5 mistakes:\n  seed is 'one'")
+    for part in ("policies[0] is 'rates'", "images is 0", "'copycat'?", "colour is not"):
+        assert part in text
+
+
+def test_virtual_servers_take_virtual_clients() -> None:
+    virtual = parse(broken(server__virtual=True))
+    assert {client.solver for client in virtual.clients} == {"virtual"}
+    with pytest.raises(ScenarioError, match=r"needs server\.virtual = false"):
+        parse(broken(server__virtual=True, clients__0__solver="native"))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"'demmo': is neither .* did you mean 'demo'\?"):
+        load("demmo")
+    with pytest.raises(ScenarioError, match=r"cannot be read: No such file"):
+        load(str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_text("name = \n")
+    with pytest.raises(ScenarioError, match=r"is not valid TOML: .*line 1"):
+        load(str(tmp_path / "bad.toml"))
+    (tmp_path / "bad.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(ScenarioError, match="is not valid TOML"):
+        load(str(tmp_path / "bad.toml"))
+
+
+def test_reading_a_scenario_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from experiments.scenario import load; load('demo');"
+        "print([m for m in ('torch', 'numba', 'scipy', 'sklearn', 'matplotlib', 'grpc')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['experiments', 'run', '--help']\n"
+        "try: runpy.run_module('experiments', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numba', 'scipy', 'sklearn', 'matplotlib', 'grpc')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+    assert "--home" in done.stdout
+
+
+def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments", "run", "demmo", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: scenario 'demmo': is neither")
+    assert not (tmp_path / "out").exists()

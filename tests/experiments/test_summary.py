@@ -1,0 +1,141 @@
+"""The numbers of a summary, computed by hand, and the records it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.folder import FolderError, read
+from experiments.summary import summarise
+
+
+def clients(folder: Path, policy: str) -> dict[str, dict[str, Any]]:
+    summary = summarise(read(folder))
+    arm = next(arm for arm in summary["arms"] if arm["policy"] == policy)
+    return {client["name"]: client for client in arm["clients"]}
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def test_numbers_by_hand(folder: Path) -> None:
+    summary = summarise(read(folder))
+    assert [arm["policy"] for arm in summary["arms"]] == ["none", "rate"]
+    assert summary["arms"][1]["honest_work_per_image"] == 20
+    assert summary["arms"][1]["load"] == {"mean": 1.0, "max": 1.5}
+    assert summary["victim"]["accuracy"] == 0.9
+
+    ann, bob = clients(folder, "rate")["ann"], clients(folder, "rate")["bob"]
+    assert (ann["images"], ann["work"], ann["hashes"]) == (20, 400, 400)
+    assert ann["cost_per_image"] == pytest.approx(3.0 / 20)  # the retry is not charged again
+    assert ann["slowdown"] == pytest.approx(0.9 / 0.6)
+    assert ann["price_ratio"] == pytest.approx(1.0)
+    assert ann["accuracy"] is None
+    assert bob["label"] == "knockoff"
+    assert bob["work_per_image"] == 2_000
+    assert bob["price_ratio"] == pytest.approx(100)
+    assert bob["cost_per_image"] == pytest.approx(12 / 20)
+    assert bob["slowdown"] == pytest.approx((9.0 / 20) / (0.3 / 10))  # an image: he asked twice
+    assert (bob["accuracy"], bob["fidelity"]) == (0.4, 0.45)
+    assert bob["seconds"] == pytest.approx(
+        {
+            "solve": 8.4,
+            "server": 0.4,
+            "network": 0.2,
+            "open": 0.0,
+            "total": 9.0,
+            "training": 3.5,
+            "wall": 8.0,
+        }
+    )
+    assert [c["accuracy"] for c in bob["checkpoints"]] == [0.3, 0.4]
+
+
+def test_no_number_is_null_not_zero(folder: Path) -> None:
+    free = clients(folder, "none")
+    assert free["bob"]["price_ratio"] is None  # no honest work to compare with
+    assert free["bob"]["slowdown"] == 1.0
+    (folder / "none" / "runner.jsonl").unlink()  # an arm that never came to its clients
+    assert clients(folder, "rate")["bob"]["slowdown"] is None
+    (folder / "rate" / "evaluation.jsonl").unlink()
+    assert clients(folder, "rate")["bob"]["accuracy"] is None
+    json.dumps(summarise(read(folder)), allow_nan=False)
+
+
+def test_a_crashed_client_is_reported(folder: Path) -> None:
+    path = folder / "rate" / "clients" / "bob.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[:3]) + '\n{"kind": "pre')
+    runner = folder / "rate" / "runner.jsonl"
+    runner.write_text(
+        runner.read_text().replace('"bob", "at": 9.0, "code": 0', '"bob", "at": 9.0, "code": -9')
+    )
+    append(runner, {"kind": "start", "client": "bob", "at": 0.0})
+    bob = clients(folder, "rate")["bob"]
+    assert (bob["status"], bob["images"], bob["seconds"]["wall"]) == ("crashed", 10, 9.0)
+    path.unlink()  # dead before its first line
+    assert clients(folder, "rate")["bob"]["images"] == 0
+    assert clients(folder, "rate")["bob"]["cost_per_image"] is None
+
+
+@pytest.mark.parametrize(
+    ("file", "record", "complaint"),
+    [
+        ("clients/ann.jsonl", {"kind": "predikt"}, r"ann.jsonl:5: unknown record kind 'predikt'"),
+        ("clients/ann.jsonl", {"kind": "end", "at": 1.0}, r"ann.jsonl:5: .*no status"),
+        (
+            "clients/ann.jsonl",
+            {"kind": "end", "status": "tired", "reason": "", "at": 1.0},
+            r"ann.jsonl:5: unknown status 'tired'",
+        ),
+        ("clients/ann.jsonl", {"images": 1}, r"ann.jsonl, line 5"),
+        ("server.jsonl", {"kind": "predict", "client": "ann"}, r"server.jsonl:8: .*no request_id"),
+        (
+            "load.jsonl",
+            {"kind": "load", "at": "soon", "one_minute": 1},
+            r"load.jsonl:4: .*at = 'soon', expected int or float",
+        ),
+        ("runner.jsonl", {"kind": "exit", "client": "ann", "at": True}, r"runner.jsonl:4: .*at"),
+    ],
+)
+def test_a_record_that_is_not_known_is_refused(
+    folder: Path, file: str, record: dict[str, Any], complaint: str
+) -> None:
+    append(folder / "rate" / file, record)
+    with pytest.raises(FolderError, match=complaint):
+        read(folder)
+
+
+def test_a_query_the_server_did_not_record_is_refused(folder: Path) -> None:
+    path = folder / "rate" / "server.jsonl"
+    kept = [line for line in path.read_text().splitlines(True) if "b2" not in line]
+    path.write_text("".join(kept))
+    with pytest.raises(FolderError, match=r"bob.jsonl:4: request b2 of client 'bob' is not in"):
+        read(folder)
+
+
+def test_a_client_that_claims_to_be_done_needs_an_end(folder: Path) -> None:
+    path = folder / "rate" / "clients" / "ann.jsonl"
+    kept = [line for line in path.read_text().splitlines(True) if '"end"' not in line]
+    path.write_text("".join(kept))
+    with pytest.raises(FolderError, match="no 'end' record"):
+        read(folder)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"resolved": {}}'])
+def test_a_folder_that_is_no_run_is_refused(folder: Path, text: str | None) -> None:
+    about = folder / "scenario.json"
+    about.unlink() if text is None else about.write_text(text)
+    with pytest.raises(FolderError, match=r"scenario\.json"):
+        read(folder)
+
+
+def test_a_run_without_arms_is_refused(folder: Path) -> None:
+    for arm in ("none", "rate"):
+        (folder / arm / "runner.jsonl").unlink()
+    with pytest.raises(FolderError, match="no finished arm"):
+        read(folder)
