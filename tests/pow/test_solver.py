@@ -1,0 +1,181 @@
+"""Searching: agreement with hashlib, threads, cancellation, deadlines, progress, refusals."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pow.challenge import Challenge, Keyring, verify_counters
+from pow.hashcash import check, mint, value
+from pow.solver import Cancelled, DeadlineExceeded, aligned_random, search, solve
+
+RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
+
+
+def issue(work: int, algorithm: str = "sha1", request_id: str = "r") -> Challenge:
+    return RING.issue(
+        work,
+        algorithm=algorithm,
+        audience="gate",
+        client="ann",
+        request_id=request_id,
+        digest=bytes(32),
+        now=1_795_262_400.0,
+    )
+
+
+@pytest.mark.parametrize("solver", ["native", "python"])
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+@pytest.mark.parametrize("work", [0, 1, 15, 16, 700, 5_000, 100_000])
+def test_what_is_solved_verifies(work: int, algorithm: str, solver: str) -> None:
+    challenge = issue(work, algorithm)
+    solution = solve(challenge, solver=solver)
+    verify_counters(challenge, solution.counters)
+    assert len(solution.counters) == challenge.puzzle.count
+    assert solution.hashes >= challenge.puzzle.count
+    assert not solution.virtual
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_argon2id(threads: int) -> None:
+    challenge = issue(64, "argon2id")
+    verify_counters(challenge, solve(challenge, threads=threads).counters)
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_threads_share_one_challenge(algorithm: str) -> None:
+    challenge = issue(1 << 24, algorithm)
+    solution = solve(challenge, threads=2)
+    verify_counters(challenge, solution.counters)
+    assert solution.cpu_seconds > 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200),
+    st.integers(0, 14),
+    st.sampled_from(["sha1", "sha256"]),
+)
+def test_any_prefix_is_solved(prefix: str, bits: int, algorithm: str) -> None:
+    solution = search(prefix, bits, 3, algorithm=algorithm)
+    assert len(set(solution.counters)) == 3
+    assert all(value(prefix + counter, algorithm) >= bits for counter in solution.counters)
+    assert list(solution.counters) == sorted(solution.counters, key=lambda c: (len(c), c))
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_mint(algorithm: str) -> None:
+    stamp = mint("somebody@example.org", 18, algorithm, ext="a=b")
+    assert check(stamp, 18, "somebody@example.org", algorithm, now=time.time(), max_age=60)
+
+
+@given(st.integers(0, 500))
+def test_a_minted_prefix_ends_where_the_fast_kernel_wants_it(bare: int) -> None:
+    rand = aligned_random(bare)
+    assert (bare + len(rand)) % 64 == 58
+    assert 16 <= len(rand) < 80
+
+
+@pytest.mark.parametrize(("solver", "threads"), [("native", 1), ("native", 2), ("python", 1)])
+def test_cancelling_takes_less_than_50_ms(solver: str, threads: int) -> None:
+    solve(issue(1 << 22))  # compiled
+    cancel = threading.Event()
+    cancelled_at = []
+
+    def later() -> None:
+        cancelled_at.append(time.perf_counter())
+        cancel.set()
+
+    timer = threading.Timer(0.1, later)
+    timer.start()
+    with pytest.raises(Cancelled, match="cancelled after"):
+        solve(issue(1 << 50), solver=solver, threads=threads, cancel=cancel)
+    assert time.perf_counter() - cancelled_at[0] < 0.05
+    timer.join()
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "argon2id"])
+def test_deadline(algorithm: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(DeadlineExceeded, match="not solved in"):
+        solve(issue(1 << 50, algorithm), deadline=0.1, threads=2)
+    assert time.perf_counter() - started < 1.0
+
+
+def test_progress_is_reported() -> None:
+    seen: list[tuple[int, float]] = []
+    with pytest.raises(DeadlineExceeded):
+        solve(issue(1 << 50), deadline=0.35, progress=lambda n, s: seen.append((n, s)))
+    assert 1 <= len(seen) <= 3
+    assert seen == sorted(seen)
+    assert seen[0][0] > 0
+
+
+def test_what_a_progress_callback_raises_comes_out() -> None:
+    def stop(_: int, __: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(issue(1 << 50), threads=2, progress=stop)
+    assert threading.active_count() < 10
+
+
+def test_virtual() -> None:
+    challenge = issue(1 << 30, "virtual")
+    rng = np.random.default_rng(7)
+    drawn = [solve(challenge, solver="virtual", rate=1e6, rng=rng) for _ in range(4_000)]
+    assert all(s.virtual and s.counters == () for s in drawn)
+    hashes = np.array([s.hashes for s in drawn], dtype=float)
+    assert abs(hashes.mean() / 2**30 - 1) < 0.03
+    assert abs(hashes.std() / hashes.mean() * 4 - 1) < 0.1  # k = 16
+    assert drawn[0].seconds == drawn[0].cpu_seconds == drawn[0].hashes / 1e6
+    again = solve(challenge, solver="virtual", rate=1e6, rng=np.random.default_rng(7))
+    assert again == drawn[0]
+
+
+@pytest.mark.parametrize("work", [0, 3, 16, 20, 1 << 60])
+def test_virtual_puzzles_of_any_size(work: int) -> None:
+    rng = np.random.default_rng(1)
+    s = solve(issue(work, "virtual"), solver="virtual", rate=1e9, rng=rng, threads=2)
+    assert s.hashes >= (work if work < 32 else 1)
+    assert s.seconds == s.cpu_seconds / 2
+
+
+def test_solvers_that_do_not_fit() -> None:
+    rng = np.random.default_rng(1)
+    with pytest.raises(ValueError, match="cannot solve a sha1"):
+        solve(issue(1), solver="virtual", rate=1.0, rng=rng)
+    with pytest.raises(ValueError, match="cannot solve a virtual"):
+        solve(issue(1, "virtual"))
+    with pytest.raises(ValueError, match="solver must be"):
+        solve(issue(1), solver="gpu")
+    for rate in (None, 0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="needs a rate"):
+            solve(issue(1, "virtual"), solver="virtual", rate=rate, rng=rng)
+    with pytest.raises(ValueError, match="random generator"):
+        solve(issue(1, "virtual"), solver="virtual", rate=1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"bits": 61}, "bits must be"),
+        ({"bits": -1}, "bits must be"),
+        ({"count": -1}, "count must be"),
+        ({"count": 5000}, "count must be"),
+        ({"algorithm": "md5"}, "algorithm must be"),
+        ({"threads": 0}, "threads must be"),
+        ({"kernel": "gpu"}, "kernel must be"),
+        ({"prefix": "é"}, "ASCII"),
+        ({"deadline": 0}, "deadline must be"),
+        ({"deadline": float("nan")}, "deadline must be"),
+    ],
+)
+def test_searches_that_are_refused(change: dict, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        search(**({"prefix": "p", "bits": 4, "count": 1} | change))
