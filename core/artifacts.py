@@ -63,7 +63,9 @@ def load(path: Path | str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror or _line(error)}") from error
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{path} is damaged or not an artifact: {_line(error)}") from error
     if HEADER not in metadata:
         raise ArtifactError(f"{path} is a safetensors file, but not one that powgate wrote")

@@ -52,7 +52,7 @@ def provenance(seed: int | None) -> dict[str, Any]:
         "host": platform.node(),
         "system": platform.platform(),
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": _cores(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
@@ -182,6 +182,12 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _cores() -> int | None:
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container may have fewer than the machine
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _cpu_model() -> str:

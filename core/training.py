@@ -102,7 +102,7 @@ def fit(
     from torch.nn.functional import cross_entropy
 
     check_images(images, network.shape)
-    x = torch.from_numpy(np.ascontiguousarray(images))
+    x = torch.from_numpy(_own(images))
     y = torch.from_numpy(_checked_targets(targets, len(images), network.classes))
     order = torch.Generator().manual_seed(seed)
     sgd = torch.optim.SGD(
@@ -172,13 +172,17 @@ def _map(
     try:
         with torch.inference_mode():
             for start in range(0, len(images), batch):
-                part = to_float(images[start : start + batch])
-                x = torch.from_numpy(np.ascontiguousarray(part))
+                x = torch.from_numpy(_own(to_float(images[start : start + batch])))
                 out[start : start + batch] = function(x).numpy()
     finally:
         if was_training:
             network.train()
     return out
+
+
+def _own(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, or a copy if torch could not hold it: strided, or read-only off a wire."""
+    return np.require(array, requirements=("C", "W"))
 
 
 def _pixels(x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,190 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from core.privacy.pate import (
+    ORDERS,
+    confident_gnmax_rdp,
+    gnmax_epsilon,
+    gnmax_logq,
+    gnmax_rdp,
+    rdp_to_epsilon,
+    threshold_logp,
+    threshold_rdp,
+)
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+GNMAX = json.loads((GOLDEN / "pate_gnmax.json").read_text())
+CONFIDENT = json.loads((GOLDEN / "confident_gnmax.json").read_text())
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, np.asarray(expected, float), rtol=1e-9, atol=0)
+
+
+def test_the_grid_of_orders_is_the_paper_s():
+    np.testing.assert_array_equal(ORDERS, GNMAX["orders"])
+    assert not ORDERS.flags.writeable
+
+
+@pytest.mark.parametrize("case", GNMAX["cases"], ids=lambda case: case["name"])
+def test_histograms_match_the_released_code(case):
+    votes = [case["votes"]]
+    for expected in case["sigma"]:
+        sigma = expected["sigma"]
+        close(gnmax_logq(votes, sigma), [float(expected["logq"])])
+        rdp = gnmax_rdp(votes, sigma)
+        close(rdp[0, GNMAX["order_index"]], expected["rdp"])
+        for target in expected["dp"]:
+            close(gnmax_epsilon(votes, sigma, target["delta"]), [target["dp_eps"]])
+            epsilon, order = rdp_to_epsilon(rdp, ORDERS, target["delta"])
+            close(epsilon, [target["dp_eps"]])
+            close(order, [target["order_opt"]])
+
+
+@pytest.mark.parametrize("case", GNMAX["sequences"], ids=lambda s: f"{s['kind']}-{s['sigma']}")
+def test_sequences_match_the_released_code(case):
+    sigma, delta = case["sigma"], case["delta"]
+    close(gnmax_epsilon(case["votes"], sigma, delta), case["single_dp_eps"])
+    composed = np.cumsum(gnmax_rdp(case["votes"], sigma), axis=0)
+    epsilon, order = rdp_to_epsilon(composed, ORDERS, delta)
+    close(epsilon, case["composed_dp_eps"])
+    close(order, case["composed_order_opt"])
+
+
+@pytest.mark.parametrize("config", CONFIDENT["configs"], ids=lambda config: config["label"])
+def test_confident_gnmax_matches_the_released_code(config):
+    threshold = config["threshold"], config["sigma_threshold"]
+    for case in config["single"]:
+        votes = [case["votes"]]
+        logp = threshold_logp(votes, *threshold)
+        close(logp, [case["log_pr_answered"]])
+        close(np.exp(logp), [case["answered"]])
+        rdp = threshold_rdp(votes, *threshold)
+        close(rdp[0, CONFIDENT["orders_index"]], case["rdp_threshold"])
+        total = confident_gnmax_rdp(votes, *threshold, config["sigma_gnmax"])
+        epsilon, order = rdp_to_epsilon(total, ORDERS, config["delta"])
+        close(epsilon, [case["dp_eps"]])
+        close(order, [case["order_opt"]])
+    for case in config["seq"]:
+        rdp = confident_gnmax_rdp(case["votes"], *threshold, config["sigma_gnmax"])
+        epsilon, order = rdp_to_epsilon(np.cumsum(rdp, axis=0), ORDERS, config["delta"])
+        close(epsilon, case["dp_eps"])
+        close(order, case["order_opt"])
+        answered = np.exp(threshold_logp(case["votes"], *threshold))
+        close(np.cumsum(answered), case["answered"])
+
+
+@st.composite
+def histograms(draw):
+    """Rows of votes, from unanimous to uniform: (b, k)."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    k, teachers = draw(st.integers(2, 30)), draw(st.integers(1, 500))
+    spread = 10.0 ** draw(st.floats(-2.5, 1.5))
+    return rng.multinomial(teachers, rng.dirichlet(np.full(k, spread), size=8))
+
+
+sigmas = st.floats(-1, 2.5).map(lambda x: 10.0**x)
+deltas = st.floats(-15, -0.01).map(lambda x: 10.0**x)
+
+
+@given(histograms(), sigmas, deltas)
+@settings(deadline=None, max_examples=200)
+def test_the_search_over_orders_misses_nothing(votes, sigma, delta):
+    exhaustive, _ = rdp_to_epsilon(gnmax_rdp(votes, sigma), ORDERS, delta)
+    np.testing.assert_allclose(gnmax_epsilon(votes, sigma, delta), exhaustive, rtol=1e-12)
+
+
+@given(histograms(), sigmas, deltas, st.randoms())
+@settings(deadline=None)
+def test_names_of_classes_and_company_do_not_matter(votes, sigma, delta, random):
+    whole = gnmax_epsilon(votes, sigma, delta)
+    columns = list(range(votes.shape[1]))
+    random.shuffle(columns)
+    np.testing.assert_allclose(gnmax_epsilon(votes[:, columns], sigma, delta), whole, rtol=1e-12)
+    alone = np.concatenate([gnmax_epsilon(row[None], sigma, delta) for row in votes])
+    np.testing.assert_allclose(alone, whole, rtol=1e-12)
+
+
+@given(histograms(), sigmas, deltas)
+@settings(deadline=None)
+def test_a_cost_is_bounded_and_more_noise_lowers_the_bound(votes, sigma, delta):
+    cost = gnmax_epsilon(votes, sigma, delta)
+    independent = (ORDERS / sigma**2 - np.log(delta) / (ORDERS - 1)).min()
+    assert (cost <= independent).all()
+    assert (cost >= -np.log(delta) / (ORDERS[-1] - 1)).all()
+
+
+@given(histograms(), sigmas, deltas)
+@settings(deadline=None)
+def test_a_vote_that_joins_the_majority_never_raises_the_cost(votes, sigma, delta):
+    rows = np.arange(len(votes))
+    winner = votes.argmax(axis=1)
+    rest = votes.copy()
+    rest[rows, winner] = -1
+    loser = rest.argmax(axis=1)
+    assume((votes[rows, loser] > 0).all())
+    moved = votes.copy()
+    moved[rows, loser] -= 1
+    moved[rows, winner] += 1
+    before, after = gnmax_epsilon(votes, sigma, delta), gnmax_epsilon(moved, sigma, delta)
+    assert (after <= before * (1 + 1e-12)).all()
+
+
+def test_agreement_of_many_teachers_costs_nothing_but_delta():
+    cost = gnmax_epsilon([[1_000_000, 0]], 1.0, 1e-5)
+    close(cost, [-np.log(1e-5) / (ORDERS[-1] - 1)])
+    assert not gnmax_rdp([[10**9, 0]], 1e-3).any()
+
+
+def test_no_queries_cost_nothing():
+    none = np.zeros((0, 10), int)
+    assert gnmax_epsilon(none, 10.0, 1e-5).shape == (0,)
+    assert gnmax_rdp(none, 10.0).shape == (0, len(ORDERS))
+    assert confident_gnmax_rdp(none, 200, 150, 40, [2, 3]).shape == (0, 2)
+
+
+def test_without_a_threshold_confident_gnmax_is_gnmax():
+    votes = [[200, 30, 20], [90, 80, 80]]
+    close(confident_gnmax_rdp(votes, 0, 0, 10.0), gnmax_rdp(votes, 10.0))
+
+
+VOTES = [[200, 50]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gnmax_epsilon([200, 50], 10, 1e-5), r"votes have shape \(2,\), expected \(b, k\)"),
+        (lambda: gnmax_epsilon([[200]], 10, 1e-5), r"votes have shape \(1, 1\), .*2 classes"),
+        (lambda: gnmax_epsilon([["a", "b"]], 10, 1e-5), "votes have dtype <U1, expected counts"),
+        (lambda: gnmax_epsilon([[True, False]], 10, 1e-5), "votes have dtype bool"),
+        (lambda: gnmax_epsilon([[3, -1]], 10, 1e-5), "votes contain -1, expected counts from 0"),
+        (lambda: gnmax_epsilon([[3, np.nan]], 10, 1e-5), "votes contain nan"),
+        (lambda: gnmax_epsilon([[3, np.inf]], 10, 1e-5), "votes contain inf"),
+        (lambda: gnmax_epsilon([[3, 1], [0, 0]], 10, 1e-5), "a row without any vote"),
+        (lambda: gnmax_epsilon(VOTES, 0, 1e-5), "sigma is 0, expected a finite number above 0"),
+        (lambda: gnmax_epsilon(VOTES, -1.5, 1e-5), "sigma is -1.5"),
+        (lambda: gnmax_epsilon(VOTES, np.nan, 1e-5), "sigma is nan"),
+        (lambda: gnmax_logq(VOTES, np.inf), "sigma is inf"),
+        (lambda: gnmax_rdp(VOTES, 0), "sigma is 0"),
+        (lambda: gnmax_epsilon(VOTES, 10, 0), "delta is 0, expected a probability"),
+        (lambda: gnmax_epsilon(VOTES, 10, 1), "delta is 1"),
+        (lambda: gnmax_epsilon(VOTES, 10, np.nan), "delta is nan"),
+        (lambda: gnmax_rdp(VOTES, 10, [1, 2]), "orders must be a list of finite numbers above 1"),
+        (lambda: gnmax_rdp(VOTES, 10, []), "orders must be"),
+        (lambda: gnmax_rdp(VOTES, 10, [[2]]), "orders must be"),
+        (lambda: threshold_logp(VOTES, -1, 150), "threshold is -1"),
+        (lambda: threshold_logp(VOTES, 200, 0), "sigma_threshold is 0"),
+        (lambda: confident_gnmax_rdp(VOTES, 200, np.nan, 10), "sigma_threshold is nan"),
+        (lambda: rdp_to_epsilon([[1, 2]], [2, 3, 4], 1e-5), r"rdp has shape \(1, 2\), .*\(b, 3\)"),
+        (lambda: rdp_to_epsilon([[1, np.nan]], [2, 3], 1e-5), "not negative"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

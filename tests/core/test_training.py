@@ -1,0 +1,231 @@
+import math
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.arrays import InvalidImages, to_float
+from core.artifacts import weights_digest
+from core.networks import build
+from core.training import Schedule, TrainingDiverged, _slices, features, fit, logits
+
+SHAPE = (1, 8, 8)
+QUICK = Schedule(epochs=2, batch=16, lr=0.05, momentum=0.9)
+
+
+def toy(n: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Images whose class is the half that is lit."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, n)
+    images = rng.integers(0, 100, (n, *SHAPE), np.uint8)
+    images[labels == 1, :, :4] += 150
+    images[labels == 0, :, 4:] += 150
+    return images, labels
+
+
+def fresh(name: str = "lenet-thin", classes: int = 2):
+    return build(name, SHAPE, classes, seed=0)
+
+
+@pytest.mark.parametrize("name", ["lenet-thin", "resnet10-thin"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_learns_the_toy(name, precision):
+    images, labels = toy()
+    network = fresh(name)
+    schedule = Schedule(epochs=6, batch=16, lr=0.05, momentum=0.9, precision=precision)
+    assert fit(network, images, labels, schedule, seed=1) < 0.2
+    assert (logits(network, images).argmax(1) == labels).mean() > 0.95
+
+
+def test_training_is_deterministic_in_its_seed():
+    images, labels = toy()
+    digests, losses = [], []
+    for seed in (1, 1, 2):
+        network = fresh()
+        torch.manual_seed(len(digests))  # what the global generator does must not matter
+        losses.append(fit(network, images, labels, QUICK, seed=seed))
+        digests.append(weights_digest(network))
+    assert digests[0] == digests[1] != digests[2]
+    assert losses[0] == losses[1]
+
+
+def test_training_leaves_the_global_generator_alone():
+    images, labels = toy()
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    fit(fresh(), images, labels, QUICK, seed=9)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_bytes_and_floats_train_alike():
+    images, labels = toy()
+    networks = [fresh(), fresh()]
+    fit(networks[0], images, labels, QUICK, seed=0)
+    fit(networks[1], to_float(images), labels, QUICK, seed=0)
+    assert weights_digest(networks[0]) == weights_digest(networks[1])
+
+
+def test_one_hot_probabilities_train_as_labels_do():
+    images, labels = toy()
+    one_hot = np.eye(2)[labels]  # float64 is taken as well
+    networks = [fresh(), fresh()]
+    hard = fit(networks[0], images, labels, QUICK, seed=0)
+    soft = fit(networks[1], images, one_hot, QUICK, seed=0)
+    assert soft == pytest.approx(hard, rel=1e-4)
+    np.testing.assert_allclose(
+        logits(networks[0], images), logits(networks[1], images), rtol=1e-2, atol=1e-3
+    )
+
+
+def test_soft_targets_are_approached():
+    images, _ = toy()
+    network = fresh()
+    targets = np.tile(np.float32([0.8, 0.2]), (len(images), 1))
+    loss = fit(network, images, targets, Schedule(epochs=10, batch=16, lr=0.05), seed=0)
+    entropy = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2))
+    assert entropy - 1e-6 <= loss < entropy + 0.05
+
+
+def test_training_goes_on_from_where_it_was():
+    images, labels = toy()
+    network = fresh()
+    first = fit(network, images, labels, QUICK, seed=0)
+    assert fit(network, images, labels, QUICK, seed=0) < first
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 33])
+def test_a_last_batch_of_one_image_is_not_trained_alone(n):
+    """Batch normalisation over one value has no variance: it would raise, or learn nothing."""
+    images, labels = toy(n)
+    network = fresh("lenet-thin" if n == 1 else "resnet10-thin")
+    assert math.isfinite(fit(network, images, labels, QUICK, seed=0))
+
+
+@given(st.integers(1, 300), st.integers(1, 80))
+@settings(deadline=None)
+def test_batches_cover_every_image_once(n, batch):
+    parts = _slices(n, batch)
+    assert [i for part in parts for i in range(n)[part]] == list(range(n))
+    sizes = [len(range(n)[part]) for part in parts]
+    assert max(sizes) <= batch + 1
+    if batch > 1 and n > 1:
+        assert min(sizes) > 1
+
+
+def test_the_mode_of_the_network_survives():
+    images, labels = toy(8)
+    network = fresh("resnet10-thin")
+    for training in (True, False):
+        network.train(training)
+        fit(network, images, labels, QUICK, seed=0)
+        logits(network, images)
+        assert network.training is training
+
+
+def test_inference_does_not_depend_on_the_batch():
+    images, _ = toy(20)
+    for name in ("lenet-thin", "resnet10-thin"):
+        network = fresh(name)  # in training mode, where batch normalisation would see the batch
+        whole, parts = logits(network, images), logits(network, images, batch=7)
+        assert whole.shape == (20, 2)
+        assert whole.dtype == np.float32
+        np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
+        inner = features(network, images, batch=7)
+        assert inner.shape == (20, network.width)
+        head = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
+        np.testing.assert_allclose(inner @ head[0].T + head[1], whole, rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_give_no_answers():
+    assert logits(fresh(), np.zeros((0, *SHAPE), np.uint8)).shape == (0, 2)
+
+
+def test_arrays_off_the_wire_are_taken():
+    """They are read-only, and torch warns about those; warnings are errors here."""
+    images, labels = toy(8)
+    wire = np.frombuffer(to_float(images).tobytes(), np.float32).reshape(images.shape)
+    raw = np.frombuffer(images.tobytes(), np.uint8).reshape(images.shape)
+    np.testing.assert_array_equal(logits(fresh(), wire), logits(fresh(), images))
+    fit(fresh(), raw, labels, QUICK, seed=0)
+    fit(fresh(), raw[::-1], labels, QUICK, seed=0)
+
+
+def test_progress_goes_to_standard_error(capfd):
+    images, labels = toy(16)
+    fit(fresh(), images, labels, QUICK, seed=0, progress="victim")
+    fit(fresh(), images, labels, QUICK, seed=0, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "victim" in err
+    assert "training" in err
+
+
+def test_a_diverging_run_says_so():
+    images, labels = toy()
+    wild = Schedule(epochs=5, batch=16, lr=1e6, momentum=0.9)
+    with pytest.raises(TrainingDiverged, match=r"epoch \d of 5 .*learning rate was 1e\+06"):
+        fit(fresh(), images, labels, wild, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.zeros(7, np.int64), r"targets have shape \(7,\), expected 8, one for each image"),
+        (np.int64(1), r"targets have shape \(\), expected 8"),
+        (np.full(8, 2), "targets contain the label 2, expected 0..1"),
+        (np.full(8, -1), "targets contain the label -1, expected 0..1"),
+        (np.zeros((8, 3), np.float32), "targets have 3 columns, expected 2 classes"),
+        (np.full((8, 2), np.nan, np.float32), "targets contain NaN or infinity"),
+        (np.zeros(8), "targets are float64 of rank 1, expected labels"),
+        (np.zeros((8, 2), np.int64), "targets are int64 of rank 2, expected labels"),
+        (np.zeros(8, bool), "targets are bool of rank 1"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(targets, message):
+    images, _ = toy(8)
+    with pytest.raises(ValueError, match=message):
+        fit(fresh(), images, targets, QUICK, seed=0)
+
+
+def test_images_that_do_not_fit_are_refused():
+    with pytest.raises(InvalidImages, match="each image is 1x9x8, expected 1x8x8"):
+        fit(fresh(), np.zeros((2, 1, 9, 8), np.uint8), np.zeros(2, np.int64), QUICK, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epochs", 0, "epochs is 0, expected a whole number from 1"),
+        ("batch", -1, "batch is -1, expected a whole number from 1"),
+        ("step_every", 1.5, "step_every is 1.5, expected a whole number from 1"),
+        ("lr", -0.1, "lr is -0.1, expected at least 0"),
+        ("lr", math.nan, "lr is nan, expected at least 0"),
+        ("lr", math.inf, "lr is inf, expected at least 0"),
+        ("momentum", 1.0, "momentum is 1.0, expected at least 0 and below 1"),
+        ("weight_decay", -1e-9, "weight_decay is -1e-09, expected at least 0"),
+        ("step_factor", -1, "step_factor is -1, expected at least 0"),
+        ("decay", "linear", "decay is 'linear', expected one of constant, step, cosine"),
+        ("precision", "float16", "precision is 'float16', expected one of float32, bfloat16"),
+    ],
+)
+def test_impossible_schedules_are_refused(field, value, message):
+    with pytest.raises(ValueError, match=f"schedule: {message}"):
+        Schedule(**{field: value})
+
+
+def test_rates_follow_their_decay():
+    assert [Schedule(lr=1).rate(e) for e in (0, 19)] == [1, 1]
+    step = Schedule(lr=1, decay="step", step_every=30, step_factor=0.1)
+    assert [step.rate(e) for e in (0, 29, 30, 60)] == pytest.approx([1, 1, 0.1, 0.01])
+    cosine = Schedule(lr=1, decay="cosine", epochs=10)
+    assert [cosine.rate(e) for e in (0, 5)] == pytest.approx([1, 0.5])
+    assert all(cosine.rate(e) > cosine.rate(e + 1) > 0 for e in range(9))
+
+
+def test_a_schedule_is_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Schedule().lr = 1.0
