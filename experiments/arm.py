@@ -99,6 +99,8 @@ def run_arm(
                 )
                 record.write("start", client=name, at=time.monotonic() - start)
             _watch(folder.name, server, clients, record, load, start, limit, grace, view)
+            stop([server], grace)
+            record.write("server", code=server.code())
     finally:
         stop(clients.values(), grace)
         stop([server], grace)

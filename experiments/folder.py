@@ -1,6 +1,6 @@
 """A run folder read back: every record checked, both sides of each query joined.
 
-    scenario.json            the scenario as given and as resolved, the command, the provenance
+    scenario.json            the scenario as given and as resolved, command, calibration, provenance
     ARM/server.jsonl         what the gate recorded
     ARM/clients/NAME.jsonl   what each client recorded
     ARM/runner.jsonl         when each client started and how it ended
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ SERVER_KINDS: Mapping[str, Fields] = {
 RUNNER_KINDS: Mapping[str, Fields] = {
     "start": {"client": (str,), "at": REAL},
     "exit": {"client": (str,), "at": REAL, "code": (int,), "stopped": (bool,), "tail": (str,)},
+    "server": {"code": (int,)},
 }
 LOAD_KINDS: Mapping[str, Fields] = {"load": {"at": REAL, "one_minute": REAL}}
 EVALUATION_KINDS: Mapping[str, Fields] = {
@@ -117,6 +118,7 @@ class ArmRun:
     clients: tuple[ClientRun, ...]
     load: tuple[tuple[float, float], ...] = ()  # (seconds, one-minute load average)
     victim_accuracy: float | None = None
+    server_code: int | None = None  # exit code of the server, None if the arm was cut short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,8 @@ class Run:
     scenario: Mapping[str, Any]  # as resolved
     command: str
     provenance: Mapping[str, Any]
-    arms: tuple[ArmRun, ...] = field(default=())
+    calibration: Mapping[str, Any]  # what the prices rest on
+    arms: tuple[ArmRun, ...]
 
 
 def read(folder: Path) -> Run:
@@ -144,6 +147,7 @@ def read(folder: Path) -> Run:
         scenario=scenario,
         command=about["command"],
         provenance=about["provenance"],
+        calibration=about["calibration"],
         arms=tuple(arms),
     )
 
@@ -154,7 +158,7 @@ def read_scenario(folder: Path) -> Mapping[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         about["resolved"]["clients"], about["resolved"]["server"]["policies"]
-        about["command"], about["provenance"]
+        about["command"], about["provenance"], about["calibration"]
     except FileNotFoundError as error:
         raise FolderError(f"{folder} is not the folder of a run: no scenario.json") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -196,11 +200,8 @@ def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
     for _, kind, row in rows(folder / "server.jsonl", SERVER_KINDS):
         if kind == "predict":  # the first one is the charge, those after it are retries
             costs.setdefault((row["client"], row["request_id"]), float(row["cost"]))
-    exits = {
-        row["client"]: row
-        for _, kind, row in rows(folder / "runner.jsonl", RUNNER_KINDS)
-        if kind == "exit"
-    }
+    runner = [(kind, row) for _, kind, row in rows(folder / "runner.jsonl", RUNNER_KINDS)]
+    exits = {row["client"]: row for kind, row in runner if kind == "exit"}
     victim: float | None = None
     scores: dict[tuple[str, str], tuple[float, float]] = {}
     if (folder / "evaluation.jsonl").exists():
@@ -220,6 +221,7 @@ def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
         ),
         load=load,
         victim_accuracy=victim,
+        server_code=next((row["code"] for kind, row in runner if kind == "server"), None),
     )
 
 

@@ -77,6 +77,7 @@ def page(summary: Summary, drawings: Iterable[Any]) -> str:
         provenance="\n".join(
             f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in _origin(summary)
         ),
+        calibration=escape(json.dumps(summary["calibration"], indent=2)),
         scenario=escape(json.dumps(scenario, indent=2)),
     )
 
@@ -96,6 +97,11 @@ def sentences(summary: Summary) -> list[str]:
     ]
     if trouble:
         found.append(f"Not every client finished: {_list(trouble)}.")
+    found += [
+        f"The server under {arm['policy']} did not end well (exit code {arm['server_code']})."
+        for arm in summary["arms"]
+        if arm["server_code"] not in (0, None)
+    ]
     return found or ["No client got an answer."]
 
 
@@ -125,7 +131,7 @@ def _delay(arm: Summary) -> str:
     ]
     if not each:
         return ""
-    return f"Predictions took {_list(each)} as they take without work (policy {arm['policy']})."
+    return f"Compared with no work, predictions under policy {arm['policy']} took {_list(each)}."
 
 
 def _theft(summary: Summary) -> str:

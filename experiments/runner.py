@@ -41,14 +41,17 @@ def run(
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}") from error
     try:
-        for step in (commands.prepare(scenario, home), commands.calibrate(scenario, home)):
-            _step(step, out / "logs" / f"{step[3]}.txt", console)
+        _step("prepare", commands.prepare(scenario, home), out / "logs", console)
+        _step("calibrate", commands.calibrate(scenario, home), out / "logs", console)
         header = provenance(scenario.seed)
         command = command or f"python -m experiments run {scenario.source or scenario.name}"
+        model = home / "models" / commands.model_name(scenario)
+        calibration = model / f"calibration-{scenario.server.measure}.json"
         about = {
             "given": given if given is not None else scenario.resolved(),
             "resolved": scenario.resolved(),
             "command": command,
+            "calibration": json.loads(calibration.read_text(encoding="utf-8")),
             "provenance": header,
         }
         (out / "scenario.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -69,20 +72,20 @@ def run(
             )
     from experiments.evaluation import evaluate  # with it comes torch
 
-    victim = home / "models" / commands.model_name(scenario) / "victim.safetensors"
+    victim = model / "victim.safetensors"
     evaluate(arms, victim, scenario.victim.dataset, home, {"scenario": scenario.name, **header})
     report.write(out)
     return out
 
 
-def _step(command: list[str], log: Path, console: Console) -> None:
+def _step(name: str, command: list[str], logs: Path, console: Console) -> None:
     """Runs a command that shows its own progress on stdout; its complaints go to the log."""
     console.print(f"[dim]python {' '.join(command[1:])}[/dim]", soft_wrap=True, highlight=False)
-    child = Child(command[3], command, log, speaks=True)
+    child = Child(name, command, logs / f"{name}.txt", speaks=True)
     try:
         code = child.wait()
     finally:
         stop([child], grace=5.0)
     if code:
         words = child.tail(1) or "it said nothing"
-        raise RunError(f"python -m server {command[3]} failed (exit code {code}): {words}")
+        raise RunError(f"the server's {name} failed (exit code {code}): {words}")

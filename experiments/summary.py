@@ -7,11 +7,13 @@ be had (no honest client, no arm without work, no surrogate) is null, never zero
     name            of the scenario
     command         repeats the run
     provenance      revision, versions, host, seed
+    calibration     what the prices rest on: hash rate, service time, constants
     scenario        as resolved
     victim          {"dataset", "network", "accuracy"} on held-out images
     arms            one for each policy:
       policy
       load          {"mean", "max"} of the one-minute load average
+      server_code   exit code of the server, null if the arm was cut short
       honest_work_per_image   median over the requests of honest clients
       clients       one for each client:
         name, kind, label      label is the attack's name, or "honest"
@@ -50,6 +52,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "name": run.scenario["name"],
         "command": run.command,
         "provenance": dict(run.provenance),
+        "calibration": dict(run.calibration),
         "scenario": dict(run.scenario),
         "victim": {
             **run.scenario["victim"],
@@ -73,6 +76,7 @@ def _arm(arm: ArmRun, bare: Mapping[str, float | None]) -> dict[str, Any]:
     return {
         "policy": arm.policy,
         "load": {"mean": fmean(load), "max": max(load)} if load else None,
+        "server_code": arm.server_code,
         "honest_work_per_image": usual,
         "clients": [_client(client, usual, bare.get(client.name)) for client in arm.clients],
     }

@@ -85,6 +85,7 @@ def folder(tmp_path: Path) -> Path:
         "given": SCENARIO,
         "resolved": SCENARIO,
         "command": "python -m experiments run tiny",
+        "calibration": {"service": 0.01},
         "provenance": {"seed": 7, "git_revision": None, "packages": {"numpy": "2"}},
     }
     (run / "scenario.json").write_text(json.dumps(about), encoding="utf-8")

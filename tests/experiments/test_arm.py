@@ -16,7 +16,10 @@ import pytest
 from core.records import read
 from experiments.arm import Commands, RunError, run_arm
 
-GATE = "import signal; print('listening on 127.0.0.1:1', flush=True); signal.pause()"
+GATE = (
+    "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+    "print('listening on 127.0.0.1:1', flush=True); signal.pause()"
+)
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True);"
     "time.sleep(60)"
@@ -90,6 +93,7 @@ def test_clients_end_as_they_end(tmp_path: Path) -> None:
     assert ends["bad"]["tail"].startswith("exit code 1: so far, so good\nTraceback")
     assert ends["bad"]["tail"].endswith("ValueError: no such luck")
     assert (ends["shot"]["code"], ends["shot"]["tail"]) == (-11, "signal 11")
+    assert read(tmp_path / "arm" / "runner.jsonl")[1][-1] == {"kind": "server", "code": 0}
     load = read(tmp_path / "arm" / "load.jsonl")[1]
     assert load[0]["kind"] == "load"
     assert load[0]["one_minute"] >= 0

@@ -23,7 +23,8 @@ def test_the_page_says_what_the_run_says(folder: Path) -> None:
     text = report.write(folder).read_text(encoding="utf-8")
     for part in (
         "an image cost bob 100× the work of an honest one",  # noqa: RUF001
-        "Predictions took 1.50× as long for ann (0.90 s for 20 images) and 15.0× as long for bob",  # noqa: RUF001
+        "policy rate took 1.50× as long for ann (0.90 s for 20 images) and",  # noqa: RUF001
+        "15.0× as long for bob (9.00 s for 20 images)",  # noqa: RUF001
         "right on 90.0 % and bob's surrogate on 40.0 % (fidelity 45.0 %, 20 images)",
         "python -m experiments run tiny",
         "policy none",
@@ -60,10 +61,12 @@ def test_text_from_outside_is_escaped(folder: Path) -> None:
         end = json.loads(runner.read_text().splitlines()[-1])
         with runner.open("a") as file:
             file.write(json.dumps({**end, "code": 1, "tail": evil}) + "\n")
+            file.write('{"kind": "server", "code": 5}\n')
     text = report.write(folder).read_text(encoding="utf-8")
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "Not every client finished: bob under none (crashed) and bob under rate" in text
+    assert "The server under rate did not end well (exit code 5)." in text
 
 
 def test_the_same_records_make_the_same_files(folder: Path) -> None:

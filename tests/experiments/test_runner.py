@@ -1,0 +1,99 @@
+"""A run that cannot start says why in one line and leaves nothing half-made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments import commands, runner
+from experiments.arm import RunError
+from experiments.scenario import Honest, Scenario, Server, Thief, Victim
+
+SCENARIO = Scenario(
+    name="tiny",
+    seed=7,
+    victim=Victim(dataset="digits", network="lenet-thin"),
+    server=Server(puzzle="sha256", t_max=0.5),
+    clients=(
+        Honest(name="ann", images=10, pace=0.5),
+        Thief(
+            name="bob",
+            attack="knockoff",
+            pool="photos",
+            pool_size=20,
+            network="lenet",
+            threads=2,
+            config={"train_batch": 8, "fast": True, "loud": False},
+        ),
+    ),
+)
+
+
+def run(out: Path) -> None:
+    runner.run(SCENARIO, out, out.parent / "home", console=Console(quiet=True))
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").touch()
+    with pytest.raises(RunError, match=r"out exists already"):
+        run(out)
+    assert (out / "precious").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"cannot create .*Not a directory"):
+        run(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("step", ["prepare", "calibrate"])
+def test_nothing_is_left_where_preparing_fails(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = [sys.executable, "-S", "-c", "pass"]
+    bad = [sys.executable, "-S", "-c", "import sys; sys.exit('error: no space left')"]
+    for name in ("prepare", "calibrate"):
+        command = bad if name == step else good
+        monkeypatch.setattr(commands, name, lambda scenario, home, command=command: command)
+    with pytest.raises(RunError, match=rf"{step} failed \(exit code 1\): error: no space left$"):
+        run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_each_process_is_told(tmp_path: Path) -> None:
+    started = commands.arm(SCENARIO, "rate", tmp_path / "rate", tmp_path / "home")
+    server = " ".join(started.server)
+    for part in (
+        "-m server serve --home",
+        "--model digits-lenet-thin-s7 --measure heads --policy rate --puzzle sha256 --port 0",
+        f"--open --ledger {tmp_path}/rate/ledger.db --record {tmp_path}/rate/server.jsonl",
+    ):
+        assert part in server
+    ann = " ".join(started.clients["ann"]("h:1"))
+    assert "-m client honest --target h:1 --client-id ann" in ann
+    assert "--seed 8" in ann
+    assert "--dataset digits --images 10 --batch 16 --pace 0.5" in ann
+    bob = " ".join(started.clients["bob"]("h:1"))
+    assert "-m attacks knockoff --target h:1 --client-id bob" in bob
+    assert "--solver native --threads 2 --seed 9" in bob
+    assert bob.endswith("--attack.train-batch 8 --attack.fast --attack.no-loud")
+    free = commands.arm(SCENARIO, "none", tmp_path / "none", tmp_path / "home")
+    assert "--seed 9" in " ".join(free.clients["bob"]("h:1"))  # asks the same under each policy
+
+
+def test_a_victim_from_a_file_gets_a_name_of_its_own() -> None:
+    names = set()
+    for path in ("npz:a/b.npz", "npz:a/c.npz"):
+        victim = Victim(dataset=path, network="lenet")
+        names.add(
+            commands.model_name(
+                Scenario(name="x", seed=0, victim=victim, server=Server(), clients=())
+            )
+        )
+    assert len(names) == 2
+    assert all("/" not in name for name in names)
