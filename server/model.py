@@ -56,14 +56,15 @@ def prepare(
     files = folder(home, name)
     made = []
     loaded = datasets.load(dataset, home=home, data=data)
-    wanted = {"dataset": dataset, "split": loaded.fingerprint, "network": network, "seed": seed}
+    wanted = {"dataset": dataset, "split": loaded.fingerprint, "seed": seed}
     path = files / "victim.safetensors"
     if path.exists():
-        victim, meta = artifacts.load_network(path)
-        for key, value in wanted.items():
-            if meta.get(key) != value:
+        victim, facts = artifacts.load_network(path)
+        found = {**facts, "network": victim.name}
+        for key, value in {**wanted, "network": network}.items():
+            if found.get(key) != value:
                 raise ValueError(
-                    f"model {name} exists with {key} {meta.get(key)!r}, not {value!r}; "
+                    f"model {name} exists with {key} {found.get(key)!r}, not {value!r}; "
                     f"choose another name or remove {files}"
                 )
     else:

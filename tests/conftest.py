@@ -1,0 +1,162 @@
+"""A gate on loopback in front of a victim that costs nothing, for tests of both ends."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+SHAPE = (1, 4, 4)
+CLASSES = 3
+
+
+class FakeVictim:
+    """Says the class of an image's mean brightness; counts how often it was asked."""
+
+    shape = SHAPE
+    classes = CLASSES
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def answer(self, images):
+        from server.victim import Answer
+
+        self.asked += 1
+        mean = images.mean(axis=(1, 2, 3))
+        logits = np.stack([-np.abs(mean - at) * 8 for at in (0.0, 0.5, 1.0)], axis=1)
+        return Answer(logits.astype(np.float32), None)
+
+
+class FakeMeasure:
+    """One unit an image."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def cost(self, images, answer):
+        self.asked += 1
+        return np.ones(len(images))
+
+
+@dataclass
+class FixedTariff:
+    """The same work for every batch."""
+
+    hashes: int = 64
+
+    def is_dear(self, images, cost):
+        return True
+
+    def work(self, account, images):
+        return self.hashes
+
+
+@dataclass
+class Clock:
+    """Unix seconds that only move when told to."""
+
+    now: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class RunningGate:
+    """A gate under test, with its inner parts in reach."""
+
+    address: str
+    victim: FakeVictim
+    measure: FakeMeasure
+    ledger: object
+    clock: Clock
+    records: list = field(default_factory=list)
+
+    @property
+    def computed(self) -> int:
+        """How often the victim was run, the warm-up apart."""
+        return self.victim.asked - 1
+
+
+@contextmanager
+def running_gate(
+    *,
+    hashes: int = 64,
+    authenticator=None,
+    tls=None,
+    algorithm: str = "sha1",
+    ledger=None,
+    hash_rate: float = 1e6,
+) -> Iterator[RunningGate]:
+    from pow.challenge import Keyring
+    from server.authentication import OpenDoor
+    from server.ledger.sqlite import SqliteLedger
+    from server.model import Model
+    from server.serve import Parts, running
+
+    clock = Clock()
+    victim, measure = FakeVictim(), FakeMeasure()
+    own = ledger is None
+    ledger = ledger or SqliteLedger(
+        ":memory:", fingerprint="f", tariff=FixedTariff(hashes), clock=clock
+    )
+    records: list = []
+    parts = Parts(
+        model=Model("fake", "nothing", victim, measure, "f" * 64),
+        ledger=ledger,
+        keyring=Keyring([bytes(range(32))]),
+        algorithm=algorithm,
+        authenticator=authenticator or OpenDoor(),
+        hash_rate=hash_rate,
+        record=lambda kind, **fields: records.append({"kind": kind, **fields}),
+        clock=clock,
+    )
+    started = threading.Event()
+    box = SimpleNamespace(address=None, error=None)
+
+    async def serve() -> None:
+        box.loop, box.stop = asyncio.get_running_loop(), asyncio.Event()
+        async with running(parts, "127.0.0.1:0", tls) as address:
+            box.address = address
+            started.set()
+            await box.stop.wait()
+
+    def main() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            box.error = error
+            started.set()
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    started.wait()
+    if box.error is not None:
+        raise box.error
+    try:
+        yield RunningGate(box.address, victim, measure, ledger, clock, records)
+    finally:
+        box.loop.call_soon_threadsafe(box.stop.set)
+        thread.join()
+        if own:
+            ledger.close()
+    if box.error is not None:
+        raise box.error
+
+
+@pytest.fixture
+def gate():
+    """An open gate that asks for 64 hashes a batch."""
+    with running_gate() as running:
+        yield running
+
+
+@pytest.fixture
+def gate_with():
+    """Starts gates as asked."""
+    return running_gate
