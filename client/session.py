@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from numpy.typing import NDArray
-from pow.solver import solve
 
 from core.arrays import check_images
 from pow.challenge import Challenge, ChallengeError
+from pow.solver import solve
 from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
@@ -123,6 +123,8 @@ class Session:
     ) -> None:
         if solver not in SOLVERS:
             raise ValueError(f"solver is {solver!r}; expected one of {', '.join(SOLVERS)}")
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; expected at least 1")
         if (key is None) == (client_id is None):
             raise ValueError("give either an API key or a client id")
         self._solver = solver

@@ -1,0 +1,203 @@
+"""A session against a real gate on loopback: answers, refusals, retries, where the time went."""
+
+import threading
+
+import grpc
+import numpy as np
+import pytest
+
+from client.session import BadAnswer, Refused, Session, Unreachable
+from core.arrays import InvalidImages
+
+IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
+
+
+@pytest.fixture
+def exchanges():
+    return []
+
+
+@pytest.fixture
+def session(gate, exchanges):
+    with Session(gate.address, client_id="anne", observe=exchanges.append) as session:
+        yield session
+
+
+@pytest.mark.parametrize("solver", ["native", "python"])
+def test_predict_pays_and_opens(gate, exchanges, solver):
+    with Session(
+        gate.address, client_id="anne", solver=solver, observe=exchanges.append
+    ) as session:
+        probabilities = session.predict(IMAGES)
+        assert session.account().unpaid_batches == 0
+    assert probabilities.shape == (2, 3)
+    assert probabilities.dtype == np.float32
+    assert probabilities.argmax(axis=1).tolist() == [0, 2]
+    (exchange,) = exchanges
+    assert (exchange.images, exchange.work, exchange.bits, exchange.count) == (2, 64, 2, 16)
+    assert exchange.hashes >= 16
+    assert (exchange.solver, exchange.virtual) == (solver, False)
+    assert min(exchange.sent, exchange.received) > 100
+    parts = exchange.network + exchange.server + exchange.solve + exchange.open
+    assert parts == pytest.approx(exchange.total)
+    assert min(exchange.network, exchange.server, exchange.solve, exchange.open) > 0
+
+
+def test_uint8_images(session):
+    assert session.predict((IMAGES * 255).astype(np.uint8)).shape == (2, 3)
+
+
+def test_a_gate_that_asks_no_work_is_opened_at_once(gate_with, exchanges):
+    with (
+        gate_with(hashes=0) as gate,
+        Session(gate.address, client_id="anne", observe=exchanges.append) as session,
+    ):
+        session.predict(IMAGES)
+    assert (exchanges[0].work, exchanges[0].hashes, exchanges[0].solve) == (0, 0, 0.0)
+
+
+def test_virtual_work_is_counted_and_not_spent(gate_with, exchanges):
+    with (
+        gate_with(hashes=1 << 30, algorithm="virtual", hash_rate=2.0**20) as gate,
+        Session(
+            gate.address,
+            client_id="anne",
+            solver="virtual",
+            observe=exchanges.append,
+            rng=np.random.default_rng(5),
+        ) as session,
+    ):
+        session.predict(IMAGES)
+    (exchange,) = exchanges
+    assert exchange.virtual
+    assert exchange.solve == pytest.approx(exchange.hashes / 2**20)
+    assert 300 < exchange.solve < 3000  # 1 024 s expected, CV 1/4
+    assert exchange.total > exchange.solve > 100 * exchange.cpu
+
+
+def test_images_are_checked_before_anything_is_sent(gate, session):
+    for images, message in (
+        (IMAGES * 2, "in \\[0, 1\\]"),
+        (IMAGES[:0], "empty"),
+        (IMAGES[0], "rank 3"),
+        (IMAGES.astype(np.float64), "float64"),
+        (np.zeros((257, 1, 4, 4), np.uint8), "257 images, expected at most 256"),
+    ):
+        with pytest.raises(InvalidImages, match=message):
+            session.predict(images)
+    assert gate.computed == 0
+
+
+def test_a_refusal_says_why(gate):
+    with Session(gate.address, client_id="not a name") as session, pytest.raises(Refused) as caught:
+        session.predict(IMAGES)
+    assert caught.value.reason == "BAD_CLIENT_ID"
+    assert "1 to 64" in caught.value.message
+    assert caught.value.retry_seconds is None
+
+
+def test_nobody_there():
+    with (
+        Session("127.0.0.1:1", client_id="anne", timeout=0.5) as session,
+        pytest.raises(Unreachable, match=r"no answer in 0\.5 s"),
+    ):
+        session.predict(IMAGES)
+
+
+def test_an_unavailable_gate_is_asked_again_with_the_same_request(gate, session, monkeypatch):
+    session.service  # noqa: B018 - asked once, before the failures
+    seen = []
+    predict = session._stub.Predict
+
+    def flaky(request, **kwargs):
+        seen.append(request.request_id)
+        answer = predict(request, **kwargs)
+        if len(seen) < 3:  # the answer is lost on its way
+            raise Lost
+        return answer
+
+    monkeypatch.setattr(session._stub, "Predict", flaky)
+    session.predict(IMAGES)
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    assert session.account().queries == 2
+
+
+class Lost(grpc.RpcError):
+    @staticmethod
+    def code():
+        return grpc.StatusCode.UNAVAILABLE
+
+    @staticmethod
+    def details():
+        return "lost"
+
+
+def test_other_failures_are_not_repeated(session, monkeypatch):
+    session.service  # noqa: B018
+    asked = []
+
+    class Broken(Lost):
+        @staticmethod
+        def code():
+            return grpc.StatusCode.INTERNAL
+
+        @staticmethod
+        def trailing_metadata():
+            return ()
+
+    def broken(request, **kwargs):
+        asked.append(request)
+        raise Broken
+
+    monkeypatch.setattr(session._stub, "Predict", broken)
+    with pytest.raises(Refused, match="INTERNAL"):
+        session.predict(IMAGES)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("field", ["ciphertext", "challenge"])
+def test_an_answer_that_was_tampered_with_is_not_opened(gate_with, monkeypatch, field):
+    with gate_with(hashes=0) as gate, Session(gate.address, client_id="anne") as session:
+        session.service  # noqa: B018
+        predict = session._stub.Predict
+
+        def tampered(request, **kwargs):
+            sealed = predict(request, **kwargs)
+            data = bytearray(getattr(sealed, field))
+            data[len(data) // 2] ^= 1
+            setattr(sealed, field, bytes(data))
+            return sealed
+
+        monkeypatch.setattr(session._stub, "Predict", tampered)
+        with pytest.raises(BadAnswer, match="cannot be opened"):
+            session.predict(IMAGES)
+
+
+def test_threads_share_a_session(session):
+    answers = []
+
+    def ask():
+        answers.append(session.predict(IMAGES))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 4
+    assert session.account().queries == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"client_id": "a", "solver": "magic"}, "solver is 'magic'"),
+        ({}, "either an API key or a client id"),
+        ({"client_id": "a", "key": "k"}, "either an API key or a client id"),
+        ({"client_id": "a", "threads": 0}, "threads is 0"),
+    ],
+)
+def test_a_session_that_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Session("localhost:1", **arguments)

@@ -1,0 +1,59 @@
+"""Arrays survive the wire, and only arrays do."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from protos import codec
+from protos import gate_pb2 as pb
+
+shapes = arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5)
+any_array = st.one_of(
+    arrays.arrays(np.uint8, shapes),
+    arrays.arrays(np.float32, shapes, elements=st.floats(width=32, allow_nan=False)),
+)
+
+
+@settings(deadline=None)
+@given(any_array)
+def test_decoding_undoes_encoding(array):
+    for back in (codec.decode(codec.encode(array)), codec.loads(codec.dumps(array))):
+        assert back.dtype == array.dtype
+        np.testing.assert_array_equal(back, array, strict=True)
+
+
+def test_the_wire_is_little_endian():
+    assert codec.encode(np.array([1.0], ">f4").astype(">f4").astype("<f4")).data == b"\0\0\x80?"
+    assert codec.encode(np.arange(3, dtype=np.uint8)).data == b"\0\1\2"
+
+
+def test_views_are_sent_in_row_major_order():
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3).T
+    np.testing.assert_array_equal(codec.decode(codec.encode(array)), array)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64, bool, ">f4", "U3"])
+def test_other_dtypes_are_not_sent(dtype):
+    with pytest.raises(codec.CodecError, match="expected uint8 or float32"):
+        codec.encode(np.zeros(3, dtype))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (pb.Tensor(shape=[1], data=b"1"), "dtype code 0 is unknown"),
+        (pb.Tensor(shape=[2], dtype=pb.DTYPE_UINT8, data=b"1"), "holds 1 bytes.* needs 2"),
+        (pb.Tensor(shape=[-1, -1], dtype=pb.DTYPE_UINT8, data=b"1"), "negative axis"),
+        (pb.Tensor(shape=[1] * 9, dtype=pb.DTYPE_UINT8, data=b"1"), "9 axes"),
+    ],
+)
+def test_a_tensor_that_does_not_hold_what_it_says(tensor, message):
+    with pytest.raises(codec.CodecError, match=message):
+        codec.decode(tensor)
+
+
+def test_bytes_that_are_no_tensor():
+    with pytest.raises(codec.CodecError, match="2 bytes are not a serialized tensor"):
+        codec.loads(b"\xff\xff")

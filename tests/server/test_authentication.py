@@ -1,0 +1,74 @@
+"""Who calls: API keys, and the open door."""
+
+import hashlib
+
+import pytest
+
+from server.authentication import ApiKeys, OpenDoor
+from server.refusals import BadClientId, MissingKey, UnknownKey
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+KEYS = ApiKeys({"anne": digest("a-key"), "bob": digest("b-key")})
+
+
+def test_the_owner_of_a_key_is_the_client():
+    assert KEYS.client([("authorization", "Bearer a-key")]) == "anne"
+    assert KEYS.client([("x", "y"), ("authorization", "bearer b-key")]) == "bob"
+
+
+@pytest.mark.parametrize("given", ["", "a-key", "Basic a-key", "Bearer", "Bearer "])
+def test_no_key(given):
+    with pytest.raises(MissingKey, match="Bearer KEY"):
+        KEYS.client([("authorization", given)])
+    with pytest.raises(MissingKey):
+        KEYS.client([("client-id", "anne")])
+
+
+def test_an_unknown_key_is_not_repeated():
+    with pytest.raises(UnknownKey) as caught:
+        KEYS.client([("authorization", "Bearer guess")])
+    assert "guess" not in str(caught.value)
+
+
+def test_keys_of_a_file(tmp_path):
+    path = tmp_path / "keys.toml"
+    path.write_text(f'anne = "{digest("a-key")}"\n')
+    assert ApiKeys.read(path).client([("authorization", "Bearer a-key")]) == "anne"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no keys"),
+        ("anne = ", "keys.toml"),
+        ('anne = "a-key"', "SHA-256"),
+        ("anne = 7", "SHA-256"),
+        (f'"an ne" = "{digest("a-key")}"', "an ne"),
+        (f'anne = "{digest("k")}"\nbob = "{digest("k")}"', "same key"),
+    ],
+)
+def test_a_bad_file_of_keys_is_named(tmp_path, text, message):
+    path = tmp_path / "keys.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        ApiKeys.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_open_door_believes_a_name():
+    assert OpenDoor().client([("client-id", "thief-1")]) == "thief-1"
+
+
+@pytest.mark.parametrize("name", ["a b", "../a", "-a", "a" * 65, "ü"])
+def test_the_open_door_wants_a_plain_name(name):
+    with pytest.raises(BadClientId, match="1 to 64"):
+        OpenDoor().client([("client-id", name)])
+
+
+def test_the_open_door_wants_a_name():
+    with pytest.raises(MissingKey, match="client-id"):
+        OpenDoor().client([])

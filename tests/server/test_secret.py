@@ -1,0 +1,56 @@
+"""The secret file: made once, private, rotated."""
+
+import pytest
+
+from server.secret import SecretError, keyring
+
+
+def issued(keys):
+    return keys.issue(
+        1, algorithm="sha1", audience="a", client="c", request_id="r", digest=b"d", now=1e9
+    )
+
+
+def accepts(keys, challenge) -> bool:
+    from pow.challenge import ForgedChallenge
+
+    try:
+        keys.verify(challenge.token, audience="a", client="c", now=1e9)
+    except ForgedChallenge:
+        return False
+    return True
+
+
+def test_a_secret_is_made_once_and_is_private(tmp_path):
+    first = keyring(tmp_path, virtual=False)
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert accepts(keyring(tmp_path, virtual=False), issued(first))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret"]
+
+
+def test_virtual_work_never_passes_for_real_work(tmp_path):
+    assert not accepts(keyring(tmp_path, virtual=False), issued(keyring(tmp_path, virtual=True)))
+
+
+def test_rotation_keeps_the_previous_secret(tmp_path):
+    old = issued(keyring(tmp_path, virtual=False))
+    (tmp_path / "secret").rename(tmp_path / "secret.previous")
+    rotated = keyring(tmp_path, virtual=False)
+    assert accepts(rotated, old)
+    assert issued(rotated).key_id != old.key_id
+    (tmp_path / "secret.previous").unlink()
+    assert not accepts(keyring(tmp_path, virtual=False), old)
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path):
+    keyring(tmp_path, virtual=False)
+    (tmp_path / "secret").chmod(0o644)
+    with pytest.raises(SecretError, match="mode 644; expected 600"):
+        keyring(tmp_path, virtual=False)
+
+
+def test_a_secret_of_another_size_is_refused(tmp_path):
+    (tmp_path / "secret").write_bytes(b"short")
+    (tmp_path / "secret").chmod(0o600)
+    with pytest.raises(SecretError, match="5 bytes; expected 32"):
+        keyring(tmp_path, virtual=False)
