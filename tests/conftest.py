@@ -17,10 +17,10 @@ CLASSES = 3
 class FakeVictim:
     """Says the class of an image's mean brightness; counts how often it was asked."""
 
-    shape = SHAPE
     classes = CLASSES
 
-    def __init__(self) -> None:
+    def __init__(self, shape) -> None:
+        self.shape = shape
         self.asked = 0
 
     def answer(self, images):
@@ -92,6 +92,7 @@ def running_gate(
     algorithm: str = "sha1",
     ledger=None,
     hash_rate: float = 1e6,
+    shape: tuple[int, int, int] = SHAPE,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -100,7 +101,7 @@ def running_gate(
     from server.serve import Parts, running
 
     clock = Clock()
-    victim, measure = FakeVictim(), FakeMeasure()
+    victim, measure = FakeVictim(shape), FakeMeasure()
     own = ledger is None
     ledger = ledger or SqliteLedger(
         ":memory:", fingerprint="f", tariff=FixedTariff(hashes), clock=clock

@@ -1,0 +1,82 @@
+"""The driver: budget, checkpoints, and the end of a plan."""
+
+import numpy as np
+
+from attacks.driver import Driver
+
+IMAGES = np.zeros((4, 1, 2, 2), np.uint8)
+
+
+class Counter:
+    """Stands in for a student: counts lessons, has no network."""
+
+    lessons = 0
+    network = None
+
+
+def run(plan, student, *, budget):
+    asked, saved = [], []
+    times = iter(range(1000))
+    driver = Driver(
+        plan,
+        student,
+        predict=lambda images: asked.append(len(images)) or np.ones((len(images), 3)),
+        budget=budget,
+        surrogates=None,
+        saved=lambda images, name, seconds: saved.append((images, name, seconds)),
+        clock=lambda: next(times),
+    )
+    driver.run()
+    return asked, saved
+
+
+def test_a_batch_beyond_the_budget_is_cut_and_the_plan_is_closed():
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield IMAGES
+        finally:
+            closed.append(True)
+
+    asked, _ = run(endless(), Counter(), budget=10)
+    assert asked == [4, 4, 2]
+    assert closed == [True]
+
+
+def test_answers_go_to_the_plan():
+    got = []
+
+    def plan():
+        got.append((yield IMAGES))
+
+    run(plan(), Counter(), budget=10)
+    assert got[0].shape == (4, 3)
+
+
+def test_a_checkpoint_after_every_lesson_and_only_then():
+    student = Counter()
+
+    def plan():
+        yield IMAGES
+        student.lessons += 1
+        yield IMAGES
+        yield IMAGES
+        student.lessons += 1
+
+    _, saved = run(plan(), student, budget=100)
+    assert [images for images, _, _ in saved] == [4, 12]
+    assert saved[0][1:] == ("000004.safetensors", 1)
+
+
+def test_a_lesson_at_the_very_end_of_the_budget_is_saved():
+    student = Counter()
+
+    def plan():
+        while True:
+            yield IMAGES
+            student.lessons += 1
+
+    _, saved = run(plan(), student, budget=4)
+    assert [images for images, _, _ in saved] == [4]
