@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ _TRAIN_SHARES = {
     "honest": Fraction(1, 12),
     "pool": Fraction(1, 6),
 }
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y")
 _PINNED = {
     "mnist5k": "1b75c102700ce34747dd5429134171b096ba44c4a1dcac958294eaf12f4099d9",
     "fashion-mnist": "dd51b6ccb70cb488658bbe0826667b761c866d3c9e8bb7fef3b8cc20fa2a1ee2",
@@ -93,7 +95,7 @@ def load(name: str, *, home: Path, data: Path | None = None) -> Dataset:
         archive = _read_npz(name, data)
         if "x" in archive:
             raise DatasetError(f"{name} is a pool without labels, it can only be queried from")
-        parts = (archive[key] for key in ("x_train", "y_train", "x_test", "y_test"))
+        parts = (archive[key] for key in _ARRAYS[:4])
         return _dataset(name, _split_train_test(name, *parts))
     if name == "photos":
         raise DatasetError("photos is a pool without labels, it can only be queried from")
@@ -204,10 +206,11 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path} is damaged: {error}") from error
     rank = raw[3] if raw[:3] == b"\0\0\x08" and len(raw) > 3 else 0
-    axes = np.frombuffer(raw[4 : 4 + 4 * rank], ">u4").astype(np.int64)
-    if rank not in (1, 3) or len(axes) != rank or len(raw) != 4 + 4 * rank + axes.prod():
+    start = 4 + 4 * rank
+    axes = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, start, 4)]
+    if rank not in (1, 3) or len(raw) != start + math.prod(axes):
         raise DatasetError(f"{path} is damaged: not an idx file of bytes, or not all of it")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(axes)
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(axes)
 
 
 def _read_npz(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
@@ -218,7 +221,7 @@ def _read_npz(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DatasetError(f"{name}: there is no file {path}")
     archive = _open_npz(name, path)
-    labelled = ("x_train", "y_train", "x_test", "y_test")
+    labelled = _ARRAYS[:4]
     if all(key in archive for key in labelled):
         archive = {key: archive[key] for key in labelled}
     elif "x" in archive:
@@ -233,15 +236,12 @@ def _read_npz(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
 
 def _open_npz(name: str, path: Path) -> dict[str, NDArray[Any]]:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DatasetError(f"{name} is a single array, expected an archive (.npz)")
-        with archive:
-            return {
-                key: archive[key]
-                for key in archive.files
-                if key in ("x", "y", "x_train", "y_train", "x_test", "y_test")
-            }
+        with open(path, "rb") as file:  # given a path, np.load leaves damaged files open
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DatasetError(f"{name} is a single array, expected an archive (.npz)")
+            with archive:
+                return {key: archive[key] for key in _ARRAYS if key in archive}
     except DatasetError:  # a ValueError itself
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:

@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Two spinning threads on a core that somebody else uses are slower than one, by far."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

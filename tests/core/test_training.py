@@ -81,6 +81,26 @@ def test_one_hot_probabilities_train_as_labels_do():
     )
 
 
+@pytest.mark.parametrize(("momentum", "decay"), [(0.9, 1e-3), (0.5, 0.0), (0.0, 1e-3), (0.0, 0.0)])
+def test_steps_are_those_of_torch_to_the_bit(momentum, decay):
+    images, labels = toy(16)
+    ours, theirs = fresh(), fresh()
+    schedule = Schedule(
+        epochs=4, batch=16, lr=0.1, momentum=momentum, weight_decay=decay, decay="cosine"
+    )
+    fit(ours, images, labels, schedule, seed=0)
+    sgd = torch.optim.SGD(theirs.parameters(), momentum=momentum, weight_decay=decay, lr=0.1)
+    order = torch.Generator().manual_seed(0)
+    for epoch in range(4):
+        sgd.param_groups[0]["lr"] = schedule.rate(epoch)
+        chosen = torch.randperm(16, generator=order)  # one batch an epoch
+        x, y = torch.from_numpy(to_float(images))[chosen], torch.from_numpy(labels)[chosen]
+        sgd.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(x), y).backward()
+        sgd.step()
+    assert weights_digest(ours) == weights_digest(theirs)
+
+
 def test_soft_targets_are_approached():
     images, _ = toy()
     network = fresh()
