@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -23,6 +23,8 @@ from experiments.folder import ArmRun, ClientRun, Run
 
 INK = "#010102"  # stands for currentColor until the SVG is written
 CLIENTS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")
+LineStyle = Literal["-", "--", ":", "-."]
+DASHES: tuple[LineStyle, ...] = ("--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PARTS = (
     ("solve", "solving", "#d55e00"),
@@ -145,7 +147,7 @@ def _accuracy(
     axes.set_ylabel("accuracy on held-out images (%)")
     _label_ends(axes, ends)
     if len(run.arms) > 1:
-        _legend(axes, [(policy, style, INK) for policy, style in styles.items()])
+        _legend(axes, styles)
         caption += " " + _read_styles(run.arms)
     return Drawing(name, title, caption, _svg(figure, f"{title}: {caption}"))
 
@@ -249,9 +251,9 @@ def _looks(run: Run) -> dict[str, tuple[str, str]]:
     return {name: (colour, marker) for name, colour, marker in looks}
 
 
-def _styles(arms: Sequence[ArmRun]) -> dict[str, str]:
+def _styles(arms: Sequence[ArmRun]) -> dict[str, LineStyle]:
     """The line style of each arm; the last one is drawn through."""
-    rest = iter(["--", ":", "-."])
+    rest = cycle(DASHES)
     return {arm.policy: "-" if arm is arms[-1] else next(rest) for arm in arms}
 
 
@@ -260,13 +262,16 @@ def _read_styles(arms: Sequence[ArmRun]) -> str:
     return "; ".join(f"{names[s]}: policy {p}" for p, s in _styles(arms).items()).capitalize() + "."
 
 
-def _legend(axes: Axes, entries: Iterable[tuple[str, Any, str]]) -> None:
-    axes.legend(
+def _legend(axes: Axes, styles: Mapping[str, LineStyle]) -> None:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.legend(
         handles=[
-            Line2D([], [], linestyle=style, color=colour, label=f"policy {name}")
-            for name, style, colour in entries
+            Line2D([], [], linestyle=style, color=INK, label=f"policy {name}")
+            for name, style in styles.items()
         ],
-        loc="lower right",
+        loc="outside upper center",
+        ncols=len(styles),
         fontsize=8,
     )
 
