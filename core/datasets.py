@@ -92,11 +92,7 @@ def load(name: str, *, home: Path, data: Path | None = None) -> Dataset:
     if name == "fashion-mnist":
         return _dataset(name, _split_train_test(name, *_read_fashion(data)))
     if name.startswith("npz:"):
-        archive = _read_npz(name, data)
-        if "x" in archive:
-            raise DatasetError(f"{name} is a pool without labels, it can only be queried from")
-        parts = (archive[key] for key in _ARRAYS[:4])
-        return _dataset(name, _split_train_test(name, *parts))
+        return _from_archive(name, _read_npz(name, data))
     if name == "photos":
         raise DatasetError("photos is a pool without labels, it can only be queried from")
     raise _unknown(name)
@@ -130,9 +126,17 @@ def load_pool(
     if "x" in archive:
         images = archive["x"]
     else:
-        images = load(name, home=home, data=data).splits["pool"].images
+        dataset = _from_archive(name, archive) if archive else load(name, home=home, data=data)
+        images = dataset.splits["pool"].images
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(images))
     return conform(images[order[:count]], shape)
+
+
+def _from_archive(name: str, archive: dict[str, NDArray[Any]]) -> Dataset:
+    if "x" in archive:
+        raise DatasetError(f"{name} is a pool without labels, it can only be queried from")
+    parts = (archive[key] for key in _ARRAYS[:4])
+    return _dataset(name, _split_train_test(name, *parts))
 
 
 def _mnist5k(home: Path) -> Dataset:

@@ -76,12 +76,6 @@ class Schedule:
         return self.lr
 
 
-# Lenet on 3 000 digits: 97 % of unseen ones, in a fifth of the paper's 50 epochs.
-VICTIM = Schedule(epochs=10, batch=64, lr=0.05, momentum=0.9, weight_decay=1e-4, decay="cosine")
-# A teacher sees tens or hundreds of images: small batches give it enough steps.
-TEACHER = Schedule(epochs=30, batch=16, lr=0.1, momentum=0.5, weight_decay=1e-4, decay="cosine")
-
-
 def fit(
     network: Network,
     images: NDArray[Any],

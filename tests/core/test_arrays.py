@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from core.arrays import InvalidImages, check_images, digest, to_float
+from core.arrays import InvalidImages, check_images, digest, softmax, to_float
 
 SHAPE = (1, 4, 5)
 
@@ -95,6 +96,18 @@ parts = st.tuples(
 @settings(deadline=None)
 def test_different_tensors_have_different_digests(one, other):
     assert (digest(*one) == digest(*other)) == (one == other)
+
+
+@given(
+    hnp.arrays(np.float32, (3, 4), elements=st.floats(-1000, 1000, width=32)), st.integers(-9, 9)
+)
+@settings(deadline=None)
+def test_softmax_gives_probabilities_in_the_order_of_the_logits(logits, shift):
+    posterior = softmax(logits)
+    assert posterior.dtype == np.float32
+    np.testing.assert_allclose(posterior.sum(axis=1), 1, rtol=1e-5)
+    assert (np.take_along_axis(posterior, logits.argmax(1)[:, None], 1) >= posterior).all()
+    np.testing.assert_allclose(softmax(logits + np.float32(shift)), posterior, rtol=1e-3, atol=1e-6)
 
 
 def test_digest_reads_memory_of_any_item_size():

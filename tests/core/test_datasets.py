@@ -10,7 +10,7 @@ from core import datasets
 from core.artifacts import ArtifactError
 from core.datasets import SPLITS, Dataset, DatasetError, load, load_pool
 from core.networks import build
-from core.training import VICTIM, fit, logits
+from core.training import Schedule, fit, logits
 
 SIZES = {
     "mnist5k": (3000, 500, 500, 500, 500),
@@ -198,6 +198,13 @@ def test_an_archive_is_split_as_documented(tmp_path, colour):
             assert labels[image.tobytes()] == label
 
 
+def test_a_labelled_archive_lends_its_pool_only(tmp_path):
+    name = archive(tmp_path / "a.npz")
+    mine = load(name, home=tmp_path).splits["pool"].images
+    pool = load_pool(name, (1, 6, 7), count=None, seed=1, home=tmp_path)
+    assert sorted(i.tobytes() for i in pool) == sorted(i.tobytes() for i in mine)
+
+
 def from_last(image: np.ndarray) -> bytes:
     return (image.transpose(2, 0, 1) if image.ndim == 3 else image).tobytes()
 
@@ -332,7 +339,8 @@ def test_a_victim_of_the_embedded_digits_is_good(home):
     dataset = load("digits", home=home)
     victim, held_out = dataset.splits["victim"], dataset.splits["held_out"]
     network = build("lenet", dataset.shape, dataset.classes, seed=0)
-    fit(network, victim.images, victim.labels, VICTIM, seed=0)
+    schedule = Schedule(epochs=10, lr=0.05, momentum=0.9, decay="cosine")
+    fit(network, victim.images, victim.labels, schedule, seed=0)
     assert (logits(network, held_out.images).argmax(1) == held_out.labels).mean() > 0.96
 
 
