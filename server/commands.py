@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from core import datasets, records
 from core.artifacts import ArtifactError
 from core.datasets import DatasetError
@@ -40,6 +42,7 @@ EXPLAINED = (
 
 def prepare(options: Prepare) -> None:
     """Trains victim and measure where they are missing."""
+    torch.set_num_threads(1)  # the same weights, and so the same fingerprint, on any machine size
     made = model.prepare(
         options.home,
         options.model,

@@ -1,6 +1,7 @@
 """A gate on loopback in front of a victim that costs nothing, for tests of both ends."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+# Small networks on two cores: a second thread of torch only waits. Set before torch is imported,
+# and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHAPE = (1, 4, 4)
 CLASSES = 3
@@ -161,3 +166,9 @@ def gate():
 def gate_with():
     """Starts gates as asked."""
     return running_gate
+
+
+@pytest.fixture(scope="session")
+def digits_home(tmp_path_factory):
+    """A home folder that tests share for what is dear to make; nobody removes anything in it."""
+    return tmp_path_factory.mktemp("home")

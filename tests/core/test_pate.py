@@ -180,7 +180,12 @@ VOTES = [[200, 50]]
         (lambda: gnmax_epsilon([[3, np.nan]], 10, 1e-5), "votes contain nan"),
         (lambda: gnmax_epsilon([[3, np.inf]], 10, 1e-5), "votes contain inf"),
         (lambda: gnmax_epsilon([[3, 1], [0, 0]], 10, 1e-5), "a row without any vote"),
-        (lambda: gnmax_epsilon(VOTES, 0, 1e-5), "sigma is 0, expected a finite number above 0"),
+        (
+            lambda: gnmax_epsilon(VOTES, 0, 1e-5),
+            r"sigma is 0, expected a number above 0 \(1e-90 to 1e90\)",
+        ),
+        (lambda: gnmax_epsilon(VOTES, 1e200, 1e-5), r"sigma is 1e\+200"),
+        (lambda: gnmax_epsilon(VOTES, 1e-200, 1e-5), "sigma is 1e-200"),
         (lambda: gnmax_epsilon(VOTES, -1.5, 1e-5), "sigma is -1.5"),
         (lambda: gnmax_epsilon(VOTES, np.nan, 1e-5), "sigma is nan"),
         (lambda: gnmax_logq(VOTES, np.inf), "sigma is inf"),

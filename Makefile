@@ -1,0 +1,66 @@
+# Every target sets up what it needs: a virtual environment in .venv, installed once.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+HOME_DIR ?= .powgate
+STUBS := protos/gate_pb2.py protos/gate_pb2.pyi protos/gate_pb2_grpc.py
+
+.PHONY: help setup demo test check bench server attack protos clean
+
+help:
+	@echo "make demo    steal a digit classifier, with and without the gate: table and report"
+	@echo "make test    all tests"
+	@echo "make check   stale stubs, format, lint, types, imports"
+	@echo "make bench   hash rates, pricing, ledger and server path"
+	@echo "make server  a gate on 127.0.0.1:50051 in front of a victim trained on digits"
+	@echo "make attack  one thief against it (ATTACK=knockoff)"
+	@echo "make protos  generate the stubs of protos/gate.proto again"
+	@echo "make setup   install only;  make clean  remove what make made"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else f"powgate needs Python 3.11 or newer; $(PYTHON) is {v}: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pow warm
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python -m experiments run demo --home $(HOME_DIR)
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	@mkdir -p .venv/fresh && $(BIN)/python -m grpc_tools.protoc -I . --python_out=.venv/fresh \
+	    --pyi_out=.venv/fresh --grpc_python_out=.venv/fresh protos/gate.proto
+	@for stub in $(STUBS); do cmp $$stub .venv/fresh/$$stub || \
+	    { echo "$$stub is stale: run make protos"; exit 1; }; done
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	@$(BIN)/lint-imports > .venv/imports.txt || { cat .venv/imports.txt; exit 1; }
+
+bench: $(READY)
+	$(BIN)/python -m pow bench
+	$(BIN)/python -m experiments bench
+
+server: $(READY)
+	$(BIN)/python -m server prepare --home $(HOME_DIR)
+	test -e $(HOME_DIR)/models/mnist5k/calibration-heads.json || \
+	    $(BIN)/python -m server calibrate --home $(HOME_DIR)
+	$(BIN)/python -m server serve --home $(HOME_DIR) --open
+
+ATTACK ?= knockoff
+attack: $(READY)
+	$(BIN)/python -m attacks $(ATTACK) --target 127.0.0.1:50051 --client-id thief --home $(HOME_DIR)
+
+protos: $(READY)
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \
+	    protos/gate.proto
+
+clean:
+	rm -rf .venv .powgate runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,79 @@
+"""The whole path with real processes: victim, gate, an honest client and a thief, then the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.records import read
+
+command = [sys.executable, "-m", "experiments", "run", "smoke"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared, so that the victim is trained once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.mark.timeout(300)
+def test_smoke(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = ["--out", str(out), "--home", str(home)]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    summary = json.loads((out / "summary.json").read_text())
+    assert [arm["policy"] for arm in summary["arms"]] == ["none", "rate"]
+    assert summary["victim"]["accuracy"] > 0.8
+    for arm in summary["arms"]:
+        assert arm["server_code"] == 0
+        for client, images in zip(arm["clients"], (64, 128), strict=True):
+            assert (client["status"], client["images"]) == ("done", images), client
+            assert client["cost_per_image"] > 0
+        thief = arm["clients"][1]
+        assert len(thief["checkpoints"]) == 2
+        assert 0 <= thief["accuracy"] <= 1
+        assert 0 <= thief["fidelity"] <= 1
+    free, priced = (arm["clients"] for arm in summary["arms"])
+    assert all(client["work"] == client["hashes"] == 0 for client in free)
+    assert all(client["work"] > 0 for client in priced)
+    assert free[1]["accuracy"] == priced[1]["accuracy"]  # the price hides nothing from a payer
+    assert (out / "report.html").read_text().count("<svg ") == 4
+    again = subprocess.run([*command, *flags], capture_output=True, text=True)
+    assert again.returncode == 1
+    assert again.stderr == f"error: {out} exists already: a run needs a folder of its own\n"
+
+
+@pytest.mark.timeout(300)
+def test_an_interrupt_leaves_records_and_no_process(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = ["--out", str(out), "--home", str(home)]
+    with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as runner:
+        started = out / "none" / "clients" / "honest.jsonl"
+        while not started.exists():
+            assert runner.poll() is None, "the run ended before its clients began"
+            time.sleep(0.02)
+        runner.send_signal(signal.SIGINT)
+        _, errors = runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    assert errors == f"interrupted; the records so far are in {out}\n"
+    assert not [pid for pid in os.listdir("/proc") if pid.isdecimal() and mentions(pid, out)]
+    read(started)
+    read(out / "none" / "server.jsonl")
+    assert not (out / "report.html").exists()
+
+
+def mentions(pid: str, path: Path) -> bool:
+    """Whether the command line of a process names a path."""
+    try:
+        return str(path).encode() in Path("/proc", pid, "cmdline").read_bytes()
+    except OSError:
+        return False
