@@ -78,8 +78,10 @@ def _run(verb: Run) -> None:
         if out.exists():
             print(f"interrupted; the records so far are in {out}", file=sys.stderr)
         raise
-    except (RunError, FolderError, ArtifactError, DatasetError, OSError) as error:
+    except (RunError, FolderError, ArtifactError, DatasetError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # of a write that failed, it does not say where
+        sys.exit(f"error: {error.filename or out}: {error.strerror}")
     _show(out)
 
 
@@ -89,8 +91,10 @@ def _report(folder: Path) -> None:
 
     try:
         report.write(folder)
-    except (FolderError, OSError) as error:
+    except FolderError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or folder}: {error.strerror}")
     _show(folder)
 
 
