@@ -153,7 +153,7 @@ class _DataDependent:
         e2 = m2 / sigma**2
         with np.errstate(divide="ignore", invalid="ignore"):  # m2 <= 1, refused by the first term
             room = (m2 - 1) * e2 - m2 * (np.log1p(1 / m2) + np.log1p(1 / (m2 - 1)))
-            holds = (m2 > 1) & (-some > e2) & (some <= room)
+            holds = (m2 > 1) & (some <= room)  # -log q > e2, the theorem's other one, is m2 > 1
         return cls(rows[holds], some[holds], m2[holds], sigma)
 
     def log_moment(self, t: Reals) -> Reals:
@@ -237,8 +237,8 @@ def _checked_delta(delta: float) -> float:
 
 
 def _positive(name: str, value: float) -> float:
-    if not 0 < value < np.inf:
-        raise ValueError(f"{name} is {value!r}, expected a finite number above 0")
+    if not 1e-90 <= value <= 1e90:  # its square must be a float64 too
+        raise ValueError(f"{name} is {value!r}, expected a number above 0 (1e-90 to 1e90)")
     return float(value)
 
 
