@@ -35,6 +35,7 @@ PARTS = (
 )
 FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the first two are equally wide
 STYLE: Any = {
+    "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.grid": True,
     "axes.labelcolor": INK,
@@ -57,7 +58,7 @@ STYLE: Any = {
     "ytick.color": INK,
 }
 SHEET = (
-    "<style>.powgate{color:#1b1b1f}"
+    "<style>.powgate{color:#1b1b1f;color-scheme:light dark}"
     "@media (prefers-color-scheme: dark){.powgate{color:#e9e9ec}}</style>"
 )
 
