@@ -9,19 +9,19 @@ import json
 import math
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from pow.rate import Rate as HashRate
 
 from core import artifacts, records
 from core.arrays import to_float
 from core.datasets import Split
 from pow.challenge import Keyring
+from pow.rate import Rate as HashRate
 from protos import codec, gate_pb2, gate_pb2_grpc
 from server.authentication import OpenDoor
 from server.ledger import NANO, Account
@@ -48,7 +48,7 @@ TOLERANCE = 0.05
 Z = 3.0
 PAPER_BASE = 1.0075
 
-CLIENTS = 100
+CLIENTS = 50
 """Simulated honest clients of each kind."""
 
 CLIENT_IMAGES = 640
@@ -182,15 +182,19 @@ def calibrate(
         overhead={},
         provenance=records.provenance(seed),
     )
-    traffic = {
-        kind: [
-            batch
-            for size in CLIENT_BATCHES
-            for history in histories(costs[unseen], labels[unseen], size=size, skew=skew, rng=rng)
-            for batch in accounts(history)
-        ]
-        for kind, skew in (("iid", None), ("skewed", SKEW))
-    }
+    judge = draft._rate_policy(0.0)
+    traffic = {}
+    for kind, skew in (("iid", None), ("skewed", SKEW)):
+        traffic[kind] = np.array(
+            [
+                (judge.excess(account), images)
+                for size in CLIENT_BATCHES
+                for history in histories(
+                    costs[unseen], labels[unseen], size=size, skew=skew, rng=rng
+                )
+                for account, images in accounts(history)
+            ]
+        )
     return _steepest(draft, traffic)
 
 
@@ -230,28 +234,40 @@ def accounts(history: NDArray[np.float64]) -> Iterator[tuple[Account, int]]:
         yield account, len(batch)
 
 
-def _steepest(draft: Calibration, traffic: dict[str, list[tuple[Account, int]]]) -> Calibration:
-    """The draft with the largest kappa that honest clients can bear."""
-    for kappa in KAPPAS:
-        policy = draft._rate_policy(float(kappa))
-        overhead = {}
-        for kind, batches in traffic.items():
-            seen = [
-                1
-                + work_for(policy.price(account), images, draft.hash_rate)
-                / draft.hash_rate
-                / (draft.service * images / BATCH)
-                for account, images in batches
-            ]
-            median, p99 = np.percentile(seen, (50, 99))
-            overhead[kind] = {"median": float(median), "p99": float(p99)}
-        if all(found["p99"] <= OVERHEAD_P99 for found in overhead.values()):
-            content = {field.name: getattr(draft, field.name) for field in fields(draft)}
-            return Calibration(**{**content, "kappa": float(kappa), "overhead": overhead})
-    raise CalibrationError(
-        f"honest clients would pay more than {OVERHEAD_P99} times the service time even at "
-        f"kappa {KAPPAS[-1]}: this measure is too noisy for this data"
-    )
+def _steepest(draft: Calibration, traffic: dict[str, NDArray[np.float64]]) -> Calibration:
+    """The draft with the largest kappa that honest clients can bear.
+
+    `traffic` holds (excess, images) of each batch of each kind of client. Overhead grows with
+    kappa, so the largest bearable one is found by bisection.
+    """
+    found: tuple[float, dict[str, dict[str, float]]] | None = None
+    low, high = 0, len(KAPPAS)  # everything from `high` on is bearable
+    while low < high:
+        middle = (low + high) // 2
+        kappa = float(KAPPAS[middle])
+        overhead = {kind: _overhead(draft, kappa, batches) for kind, batches in traffic.items()}
+        if all(kind["p99"] <= OVERHEAD_P99 for kind in overhead.values()):
+            found, high = (kappa, overhead), middle
+        else:
+            low = middle + 1
+    if found is None:
+        raise CalibrationError(
+            f"honest clients would pay more than {OVERHEAD_P99} times the service time even at "
+            f"kappa {KAPPAS[-1]}: this measure is too noisy for this data"
+        )
+    return replace(draft, kappa=found[0], overhead=found[1])
+
+
+def _overhead(draft: Calibration, kappa: float, batches: NDArray[np.float64]) -> dict[str, float]:
+    """Median and p99 over batches of (service + work) / service."""
+    policy, rate = draft._rate_policy(kappa), draft.hash_rate
+    distinct, which = np.unique(batches, axis=0, return_inverse=True)  # most have no excess
+    overhead = [
+        1 + work_for(policy.seconds(excess), int(n), rate) / rate / (draft.service * n / BATCH)
+        for excess, n in distinct
+    ]
+    median, p99 = np.percentile(np.array(overhead)[which], (50, 99))
+    return {"median": float(median), "p99": float(p99)}
 
 
 def power_of_two_seconds(seconds: float, rate: float) -> float:

@@ -1,5 +1,6 @@
 """The running gate: a grpc.aio server with health, reflection, TLS and a graceful end."""
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -111,15 +112,12 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
         server,
     )
     host, _, _ = address.rpartition(":")
-    try:
-        if tls is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(
-                address, grpc.ssl_server_credentials([(tls.key, tls.certificate)])
-            )
-    except RuntimeError as error:
-        raise ServeError(f"{address} cannot be bound; is the port taken?") from error
+    check_free(address)
+    if tls is None:
+        port = server.add_insecure_port(address)
+    else:
+        credentials = grpc.ssl_server_credentials([(tls.key, tls.certificate)])
+        port = server.add_secure_port(address, credentials)
     warm_up(parts.model)
     await server.start()
     for service in ("", SERVICE):
@@ -130,6 +128,18 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
         await healthy.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
         pool.shutdown()
+
+
+def check_free(address: str) -> None:
+    """Raises ServeError where HOST:PORT cannot be bound; grpc itself only says that it failed."""
+    host, _, port = address.rpartition(":")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+    except (OSError, OverflowError) as error:
+        raise ServeError(f"{address} cannot be bound: {error}") from error
 
 
 def warm_up(model: Model) -> None:

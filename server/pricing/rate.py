@@ -46,7 +46,11 @@ class Rate:
 
     def price(self, account: Account) -> float:
         """Seconds of work per 64 images."""
-        exponent = self.kappa * self.excess(account)
+        return self.seconds(self.excess(account))
+
+    def seconds(self, excess: float) -> float:
+        """Seconds of work per 64 images of an account with this excess."""
+        exponent = self.kappa * excess
         # Compared as logarithms: the exponential overflows long after the cap.
         if exponent >= math.log(self.t_max / self.t_min):
             return self.t_max

@@ -1,0 +1,153 @@
+"""Calibration: what it finds, what it promises, and which ones are refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.datasets import Split, load
+from pow.rate import Rate as HashRate
+from server import calibration, model
+from server.calibration import CalibrationError, accounts, histories, power_of_two_seconds
+from server.pricing import work_for
+
+HASH_RATE = HashRate("sha1", 5e7, "test", "nowhere", "2026-01-01T00:00:00+00:00")
+
+
+@pytest.fixture(scope="module")
+def prepared(digits_home):
+    model.prepare(digits_home, "m", dataset="digits", network="lenet-thin", measure="heads", seed=0)
+    return model.load(digits_home, "m", "heads")
+
+
+@pytest.fixture(scope="module")
+def honest(digits_home):
+    return load("digits", home=digits_home).splits["calibration"]
+
+
+@pytest.fixture(scope="module")
+def calibrated(prepared, honest):
+    return calibration.calibrate(prepared, "heads", honest, seed=0, t_max=0.5, hash_rate=HASH_RATE)
+
+
+def test_it_finds_the_honest_mean_of_the_half_it_saw(calibrated, prepared, honest):
+    costs = calibration.costs_of(prepared, honest)
+    seen = costs[np.random.default_rng(0).permutation(len(costs))][: -(-len(costs) // 2)]
+    assert calibrated.mean == pytest.approx(seen.mean())
+    assert calibrated.spread == pytest.approx(seen.std())
+    assert calibrated.slope == pytest.approx(seen.mean(), rel=0.2)
+
+
+def test_the_service_time_was_measured(calibrated):
+    assert 1e-4 < calibrated.service < 1.0
+
+
+def test_the_floor_is_about_a_quarter_of_the_service_time_and_never_more(calibrated):
+    share = calibrated.t_min / calibrated.service
+    assert 0.125 - 1e-6 < share <= 0.25
+    assert 0.25 - 1e-6 < calibrated.t_max <= 0.5
+
+
+def test_floor_and_cap_are_not_rounded_up(calibrated):
+    for seconds in (calibrated.t_min, calibrated.t_max):
+        for images in (64, 16, 1):
+            work = work_for(seconds, images, calibrated.hash_rate)
+            exact = seconds * images / 64 * calibrated.hash_rate
+            assert work == pytest.approx(exact, abs=1)
+
+
+def test_honest_clients_bear_the_price_it_chose(calibrated):
+    assert set(calibrated.overhead) == {"iid", "skewed"}
+    for found in calibrated.overhead.values():
+        assert 1.0 < found["median"] <= found["p99"] <= 2.0
+
+
+def test_it_is_steep_enough_for_images_of_another_kind(calibrated, prepared):
+    noise = np.random.default_rng(0).integers(0, 256, (256, 1, 8, 8), dtype=np.uint8)
+    costs = calibration.costs_of(prepared, Split(noise, np.zeros(256, np.int64)))
+    *_, (account, _) = accounts(costs.reshape(-1, 64))
+    assert calibrated.policy("rate").price(account) > 10 * calibrated.t_min
+
+
+def test_what_is_saved_is_loaded(calibrated, tmp_path):
+    file = tmp_path / "calibration.json"
+    calibration.save(calibrated, file)
+    assert calibration.load(file, calibrated.fingerprint) == calibrated
+
+
+def test_policies_by_name(calibrated):
+    assert calibrated.policy("none").price(None) == 0.0
+    assert calibrated.policy("paper").slope == calibrated.slope
+    assert calibrated.policy("rate").kappa == calibrated.kappa > 0
+    with pytest.raises(ValueError, match="'free' is unknown; expected none, paper or rate"):
+        calibrated.policy("free")
+
+
+def test_another_models_calibration_is_refused(calibrated, tmp_path):
+    file = tmp_path / "calibration.json"
+    calibration.save(calibrated, file)
+    with pytest.raises(CalibrationError, match=r"made for fingerprint .* calibrate again"):
+        calibration.load(file, "0" * 64)
+
+
+@pytest.mark.parametrize("damage", ["missing", "no json", "cut", "other keys", "a list"])
+def test_a_damaged_calibration_is_refused(calibrated, tmp_path, damage):
+    file = tmp_path / "calibration.json"
+    calibration.save(calibrated, file)
+    text = file.read_text()
+    match damage:
+        case "missing":
+            file.unlink()
+        case "no json":
+            file.write_bytes(b"\xff\xfe")
+        case "cut":
+            file.write_text(text[: len(text) // 2])
+        case "other keys":
+            file.write_text(json.dumps({**json.loads(text), "extra": 1}))
+        case "a list":
+            file.write_text("[]")
+    with pytest.raises(CalibrationError, match=r"calibration\.json") as caught:
+        calibration.load(file, calibrated.fingerprint)
+    assert "calibrate" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_few_images_are_refused(prepared, honest):
+    few = Split(honest.images[:3], honest.labels[:3])
+    with pytest.raises(CalibrationError, match="3 calibration images; expected at least 4"):
+        calibration.calibrate(prepared, "heads", few, seed=0, t_max=None, hash_rate=HASH_RATE)
+
+
+def test_a_measure_that_sees_nothing_is_refused(prepared, honest):
+    class Blind:
+        def cost(self, images, answer):
+            return np.zeros(len(images))
+
+    with pytest.raises(CalibrationError, match=r"cost 0\.0 on average"):
+        calibration.calibrate(
+            replace(prepared, measure=Blind()),
+            "heads",
+            honest,
+            seed=0,
+            t_max=None,
+            hash_rate=HASH_RATE,
+        )
+
+
+def test_skewed_clients_have_favourite_classes():
+    labels = np.repeat(np.arange(10), 50)
+    rng = np.random.default_rng(0)
+    share = {}
+    for skew in (None, 1.0):
+        favourites = [
+            np.bincount(history.ravel().astype(int), minlength=10).max() / history.size
+            for history in histories(labels.astype(float), labels, size=16, skew=skew, rng=rng)
+        ]
+        share[skew] = np.mean(favourites)
+    assert share[None] < 0.15 < 0.25 < share[1.0]
+
+
+@pytest.mark.parametrize(("seconds", "hashes"), [(1.0, 2**20), (1.9, 2**20), (2.0, 2**21)])
+def test_powers_of_two_are_rounded_down(seconds, hashes):
+    assert power_of_two_seconds(seconds, 2.0**20) * 2**20 == hashes - 0.5
