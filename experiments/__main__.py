@@ -111,7 +111,8 @@ def _show(folder: Path) -> None:
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))
     for arm in summary["arms"]:
-        console.print(tables.terminal(summary, arm))
+        for table in tables.terminal(summary, arm, console.width):
+            console.print(table)
     for sentence in sentences(summary):
         console.print(sentence, highlight=False)
     console.print(f"page: {folder / 'report.html'}", soft_wrap=True)

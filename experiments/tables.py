@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
+GAP = 3  # blanks between two columns of the terminal's table
 NOTHING = "–"  # noqa: RUF001 - a dash says that there is no number, a zero would be one
 
 
@@ -41,7 +43,7 @@ def count(value: float) -> str:
     """A number of things, shortened from a hundred thousand on."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e5, "k")):
         if value >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+            return f"{value / (1e3 if unit == 'k' else size):#.3g}".rstrip(".") + f" {unit}"
     return f"{value:,.0f}"
 
 
@@ -109,14 +111,36 @@ def shown(summary: Mapping[str, Any]) -> list[Column]:
     return [column for column in COLUMNS if any(column.value(c) is not None for c in clients)]
 
 
-def terminal(summary: Mapping[str, Any], arm: Mapping[str, Any]) -> RichTable:
-    """One arm as a rich table."""
-    table = RichTable(
-        title=f"{summary['name']}: policy {arm['policy']}", title_justify="left", pad_edge=False
-    )
-    for column in shown(summary):
+def terminal(summary: Mapping[str, Any], arm: Mapping[str, Any], width: int) -> list[RichTable]:
+    """One arm as a table, or as several that repeat the first column where one is too wide."""
+    columns = shown(summary)
+    room, tables, part = width - 2, [], columns[:1]
+    wide = {column.heading: _width(column, arm) + GAP for column in columns}
+    for column in columns[1:]:
+        if sum(wide[c.heading] for c in [*part, column]) > room and len(part) > 1:
+            tables.append(part)
+            part = columns[:1]
+        part = [*part, column]
+    tables.append(part)
+    title = f"{summary['name']}: policy {arm['policy']}"
+    return [_table(part, arm, title if index == 0 else None) for index, part in enumerate(tables)]
+
+
+def _table(columns: Sequence[Column], arm: Mapping[str, Any], title: str | None) -> RichTable:
+    table = RichTable(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.pad_edge = False
+    for column in columns:
         text = column.heading in ("client", "status")
-        table.add_column(column.heading.replace(" ", "\n"), justify="left" if text else "right")
+        table.add_column(_folded(column), justify="left" if text else "right", no_wrap=True)
     for client in arm["clients"]:
-        table.add_row(*(cell(column, client) for column in shown(summary)))
+        table.add_row(*(cell(column, client) for column in columns))
     return table
+
+
+def _folded(column: Column) -> str:
+    return column.heading.replace(" ", "\n").replace("/", "/\n")
+
+
+def _width(column: Column, arm: Mapping[str, Any]) -> int:
+    cells = [cell(column, client) for client in arm["clients"]]
+    return max(map(len, (*_folded(column).split("\n"), *cells)))

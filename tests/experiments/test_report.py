@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from experiments import figures, report, tables
 from experiments.folder import FolderError, read
@@ -112,19 +113,28 @@ def test_labels_are_pushed_apart() -> None:
 
 def test_the_terminal_table_has_a_row_a_client(folder: Path) -> None:
     summary = summarise(read(folder))
-    sink = io.StringIO()
-    Console(width=200, file=sink).print(tables.terminal(summary, summary["arms"][1]))
-    row = next(line for line in sink.getvalue().splitlines() if line.startswith("│bob"))
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == [
+    (table,) = tables.terminal(summary, summary["arms"][1], 200)
+    assert cells(table, "bob", 200) == [
         *("bob", "done", "20", "40.0 %", "45.0 %", "0.600", "40,000", "2,000", "40,000"),
         *("8.40", "0.40", "9.00", "3.50", "15.0×", "100×"),  # noqa: RUF001
     ]
+    parts = tables.terminal(summary, summary["arms"][1], 80)
+    rows = [cells(table, "bob", 80) for table in parts]
+    assert [row[0] for row in rows] == ["bob", "bob"]
+    assert sum(len(row) for row in rows) == 15 + 1
+
+
+def cells(table: Table, name: str, width: int) -> list[str]:
+    """A client's row of a table as a terminal of that width shows it."""
+    sink = io.StringIO()
+    Console(width=width, file=sink).print(table)
+    row = next(line for line in sink.getvalue().splitlines() if line.strip().startswith(name))
+    return re.split(r"\s{2,}", row.strip())
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (99_999, "99,999"), (123_456, "123 k"), (2_345_678, "2.35 M"), (6e9, "6 G")],
+    [(0, "0"), (99_999, "99,999"), (123_456, "123 k"), (2_345_678, "2.35 M"), (6e9, "6.00 G")],
 )
 def test_counts_are_short(value: float, text: str) -> None:
     assert tables.count(value) == text
