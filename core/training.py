@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,8 +99,12 @@ def fit(
     x = torch.from_numpy(_own(images))
     y = torch.from_numpy(_checked_targets(targets, len(images), network.classes))
     order = torch.Generator().manual_seed(seed)
-    weights = list(network.parameters())
-    step_down = _descent(weights, schedule)
+    sgd = torch.optim.SGD(
+        network.parameters(),
+        lr=schedule.lr,
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
+    )
     slices = _slices(len(x), schedule.batch)
     was_training = network.training
     network.train()
@@ -108,7 +112,7 @@ def fit(
     try:
         with _bar(progress, schedule.epochs * len(slices)) as advance:
             for epoch in range(schedule.epochs):
-                rate = schedule.rate(epoch)
+                sgd.param_groups[0]["lr"] = schedule.rate(epoch)
                 shuffled = torch.randperm(len(x), generator=order)
                 total = torch.zeros(())
                 for part in slices:
@@ -118,14 +122,16 @@ def fit(
                     ):
                         out = network(_pixels(x[chosen]))
                     batch_loss = cross_entropy(out.float(), y[chosen])
-                    step_down(torch.autograd.grad(batch_loss, weights), rate)
+                    sgd.zero_grad()
+                    batch_loss.backward()  # type: ignore[no-untyped-call]
+                    sgd.step()
                     total += batch_loss.detach() * len(chosen)
                     advance()
                 loss = float(total) / len(x)
                 if not math.isfinite(loss):
                     raise TrainingDiverged(
                         f"training diverged in epoch {epoch + 1} of {schedule.epochs} "
-                        f"(loss {loss}); the learning rate was {rate:g}"
+                        f"(loss {loss}); the learning rate was {schedule.rate(epoch):g}"
                     )
     finally:
         network.train(was_training)
@@ -140,36 +146,6 @@ def logits(network: Network, images: NDArray[Any], batch: int = 256) -> NDArray[
 def features(network: Network, images: NDArray[Any], batch: int = 256) -> NDArray[np.float32]:
     """Penultimate features (n, d) of images (n, c, h, w), in evaluation mode."""
     return _map(network, network.features, images, batch, network.width)
-
-
-def _descent(
-    weights: list[torch.nn.Parameter], schedule: Schedule
-) -> Callable[[Sequence[torch.Tensor], float], None]:
-    """One step of gradient descent with momentum and weight decay, to the bit as torch.optim.SGD.
-
-    Written out because torch.optim imports torch's compiler: a second of CPU for each process.
-    """
-    import torch
-
-    momenta: list[torch.Tensor] = []
-
-    def step(gradients: Sequence[torch.Tensor], rate: float) -> None:
-        with torch.no_grad():
-            steps = list(gradients)
-            if schedule.weight_decay:
-                for gradient, weight in zip(steps, weights, strict=True):
-                    gradient.add_(weight, alpha=schedule.weight_decay)
-            if schedule.momentum:
-                if not momenta:
-                    momenta.extend(steps)
-                else:
-                    for momentum, gradient in zip(momenta, steps, strict=True):
-                        momentum.mul_(schedule.momentum).add_(gradient)
-                steps = momenta
-            for weight, direction in zip(weights, steps, strict=True):
-                weight.sub_(direction, alpha=rate)
-
-    return step
 
 
 def _map(

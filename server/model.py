@@ -16,7 +16,7 @@ from server.measures import Measure
 from server.victim import TorchVictim, Victim
 
 VICTIM_SCHEDULE = training.Schedule(
-    epochs=15, batch=64, lr=0.05, momentum=0.9, weight_decay=1e-4, decay="cosine"
+    epochs=10, batch=64, lr=0.05, momentum=0.9, weight_decay=1e-4, decay="cosine"
 )
 
 

@@ -57,6 +57,8 @@ class TorchVictim:
 
     def answer(self, images: NDArray[np.float32]) -> Answer:
         with torch.inference_mode():
-            features = self.network.features(torch.from_numpy(images))
+            # A copy only of what came read-only off the wire, which torch would not hold.
+            pixels = torch.from_numpy(np.require(images, requirements=("C", "W")))
+            features = self.network.features(pixels)
             logits = self.network.head(features)
         return Answer(logits.numpy(), features.numpy())

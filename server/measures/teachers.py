@@ -50,7 +50,8 @@ class Teachers:
 
     def votes(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
         """Teacher votes (b, k)."""
-        pixels = torch.from_numpy(images).to(torch.bfloat16, memory_format=torch.channels_last)
+        writable = np.require(images, requirements=("C", "W"))  # torch holds nothing else
+        pixels = torch.from_numpy(writable).to(torch.bfloat16, memory_format=torch.channels_last)
         with torch.inference_mode():
             labels = torch.stack([teacher(pixels).argmax(1) for teacher in self._voting], dim=1)
         return votes(labels.numpy(), self._voting[0].classes)
