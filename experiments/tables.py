@@ -113,15 +113,13 @@ def shown(summary: Mapping[str, Any]) -> list[Column]:
 
 def terminal(summary: Mapping[str, Any], arm: Mapping[str, Any], width: int) -> list[RichTable]:
     """One arm as a table, or as several that repeat the first column where one is too wide."""
-    columns = shown(summary)
-    room, tables, part = width - 2, [], columns[:1]
-    wide = {column.heading: _width(column, arm) + GAP for column in columns}
-    for column in columns[1:]:
-        if sum(wide[c.heading] for c in [*part, column]) > room and len(part) > 1:
-            tables.append(part)
-            part = columns[:1]
-        part = [*part, column]
-    tables.append(part)
+    first, *rest = shown(summary)
+    wide = {column.heading: _width(column, arm) + GAP for column in (first, *rest)}
+    for parts in range(1, len(rest) + 1):
+        size = -(-len(rest) // parts)
+        tables = [[first, *rest[at : at + size]] for at in range(0, len(rest), size)]
+        if all(sum(wide[c.heading] for c in table) <= width - 2 for table in tables):
+            break
     title = f"{summary['name']}: policy {arm['policy']}"
     return [_table(part, arm, title if index == 0 else None) for index, part in enumerate(tables)]
 
