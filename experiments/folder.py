@@ -72,7 +72,7 @@ class Request:
     request_id: str
     images: int
     asked: int  # images so far, this batch included
-    at: float  # since the client started
+    at: float  # since the client started, virtual solving included
     total: float
     network: float
     server: float
@@ -89,7 +89,7 @@ class Checkpoint:
     """One surrogate a thief saved; accuracy and fidelity are None until it is evaluated."""
 
     asked: int
-    at: float  # seconds since the client started
+    at: float  # seconds since the client started, virtual solving included
     path: str
     train_seconds: float
     accuracy: float | None = None
@@ -107,7 +107,7 @@ class ClientRun:
     checkpoints: tuple[Checkpoint, ...] = ()
     status: str = "crashed"  # one of END_STATUSES or "stopped" (ran out of time)
     reason: str = ""
-    seconds: float = 0.0  # from its start to its end
+    seconds: float = 0.0  # from its start to its end, virtual solving included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +237,7 @@ def _client(
     requests: list[Request] = []
     checkpoints: list[Checkpoint] = []
     status, reason = "", ""
+    drawn = 0.0  # seconds of virtual solving, which the client's clock did not see
     seconds = float(ended["at"]) if ended else 0.0
     crashed = ended is None or ended["stopped"] or ended["code"] not in (0, 3)
     for line, kind, row in rows(path, CLIENT_KINDS) if path.exists() or not crashed else ():
@@ -246,23 +247,17 @@ def _client(
                     f"{path}:{line}: request {row['request_id']} of client {name!r} is not in"
                     f" {folder / 'server.jsonl'}"
                 )
-            requests.append(
-                Request(
-                    cost=costs[name, row["request_id"]],
-                    **{key: row[key] for key in CLIENT_KINDS["predict"]},
-                )
-            )
+            drawn += row["solve"] if row["virtual"] else 0.0
+            fields = {key: row[key] for key in CLIENT_KINDS["predict"]}
+            fields["at"] += drawn
+            requests.append(Request(cost=costs[name, row["request_id"]], **fields))
         elif kind == "checkpoint":
             accuracy, fidelity = scores.get((name, row["path"]), (None, None))
-            checkpoints.append(
-                Checkpoint(
-                    accuracy=accuracy,
-                    fidelity=fidelity,
-                    **{key: row[key] for key in CLIENT_KINDS["checkpoint"]},
-                )
-            )
+            fields = {key: row[key] for key in CLIENT_KINDS["checkpoint"]}
+            fields["at"] += drawn
+            checkpoints.append(Checkpoint(accuracy=accuracy, fidelity=fidelity, **fields))
         else:
-            status, reason, seconds = row["status"], row["reason"], float(row["at"])
+            status, reason, seconds = row["status"], row["reason"], row["at"] + drawn
             if status not in END_STATUSES:
                 known = ", ".join(END_STATUSES)
                 raise FolderError(f"{path}:{line}: unknown status {status!r}, expected {known}")

@@ -17,6 +17,11 @@ from experiments.summary import summarise
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 NOT_APART = 2.0  # below this price ratio a thief pays about what an honest client may pay
 
+CAVEAT = (
+    "Seconds depend on the machine and on what else it does; work and accuracy do not. The privacy"
+    " cost is an information score, not a differential-privacy guarantee."
+)
+
 Summary = Mapping[str, Any]
 
 
@@ -73,7 +78,7 @@ def page(summary: Summary, drawings: Iterable[Any]) -> str:
             for d in drawings
         ),
         command=escape(summary["command"]),
-        caveat=escape(_caveat(summary)),
+        caveat=escape(CAVEAT),
         provenance="\n".join(
             f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in _origin(summary)
         ),
@@ -89,6 +94,8 @@ def sentences(summary: Summary) -> list[str]:
         if arm["policy"] != "none":
             found += [text for text in (_price(arm), _delay(arm)) if text]
     found += [text for text in (_theft(summary),) if text]
+    if any(client["virtual"] for arm in summary["arms"] for client in arm["clients"]):
+        found.append("Solving times of this run are virtual: drawn, not spent.")
     trouble = [
         f"{c['name']} under {arm['policy']} ({c['status']})"
         for arm in summary["arms"]
@@ -175,14 +182,6 @@ def _troubles(summary: Summary) -> Iterable[str]:
                 yield (
                     f'<p class="warn">{escape(who)}</p><pre>{escape(client["reason"] or "–")}</pre>'  # noqa: RUF001
                 )
-
-
-def _caveat(summary: Summary) -> str:
-    text = "Seconds depend on the machine and on what else it does; work and accuracy do not."
-    if any(client["virtual"] for arm in summary["arms"] for client in arm["clients"]):
-        text += " Solving times of this run are virtual: drawn from their distribution, not spent."
-    text += " The privacy cost is an information score, not a differential-privacy guarantee."
-    return text
 
 
 def _origin(summary: Summary) -> Iterable[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.folder import FolderError, read
+from experiments.report import sentences
 from experiments.summary import summarise
 
 
@@ -65,6 +66,16 @@ def test_no_number_is_null_not_zero(folder: Path) -> None:
     (folder / "rate" / "evaluation.jsonl").unlink()
     assert clients(folder, "rate")["bob"]["accuracy"] is None
     json.dumps(summarise(read(folder)), allow_nan=False)
+
+
+def test_virtual_solving_moves_the_clock(folder: Path) -> None:
+    path = folder / "rate" / "clients" / "bob.jsonl"
+    path.write_text(path.read_text().replace('"virtual": false', '"virtual": true'))
+    bob = next(c for c in read(folder).arms[1].clients if c.name == "bob")
+    assert [r.at for r in bob.requests] == pytest.approx([4.0 + 2.7, 14.0 + 8.4])
+    assert [c.at for c in bob.checkpoints] == pytest.approx([6.0 + 2.7, 16.0 + 8.4])
+    assert bob.seconds == pytest.approx(8.0 + 8.4)
+    assert "virtual" in " ".join(sentences(summarise(read(folder))))
 
 
 def test_a_crashed_client_is_reported(folder: Path) -> None:
