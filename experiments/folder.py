@@ -105,7 +105,7 @@ class ClientRun:
     label: str  # the attack's name, or "honest"
     requests: tuple[Request, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
-    status: str = "crashed"  # one of END_STATUSES or "stopped" (ran out of time)
+    status: str = "crashed"  # one of END_STATUSES or "stopped" by the runner
     reason: str = ""
     seconds: float = 0.0  # from its start to its end, virtual solving included
 
@@ -261,9 +261,11 @@ def _client(
             if status not in END_STATUSES:
                 known = ", ".join(END_STATUSES)
                 raise FolderError(f"{path}:{line}: unknown status {status!r}, expected {known}")
-    if crashed:
-        status = "stopped" if ended and ended["stopped"] else "crashed"
-        reason = ended["tail"] if ended else "the run ended before this client did"
+    if ended is None:
+        status = status or "stopped"
+        reason = reason or "the run ended before this client did"
+    elif crashed:
+        status, reason = "stopped" if ended["stopped"] else "crashed", ended["tail"]
     elif not status:
         raise FolderError(f"{path}: no 'end' record, although the client exited as if it were done")
     return ClientRun(

@@ -93,6 +93,17 @@ def test_a_crashed_client_is_reported(folder: Path) -> None:
     assert clients(folder, "rate")["bob"]["cost_per_image"] is None
 
 
+def test_a_run_cut_short_is_reported(folder: Path) -> None:
+    (folder / "rate" / "runner.jsonl").write_text('{"kind": "header"}\n')
+    ann = folder / "rate" / "clients" / "ann.jsonl"
+    ann.write_text(ann.read_text().replace('"done", "reason": ""', '"interrupted", "reason": "-"'))
+    bob = folder / "rate" / "clients" / "bob.jsonl"
+    bob.write_text("".join(bob.read_text().splitlines(True)[:-1]))
+    rate = clients(folder, "rate")
+    assert (rate["ann"]["status"], rate["bob"]["status"]) == ("interrupted", "stopped")
+    assert rate["bob"]["reason"] == "the run ended before this client did"
+
+
 @pytest.mark.parametrize(
     ("file", "record", "complaint"),
     [
