@@ -56,12 +56,22 @@ def _note(hits: Words, found: int, bits: Any, lane: int, nonce: int) -> int:
     return found
 
 
+def _renamed(function: Any, kind: str, shape: Shape) -> Any:
+    """The function under a name of its own.
+
+    Stored kernels carry the object code of what they call under a symbol made of its name and a
+    number that starts anew in each process: two scans of one name, stored by different processes,
+    would be taken for the same when both are loaded.
+    """
+    function.__name__ = function.__qualname__ = f"scan_{kind}_{shape.width}_{shape.ternary:d}"
+    return function
+
+
 def _chained(schedule: Any, rounds: Any, fields: int, shape: Shape) -> Any:
     """The scan over lanes that differ in their chaining value, for one hash and one shape."""
     step = shape.lanes
     run = tail(rounds, fields, shape)
 
-    @inlined
     def scan(
         lanes: Words, words: Words, w: Words, span: Words, mask: Any, hits: Words, stop: Words
     ) -> int:
@@ -85,14 +95,13 @@ def _chained(schedule: Any, rounds: Any, fields: int, shape: Shape) -> Any:
         span[0] = at
         return found
 
-    return scan
+    return inlined(_renamed(scan, rounds.__name__, shape))
 
 
 def _worded(rounds: Any, shape: Shape) -> Any:
     """The scan over lanes that differ in the word before the nonce's, for one hash and shape."""
     run = full(rounds, shape)
 
-    @inlined
     def scan(
         state: Words, words: Words, row: int, span: Words, mask: Any, hits: Words, stop: Words
     ) -> int:
@@ -107,7 +116,7 @@ def _worded(rounds: Any, shape: Shape) -> Any:
         span[0] = at
         return found
 
-    return scan
+    return inlined(_renamed(scan, rounds.__name__, shape))
 
 
 _sha1_chained_avx512 = _chained(sha1_schedule, sha1_tail, SHA1_FIELDS, AVX512)

@@ -121,7 +121,7 @@ def search(
         return Solution((), 0, 0.0, 0.0, False)
     if algorithm == "argon2id" or solver == "python" or (work < _TINY and kernel == "auto"):
         helpers = threads if algorithm == "argon2id" else 1
-        return _Plain(prefix.encode("ascii"), bits, count, algorithm, watch).run(helpers)
+        return Plain(prefix.encode("ascii"), bits, count, algorithm, watch).run(helpers)
 
     from pow.native import Search
 
@@ -176,12 +176,19 @@ class _Watch:
             self._progress(hashes, now)
 
 
-class _Plain:
-    """Counting up in hexadecimal, one digest a try."""
+class Plain:
+    """Counting up in hexadecimal, one digest a try; `keep_on(hashes)` may raise to give up."""
 
-    def __init__(self, prefix: bytes, bits: int, count: int, algorithm: str, watch: _Watch) -> None:
+    def __init__(
+        self,
+        prefix: bytes,
+        bits: int,
+        count: int,
+        algorithm: str,
+        keep_on: Callable[[int], None],
+    ) -> None:
         self._prefix, self._bits, self._count = prefix, bits, count
-        self._algorithm, self._watch = algorithm, watch
+        self._algorithm, self._keep_on = algorithm, keep_on
         # a look at the clock costs as much as a hash
         self._every = 1 if algorithm == "argon2id" else 4096
         self._found: list[int] = []
@@ -192,7 +199,7 @@ class _Plain:
 
     def run(self, threads: int) -> Solution:
         """Search; argon2-cffi lets go of the GIL, so its tries run side by side."""
-        tries = itertools.count()
+        tries, started = itertools.count(), time.perf_counter()
         failures: list[BaseException] = []
 
         def work() -> None:
@@ -216,7 +223,8 @@ class _Plain:
             raise failures[0]
         # hexadecimal numbers of one more digit sort behind shorter ones, as verify_counters has it
         counters = tuple(f"{i:x}" for i in sorted(self._found)[: self._count])
-        return Solution(counters, self.hashes, self._watch.seconds(), self._cpu, False)
+        seconds = time.perf_counter() - started
+        return Solution(counters, self.hashes, seconds, self._cpu, False)
 
     def _work(self, tries: Iterator[int], *, helper: bool) -> None:
         started, done = time.thread_time(), 0
@@ -229,7 +237,7 @@ class _Plain:
                     if self._over:
                         return
                     if not helper:
-                        self._watch(self.hashes + done)
+                        self._keep_on(self.hashes + done)
                 done += 1
                 if digest(prefix + b"%x" % i, algorithm) <= limit:
                     with self._lock:

@@ -1,0 +1,151 @@
+"""`python -m pow`: options people know, one line per mistake, exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pow import bench
+from pow.__main__ import duration, main
+from pow.hashcash import check
+
+GOOD = "1:4:991231:model-extraction-warning::AbCdEfGh:14"
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['pow', '--help']\nimport runpy\n"
+        "try:\n    runpy.run_module('pow', run_name='__main__')\n"
+        "except SystemExit:\n"
+        "    print(sorted({'numpy', 'numba', 'argon2', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert "mint" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["foo", "-b", "12"], ["-b", "12", "-r", "foo"], ["foo", "-b", "12", "-z", "6"]]
+)
+def test_mint(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mint", *options]) == 0
+    shown = capsys.readouterr()
+    assert check(shown.out.strip(), 12, "foo")
+    assert "minted in" in shown.err
+
+
+def test_mint_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mint", "foo", "-b", "8", "-x", "a=1", "-q", "-X", "--algorithm", "sha256"]) == 0
+    shown = capsys.readouterr()
+    stamp = shown.out.strip().removeprefix("X-Hashcash: ")
+    assert stamp in shown.out
+    assert stamp.split(":")[4] == "a=1"
+    assert check(stamp, 8, "foo", "sha256")
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["mint", "-b", "4"], "one resource is needed"),
+        (["mint", "a", "-r", "b"], "one resource is needed"),
+        (["mint", "a:b"], "resource must be"),
+        (["mint", "a", "-b", "61"], "bits must be"),
+        (["mint", "a", "-x", "é"], "extension"),
+        (["mint", "a", "-b", "12", "--threads", "0"], "threads must be"),
+        (["check", GOOD, "-e", "soon"], "expiry is 'soon'"),
+        (["check", GOOD, "-b", "-1"], "bits must be"),
+        (["bench", "--rounds", "0"], "rounds must be"),
+        (["bench", "--threads", "0"], "threads must be"),
+        (["info", "--work", "-1"], "work must be"),
+    ],
+)
+def test_mistakes(options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(options) == 2
+    shown = capsys.readouterr()
+    assert why in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_check(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["check", GOOD, "-b", "4", "-e", "0"]) == 0
+    assert main(["check", GOOD, "-b", "4", "-e", "0", "-r", "else"]) == 1
+    assert main(["check", GOOD, "-b", "4"]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].endswith(": ok")
+    assert "not for 'else'" in shown[1]
+    assert "s old" in shown[2]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"X-Hashcash: {GOOD}\n\n{GOOD}x\n"))
+    assert main(["check", "-b", "4", "-e", "0", "-q"]) == 1
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert main(["check"]) == 2
+    assert "no stamp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", None), ("0d", None), ("90", 90), ("10m", 600), ("28d", 2_419_200), ("1M", 2_592_000)],
+)
+def test_durations(text: str, expected: float | None) -> None:
+    assert duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1d", "1.5h", "1x", "9" * 20])
+def test_durations_that_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expiry"):
+        duration(text)
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--work", "1000000"]) == 0
+    shown = capsys.readouterr().out
+    assert "RTX 4090" in shown
+    assert "15 bits" in shown
+
+
+def test_warm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["warm"]) == 0
+    assert "kernels ready in" in capsys.readouterr().out
+
+
+def test_bench(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bench, "_rate", lambda a, k: lambda: 3e6 if k == "hashlib" else 3e8)
+    monkeypatch.setattr(bench, "hashcash", lambda: 1.5e7)
+    monkeypatch.setattr(bench, "openssl", lambda _: 5e6)
+    monkeypatch.setattr(bench, "refusals", lambda _: 2e3)
+    monkeypatch.setattr(bench, "starts", lambda _: {"cold": 5.0, "warm": 0.6})
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "hashcash" else name)
+    record = tmp_path / "results/puzzles.json"
+    assert main(["bench", "--json", "--rounds", "1", "--record", str(record)]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert list(table) == ["sha1", "sha256", "argon2id"]
+    assert table["sha1"]["rate"] == 3e8
+    assert table["sha1"]["kernel"] == bench.host_kernels()[0]
+    assert set(table["sha1"]["threads"]) == {"1", "2"}
+    assert table["sha1"]["peers"] == {"hashlib": 3e6, "hashcash": None, "openssl": 5e6}
+    assert table["sha256"]["peers"] == {"hashlib": 3e6, "openssl": 5e6}
+    kept = json.loads(record.read_text())
+    assert kept["rates"] == table
+    assert kept["command"].startswith("python -m pow")
+    assert kept["setup_milliseconds"]["sha1"] > 0
+    assert main(["bench", "--rounds", "1", "--algorithms", "sha1"]) == 0
+    shown = capsys.readouterr().out
+    assert "100.0 x" in shown
+    assert "not installed" in shown
+
+
+def test_peers_that_say_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    nonsense = subprocess.CompletedProcess([], 0, "?", "?")
+    monkeypatch.setattr(bench, "_spent", lambda _: (nonsense, 1.0))
+    with pytest.raises(RuntimeError, match="did not say how many tries"):
+        bench.hashcash()
+    with pytest.raises(RuntimeError, match="not understood"):
+        bench.openssl("sha1")
+    assert bench.refusals("repeated") > 0

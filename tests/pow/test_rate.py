@@ -1,0 +1,72 @@
+"""Hash rates: measuring, storing, converting work to seconds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pow.rate import DEVICES, Device, Rate, measure, seconds
+
+RATE = Rate("sha1", 2e8, "avx512", "a host", "2026-11-21T12:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kernel", "named"),
+    [
+        ("sha1", "portable", "portable"),
+        ("sha256", "scalar", "scalar"),
+        ("sha1", "hashlib", "hashlib"),
+        ("argon2id", "auto", "argon2-cffi"),
+    ],
+)
+def test_measuring(algorithm: str, kernel: str, named: str) -> None:
+    rate = measure(algorithm, 0.02, kernel=kernel, clock=lambda: 1_795_262_400.0)
+    assert rate.kernel == named
+    assert rate.measured == "2026-11-21T12:00:00+00:00"
+    assert {"argon2id": 50, "sha1": 1e5, "sha256": 1e5}[algorithm] < rate.hashes_per_second < 1e10
+    assert Rate.from_json(json.loads(json.dumps(rate.to_json()))) == rate
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("md5",), "algorithm must be"),
+        (("virtual",), "algorithm must be"),
+        (("sha1", 0.0), "seconds must be"),
+        (("sha1", float("nan")), "seconds must be"),
+    ],
+)
+def test_what_cannot_be_measured(arguments: tuple, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        measure(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"kernel": None}, "kernel of a rate is None"),
+        ({"hashes_per_second": "fast"}, "expected float"),
+        ({"hashes_per_second": 0.0}, "above 0"),
+        ({"hashes_per_second": float("nan")}, "above 0"),
+        ({"extra": 1}, "has the keys"),
+    ],
+)
+def test_rates_that_are_refused(change: dict, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Rate.from_json(RATE.to_json() | change)
+
+
+def test_work_in_seconds() -> None:
+    assert seconds(1 << 30, RATE) == pytest.approx(5.37, abs=0.01)
+    with pytest.raises(ValueError, match="one of sha1, not of sha256"):
+        seconds(1, RATE, "sha256")
+    with pytest.raises(ValueError, match="no md5 rate is known of RTX 3090"):
+        seconds(1, DEVICES[0], "md5")
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=lambda d: d.name)
+def test_devices_name_their_source(device: Device) -> None:
+    assert "https://" in device.source
+    assert seconds(1 << 30, device) < seconds(1 << 30, device, "sha256")
+    assert seconds(1000, device, "argon2id") > 1e-3
