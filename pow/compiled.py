@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -46,8 +47,11 @@ def cache_folder() -> Path | None:
     sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
     name = f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
     beside = _HERE / "__pycache__" / name
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for folder in (beside, home / "powgate" / name):
+    places = [beside]
+    with suppress(RuntimeError):  # a user without a home
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        places.append(home / "powgate" / name)
+    for folder in places:
         if _writable(folder):
             if folder != beside and beside.is_dir():
                 _seed(folder, beside)
