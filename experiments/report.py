@@ -18,8 +18,8 @@ TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 NOT_APART = 2.0  # below this price ratio a thief pays about what an honest client may pay
 
 CAVEAT = (
-    "Seconds depend on the machine and on what else it does; work and accuracy do not. The privacy"
-    " cost is an information score, not a differential-privacy guarantee."
+    "Work rests on this machine's calibration, seconds also on what else it did, accuracy on"
+    " neither. The privacy cost is an information score, not a differential-privacy guarantee."
 )
 
 Summary = Mapping[str, Any]
