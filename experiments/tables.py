@@ -142,3 +142,14 @@ def _folded(column: Column) -> str:
 def _width(column: Column, arm: Mapping[str, Any]) -> int:
     cells = [cell(column, client) for client in arm["clients"]]
     return max(map(len, (*_folded(column).split("\n"), *cells)))
+
+
+def markdown(summary: Mapping[str, Any], arm: Mapping[str, Any]) -> str:
+    """One arm as a Markdown table."""
+    columns = shown(summary)
+    rows = [
+        [column.heading for column in columns],
+        ["---" if column.form is str else "--:" for column in columns],
+        *([cell(column, client) for column in columns] for client in arm["clients"]),
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
