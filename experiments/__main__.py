@@ -1,4 +1,4 @@
-"""`python -m experiments`: run a scenario, or make the report of a run again."""
+"""`python -m experiments`: run a scenario, make its report again, or measure the gate itself."""
 
 from __future__ import annotations
 
@@ -33,18 +33,34 @@ class Report:
     """The folder of a run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Measure the gate itself: its steps, its ledger, and whole queries over loopback."""
+
+    json: Path | None = None
+    """Also write the result to this file, with every round and where it was measured."""
+    home: Path | None = None
+    """Serve mnist5k of this folder (default: an untrained model of the same size)."""
+    rounds: int = 15
+    """Measurements of each quantity; the median is reported."""
+
+
 Verb = (
-    Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Report, tyro.conf.subcommand("report")]
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 
 def main() -> None:
     """Parses the command line and does what it says; exits non-zero with one readable line."""
-    verb: Run | Report = tyro.cli(Verb, prog="python -m experiments", description=__doc__)
+    verb: Run | Report | Bench = tyro.cli(Verb, prog="python -m experiments", description=__doc__)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
     try:
         if isinstance(verb, Run):
             _run(verb)
+        elif isinstance(verb, Bench):
+            _bench(verb)
         else:
             _report(verb.folder)
     except KeyboardInterrupt:
@@ -96,6 +112,35 @@ def _report(folder: Path) -> None:
     except OSError as error:
         sys.exit(f"error: {error.filename or folder}: {error.strerror}")
     _show(folder)
+
+
+def _bench(verb: Bench) -> None:
+    if verb.rounds < 1:
+        sys.exit(f"error: --rounds is {verb.rounds}; expected at least 1")
+
+    from rich.console import Console
+
+    from core.artifacts import ArtifactError
+    from experiments import bench
+    from experiments.arm import RunError
+
+    try:
+        result = bench.bench(
+            home=verb.home,
+            rounds=verb.rounds,
+            sizes=bench.Sizes(),
+            seed=0,
+            console=Console(stderr=True),
+        )
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=max(console.width, 140))
+        console.print(bench.tabulate(result))
+        if verb.json is not None:
+            command = shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
+            bench.save({"command": command, **result}, verb.json)
+    except (RunError, ArtifactError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def _show(folder: Path) -> None:

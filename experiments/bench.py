@@ -1,0 +1,464 @@
+"""What the gate costs by itself: its steps, its ledger, and whole queries, measured side by side.
+
+Every probe is measured once a round, in turns, so that a neighbour's load hits all alike; a value
+is the median over the rounds. Pure computation counts the CPU time of its thread, with torch on one
+thread; whatever crosses threads or processes counts wall time. The clock stands in every row.
+
+A ratio compares two rows in the same round: voters with the victim they watch, the ledger with a
+bare append and flush on the same disk. Axes: b images, c channels, h rows, w columns, k classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from client.session import Session
+from core import artifacts, networks
+from core.arrays import to_float
+from core.privacy.pate import gnmax_epsilon
+from core.records import provenance
+from experiments.arm import LISTENING, RunError, healthy
+from experiments.commands import PYTHON
+from experiments.processes import POLL, Child, stop
+from pow.challenge import Keyring, verify_counters
+from pow.solver import solve
+from protos import codec
+from server.ledger import MAX_UNPAID, NANO, Account, Ledger
+from server.ledger.sqlite import SqliteLedger
+from server.measures import DELTA, SIGMA_SHARE, Measure, heads, teachers
+from server.pricing import PolicyTariff
+from server.pricing.rate import Rate
+from server.victim import TorchVictim
+
+BATCH = 64
+SHAPE = (1, 28, 28)
+CLASSES = 10
+CALLERS = (1, 16, 64)
+RECORD_BYTES = 256  # about what one charge has to say
+PATIENCE = 60.0  # seconds for the server to come up
+
+POLICY = Rate(honest=0.1, spread=0.2, kappa=8.0, tolerance=0.05, z=3.0, t_min=0.002, t_max=16.0)
+COST = 2 * BATCH * NANO // 10  # a batch twice as dear as an honest one, so that it is priced
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured quantity."""
+
+    name: str
+    what: str
+    unit: str  # us, ms, or 1/s
+    clock: str  # "cpu" of the thread, or "wall"
+    against: str | None = None  # the row it is compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Something to measure; each call of `once` gives samples, at least one, for each row."""
+
+    rows: tuple[Row, ...]
+    once: Callable[[], Sequence[list[float]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much is done in one round."""
+
+    quick: int = 200  # calls of what takes microseconds
+    slow: int = 5  # calls of what takes milliseconds
+    heads: int = 250
+    teachers: int = 50
+    charges: int = 1_280
+    requests: int = 25
+
+
+def cpu(call: Callable[[], object], times: int, scale: float) -> list[float]:
+    """CPU time of this thread for one call, the mean over `times`; scale 1e6 gives microseconds."""
+    started = time.thread_time()
+    for _ in range(times):
+        call()
+    return [(time.thread_time() - started) / times * scale]
+
+
+def computing(sizes: Sizes, seed: int) -> Iterator[Probe]:
+    """What happens inside one thread: codec, accounting, victim and voters, price, challenge."""
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 256, (BATCH, *SHAPE), dtype=np.uint8)
+    pixels = to_float(raw)
+
+    def probe(row: Row, call: Callable[[], object]) -> Probe:
+        times, scale = (sizes.quick, 1e6) if row.unit == "us" else (sizes.slow, 1e3)
+        return Probe((row,), lambda: [cpu(call, times, scale)])
+
+    for images in (raw, pixels):
+        kind = images.dtype.name
+        row = Row(f"codec_{kind}", f"codec to bytes and back, 64x1x28x28 {kind}", "us", "cpu")
+        yield probe(row, partial(_there_and_back, images))
+
+    votes, sigma = _votes(rng), 250 / SIGMA_SHARE
+    row = Row("pate", "GNMax epsilon, 64 rows of 10 classes", "ms", "cpu")
+    yield probe(row, lambda: gnmax_epsilon(votes, sigma, DELTA))
+
+    victim = TorchVictim(networks.build("lenet", SHAPE, CLASSES, seed=seed))
+    answer = victim.answer(pixels)
+    yield probe(
+        Row("victim", "victim lenet, 64 images", "ms", "cpu"), lambda: victim.answer(pixels)
+    )
+    voters: tuple[tuple[str, int, Measure], ...] = (
+        ("heads", sizes.heads, untrained_heads(sizes.heads, victim, seed=seed)),
+        ("teachers", sizes.teachers, _untrained_teachers(sizes.teachers, seed)),
+    )
+    for name, count, measure in voters:
+        row = Row(name, f"measure {name}, N = {count}, 64 images", "ms", "cpu", "victim")
+        yield probe(row, partial(measure.cost, pixels, answer))
+
+    account = Account()
+    for _ in range(100):
+        account = account.counting(BATCH, COST)
+    yield probe(Row("price", "Rate.price", "us", "cpu"), lambda: POLICY.price(account))
+    yield probe(
+        Row("counting", "Account.counting", "us", "cpu"), lambda: account.counting(BATCH, COST)
+    )
+    yield _challenge(sizes, rng)
+
+
+def _there_and_back(images: NDArray[Any]) -> NDArray[Any]:
+    return codec.loads(codec.dumps(images))
+
+
+def _votes(rng: np.random.Generator) -> NDArray[np.int64]:
+    """Votes (64, 10) of 250 voters: most images are clear to nearly all of them, a few are not."""
+    sure = rng.beta(8, 1, BATCH)
+    rest = rng.dirichlet(np.full(CLASSES - 1, 0.3), BATCH)
+    shares = np.column_stack([sure, (1 - sure)[:, None] * rest])
+    return rng.multinomial(250, shares / shares.sum(axis=1, keepdims=True))
+
+
+def untrained_heads(count: int, victim: TorchVictim, *, seed: int) -> heads.Heads:
+    """Heads with random weights, as fast as trained ones."""
+    rng = np.random.default_rng(seed)
+    width, out = victim.network.width, count * victim.classes
+    return heads.Heads(
+        heads.Config(heads=count, sigma=count / SIGMA_SHARE),
+        center=np.zeros(width, np.float32),
+        scale=np.ones(width, np.float32),
+        weight=rng.standard_normal((width, out), np.float32),
+        bias=np.zeros(out, np.float32),
+    )
+
+
+def _untrained_teachers(count: int, seed: int) -> teachers.Teachers:
+    config = teachers.Config(teachers=count, sigma=count / SIGMA_SHARE, schedule={})
+    ensemble = [networks.build(config.network, SHAPE, CLASSES, seed=seed + i) for i in range(count)]
+    return teachers.Teachers(config, [network.eval() for network in ensemble])
+
+
+def _challenge(sizes: Sizes, rng: np.random.Generator) -> Probe:
+    """Sixteen stamps: what the gate does with them at Predict, and what at Redeem."""
+    ring = Keyring([rng.bytes(32)])
+    posterior = rng.dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
+    audience, client, now = "mnist5k/0123456789abcdef", "client", time.time()
+    request_id, digest, nonce = str(uuid.UUID(int=4)), rng.bytes(32), bytes(12)
+
+    def seal() -> bytes:
+        challenge = ring.issue(
+            16 << 8,
+            algorithm="sha1",
+            audience=audience,
+            client=client,
+            request_id=request_id,
+            digest=digest,
+            now=now,
+        )
+        key = ring.sealing_key(challenge)
+        AESGCM(key).encrypt(nonce, codec.dumps(posterior), challenge.token)
+        return challenge.token
+
+    def redeem() -> bytes:
+        challenge = ring.verify(token, audience=audience, client=client, now=now)
+        verify_counters(challenge, counters)
+        return ring.sealing_key(challenge)
+
+    token = seal()
+    solved = ring.verify(token, audience=audience, client=client, now=now)
+    counters = solve(solved, solver="python").counters
+
+    def once() -> list[list[float]]:
+        at_predict, at_redeem = (cpu(call, sizes.quick, 1e6) for call in (seal, redeem))
+        return [at_predict, at_redeem, [at_predict[0] + at_redeem[0]]]
+
+    rows = (
+        Row("seal", "issue a challenge, seal 64x10 with AES-GCM", "us", "cpu"),
+        Row("redeem", "verify a challenge and its 16 stamps, key", "us", "cpu"),
+        Row("challenge", "both", "us", "cpu"),
+    )
+    return Probe(rows, once)
+
+
+def durable(sizes: Sizes, folder: Path, stack: ExitStack) -> Iterator[Probe]:
+    """What must be on the disk before it is answered: charges, and bare appends beside them."""
+    handle = os.open(folder / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    stack.callback(os.close, handle)
+    flush = getattr(os, "fdatasync", os.fsync)  # not on macOS
+    writes = max(1, sizes.charges // 4)
+
+    def append() -> list[list[float]]:
+        started = time.perf_counter()
+        for _ in range(writes):
+            os.write(handle, bytes(RECORD_BYTES))
+            flush(handle)
+        return [[writes / (time.perf_counter() - started)]]
+
+    yield Probe(
+        (Row("disk", f"append {RECORD_BYTES} bytes and fdatasync, one by one", "1/s", "wall"),),
+        append,
+    )
+    tariff = PolicyTariff(POLICY, 1e7, POLICY.honest)
+    ledger = SqliteLedger(
+        folder / "ledger.db", fingerprint="f" * 64, tariff=tariff, clock=time.time
+    )
+    stack.callback(ledger.close)
+    serial = itertools.count()
+    for callers in CALLERS:
+        what = f"ledger charges, {callers} caller{'s' * (callers > 1)} in flight"
+        # A single caller gets as many flushes as the bare loop, which takes about as long.
+        each = writes if callers == 1 else -(-sizes.charges // callers)
+
+        def charge(callers: int = callers, each: int = each) -> list[list[float]]:
+            return [[asyncio.run(_charges_per_second(ledger, callers, each, next(serial)))]]
+
+        yield Probe((Row(f"ledger_{callers}", what, "1/s", "wall", "disk"),), charge)
+
+
+async def _charges_per_second(ledger: Ledger, callers: int, each: int, serial: int) -> float:
+    async def caller(number: int) -> None:
+        for i, request_id in enumerate(ids[number]):
+            # A new client as often as the ledger would refuse the old one, who never pays.
+            client = f"{serial}-{number}-{i // MAX_UNPAID}"
+            await asyncio.wrap_future(ledger.ask(client, request_id, bytes(32), BATCH, COST))
+
+    ids = [[str(uuid.uuid4()) for _ in range(each)] for _ in range(callers)]
+    started = time.perf_counter()
+    await asyncio.gather(*map(caller, range(callers)))
+    return callers * each / (time.perf_counter() - started)
+
+
+class WatchedSession(Session):
+    """A session that adds up how long its calls took, so that what is left is its own time."""
+
+    calling = 0.0  # seconds
+
+    def _call(self, method: Callable[..., _T], request: Any) -> _T:
+        started = time.perf_counter()
+        try:
+            return super()._call(method, request)
+        finally:
+            self.calling += time.perf_counter() - started
+
+
+def loopback(target: str, sizes: Sizes, stack: ExitStack, seed: int) -> Iterator[Probe]:
+    """Whole queries of one client to the gate at `target`, which must ask for no work."""
+    serving: list[float] = []  # seconds, of the receipts
+    session = WatchedSession(
+        target,
+        client_id="bench",
+        solver="python",
+        observe=lambda exchange: serving.append(exchange.server),
+    )
+    stack.enter_context(session)
+    rng = np.random.default_rng(seed)
+    for batch in (BATCH, 1):
+        images = rng.integers(0, 256, (batch, *session.service.shape), dtype=np.uint8)
+
+        def ask(images: NDArray[np.uint8] = images) -> list[list[float]]:
+            samples: list[list[float]] = [[], [], [], []]
+            total, network, server, own = samples
+            for _ in range(sizes.requests):
+                called, started = session.calling, time.perf_counter()
+                session.predict(images)
+                seconds, waited = time.perf_counter() - started, session.calling - called
+                served = serving.pop()
+                total.append(seconds * 1e3)
+                network.append((waited - served) * 1e3)
+                server.append(served * 1e3)
+                own.append((seconds - waited) * 1e3)
+            return samples
+
+        name, what = f"predict_{batch}", f"predict() over loopback, batch {batch}"
+        rows = (
+            Row(name, what, "ms", "wall"),
+            Row(f"{name}_network", "  of which network and gRPC", "ms", "wall"),
+            Row(f"{name}_server", "  of which server, by the receipt", "ms", "wall"),
+            Row(f"{name}_own", "  of which the client's own (at most 5)", "ms", "wall"),
+        )
+        yield Probe(rows, ask)
+
+
+@contextmanager
+def serving(home: Path, model: str, folder: Path) -> Iterator[str]:
+    """A gate in a process of its own, policy none; yields its address. Raises RunError."""
+    command = [
+        *(PYTHON, "-m", "server", "serve", "--home", str(home), "--model", model),
+        *("--measure", "heads", "--policy", "none", "--port", "0", "--open"),
+        *("--ledger", str(folder / "served.db")),
+    ]
+    server = Child("server", command, folder / "server.txt")
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (found := LISTENING.search(server.text())):
+            if server.code() is not None or time.monotonic() > deadline:
+                said = server.tail().removeprefix("error: ") or "it said nothing"
+                raise RunError(f"the server did not start: {said}")
+            time.sleep(POLL)
+        healthy(found[1], PATIENCE)
+        yield found[1]
+    finally:
+        stop([server], grace=10.0)
+
+
+def untrained_model(home: Path, sizes: Sizes, seed: int) -> str:
+    """Writes a lenet and its heads, as fast as trained ones, under `home`; gives their name."""
+    files = home / "models" / "untrained"
+    network = networks.build("lenet", SHAPE, CLASSES, seed=seed)
+    facts = {"dataset": "none", "split": "none", "seed": seed}
+    artifacts.save_network(files / "victim.safetensors", network, **facts)
+    measure = untrained_heads(sizes.heads, TorchVictim(network), seed=seed)
+    about = {
+        "kind": "measure",
+        "measure": "heads",
+        "victim": artifacts.weights_digest(network),
+        "config": measure.config(),
+    }
+    artifacts.save(files / "heads.safetensors", measure.arrays(), about)
+    return files.name
+
+
+def take_turns(
+    probes: Sequence[Probe], rounds: int, console: Console
+) -> dict[Row, list[list[float]]]:
+    """Runs the probes in turns; the samples of each row, a list a round."""
+    samples: dict[Row, list[list[float]]] = {row: [] for probe in probes for row in probe.rows}
+    for probe in probes:  # what happens once, such as growing buffers, is not measured
+        probe.once()
+    columns = (TextColumn("round"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Drawn between measurements only: a thread that draws would take time from them.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task("", total=rounds)
+        for _ in range(rounds):
+            for probe in probes:
+                for row, values in zip(probe.rows, probe.once(), strict=True):
+                    samples[row].append(values)
+                progress.refresh()
+            progress.advance(task)
+    return samples
+
+
+def summarise(measured: Mapping[Row, list[list[float]]]) -> dict[str, dict[str, Any]]:
+    """By row name: what, unit, clock, median, each round's value, p99 of all samples, ratio.
+
+    p99 is None where a round gives one sample, ratio where there is nothing to compare with.
+    """
+    values = {
+        row.name: [float(np.median(each)) for each in rounds] for row, rounds in measured.items()
+    }
+    table: dict[str, dict[str, Any]] = {}
+    for row, rounds in measured.items():
+        ratio = None
+        if row.against is not None:
+            pairs = zip(values[row.name], values[row.against], strict=True)
+            ratio = {"of": row.against, "median": float(np.median([a / b for a, b in pairs]))}
+        many = len(rounds[0]) > 1
+        table[row.name] = {
+            "what": row.what,
+            "unit": row.unit,
+            "clock": row.clock,
+            "median": float(np.median(values[row.name])),
+            "rounds": values[row.name],
+            "p99": float(np.quantile(np.concatenate(rounds), 0.99)) if many else None,
+            "ratio": ratio,
+        }
+    return table
+
+
+def bench(
+    *, home: Path | None, rounds: int, sizes: Sizes, seed: int, console: Console
+) -> dict[str, Any]:
+    """Measures everything; the model behind the gate is mnist5k of `home`, or an untrained one.
+
+    Raises RunError where the server does not come up.
+    """
+    torch.set_num_threads(1)  # as the server has it; and a thread's CPU time is then all of it
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="powgate-bench-")))
+        model = "mnist5k" if home else untrained_model(folder, sizes, seed)
+        target = stack.enter_context(serving(home or folder, model, folder))
+        probes = [
+            *computing(sizes, seed),
+            *durable(sizes, folder, stack),
+            *loopback(target, sizes, stack, seed),
+        ]
+        started = time.monotonic()
+        table = summarise(take_turns(probes, rounds, console))
+        return {
+            "rounds": rounds,
+            "model": model,
+            "seconds": time.monotonic() - started,
+            "load": os.getloadavg()[0],
+            "provenance": provenance(seed),
+            "rows": table,
+        }
+
+
+def tabulate(result: dict[str, Any]) -> Table:
+    """The result as a table for the terminal."""
+    title = f"medians of {result['rounds']} rounds in turns, model {result['model']}"
+    table = Table("what", title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("median", "quartiles of rounds", "p99"):
+        table.add_column(heading, justify="right")
+    table.add_column("unit")
+    table.add_column("clock")
+    table.add_column("ratio")
+    for row in result["rows"].values():
+        low, high = np.quantile(row["rounds"], (0.25, 0.75))
+        table.add_row(
+            row["what"],
+            _figure(row["median"]),
+            f"{_figure(low)} to {_figure(high)}",
+            "" if row["p99"] is None else _figure(row["p99"]),
+            row["unit"],
+            row["clock"],
+            "" if row["ratio"] is None else f"{row['ratio']['median']:.2f} of {row['ratio']['of']}",
+        )
+    return table
+
+
+def save(result: dict[str, Any], path: Path) -> None:
+    """Writes the result as JSON. Raises core.artifacts.ArtifactError."""
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    artifacts.write_atomically(path, text.encode())
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
