@@ -46,6 +46,10 @@ class Layout:
         """The most lanes there can be in one epoch."""
         return 64**self.lane_bytes if self.lane_bytes else 1 << 24
 
+    def epochs(self, lanes: int) -> int:
+        """How many epochs of `lanes` lanes there are before counters repeat."""
+        return 64**8 if self.lane_bytes else (1 << 24) // lanes
+
     def counter(self, epoch: int, lane: int, nonce: int, lanes: int) -> str:
         """The counter of one try; `lanes` is how many the epoch has."""
         text = bytearray(b"0" * self.length)

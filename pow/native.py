@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pow.hashcash import digest, leading_zero_bits
 from pow.kernels import NONCES, Words
 from pow.layout import Layout, layout_for
 from pow.scans import HASHES, Hash, Scan
+from pow.solver import Exhausted
 
 KERNELS: Final = ("avx512", "portable", "scalar")
 _MANY_LANES: Final = 512
@@ -75,7 +75,7 @@ class Search:
 
     def run(self, threads: int) -> None:
         """Search with `threads` threads, this one among them; re-raises what stops one."""
-        epochs = itertools.count()
+        epochs = iter(range(self.layout.epochs(self.lanes)))
         failures: list[BaseException] = []
 
         def work() -> None:
@@ -90,6 +90,9 @@ class Search:
             for helper in helpers:
                 helper.start()
             self._work(epochs, threads, helper=False)
+            if not self.stop[0]:  # nothing left to draw: the others are at the last epochs
+                for helper in helpers:
+                    helper.join()
         finally:
             self.stop[0] = 1
             for helper in helpers:
@@ -97,6 +100,10 @@ class Search:
                     helper.join()
         if failures:
             raise failures[0]
+        if len(self.counters) < self.count:
+            raise Exhausted(
+                f"all counters behind {self.prefix!r} were tried ({self.hashes} hashes)"
+            )
         self.counters = sorted(self.counters)[: self.count]
 
     def _work(self, epochs: Iterator[int], threads: int, *, helper: bool) -> None:

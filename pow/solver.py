@@ -34,6 +34,10 @@ class DeadlineExceeded(Exception):
     """The search did not end in the time it was given."""
 
 
+class Exhausted(Exception):
+    """Every counter that goes with a prefix was tried: at least 2**42 of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Solution:
     """Counters in the order `verify_counters` wants them, and what finding them took.
@@ -104,7 +108,7 @@ def search(
     """`count` counters that make a prefix a stamp of `bits` bits; any ASCII prefix will do.
 
     `kernel` is auto, avx512, portable or scalar.  A prefix that ends at byte 55..63 of a 64-byte
-    block is searched fastest.  Raises as `solve` does.
+    block is searched fastest.  Raises as `solve` does, and Exhausted.
     """
     check_bits(bits)
     if algorithm not in DIGEST_BITS:

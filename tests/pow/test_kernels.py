@@ -14,11 +14,11 @@ import pytest
 from pow import compiled, scans
 from pow.compiled import kernel_name
 from pow.hashcash import MAX_COUNTER, digest, value
-from pow.layout import layout_for
+from pow.layout import Layout, layout_for
 from pow.native import Search
 from pow.rounds import SHA1_START, SHA256_K, SHA256_START
 from pow.scans import HASHES
-from pow.solver import search
+from pow.solver import Exhausted, search
 
 KERNELS = ("avx512", "portable", "scalar")
 
@@ -129,6 +129,15 @@ def test_a_kernel_that_lies_is_found_out() -> None:
         plan._report(0, 1, np.zeros((1, 2), dtype=np.uint32))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_end_of_all_counters_is_noticed(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Layout, "epochs", lambda self, lanes: 2)
+    plan = Search("x" * 10, 60, 1, "sha1", "auto", lambda _: None)
+    with pytest.raises(Exhausted, match="all counters"):
+        plan.run(threads)
+    assert plan.hashes == 2 * plan.lanes << 18
+
+
 def test_avx512_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pow.native.kernel_name", lambda: "portable")
     with pytest.raises(ValueError, match="no AVX-512"):
@@ -198,7 +207,7 @@ class TestCacheFolder:
 def test_kernels_come_from_the_cache_in_another_working_folder(tmp_path: Path) -> None:
     search("x" * 60, 12, 1)  # compiled and stored by now
     code = (
-        "from pow.solver import search; search('x' * 60, 12, 1)\n"
+        "from pow.solver import Exhausted, search; search('x' * 60, 12, 1)\n"
         "from pow.scans import HASHES\n"
         "from pow.compiled import kernel_name\n"
         "s = HASHES['sha1'].scans[kernel_name()].chained.stats\n"
