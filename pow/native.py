@@ -90,7 +90,8 @@ class Search:
             for helper in helpers:
                 helper.start()
             self._work(epochs, threads, helper=False)
-            if not self.stop[0]:  # nothing left to draw: the others are at the last epochs
+            exhausted = not self.stop[0]
+            if exhausted:  # nothing left to draw: the others are at the last epochs
                 for helper in helpers:
                     helper.join()
         finally:
@@ -100,10 +101,8 @@ class Search:
                     helper.join()
         if failures:
             raise failures[0]
-        if len(self.counters) < self.count:
-            raise Exhausted(
-                f"all counters behind {self.prefix!r} were tried ({self.hashes} hashes)"
-            )
+        if exhausted and len(self.counters) < self.count:
+            raise Exhausted(f"all counters of {self.prefix!r} were tried ({self.hashes} hashes)")
         self.counters = sorted(self.counters)[: self.count]
 
     def _work(self, epochs: Iterator[int], threads: int, *, helper: bool) -> None:
