@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SOLVERS: Final = ("native", "python", "virtual")
 Progress = Callable[[int, float], None]
 
-_TINY: Final = 1024  # expected hashes below which setting up a kernel costs more than hashlib
+_TINY: Final = 768  # expected hashes below which setting up a kernel costs more than hashlib
 _SHARED: Final = 1 << 21  # expected hashes below which a second thread is not worth starting
 _EVERY: Final = 0.1  # seconds between two progress calls
 
