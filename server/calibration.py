@@ -8,7 +8,7 @@ import asyncio
 import json
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from server.model import Model, folder
 from server.pricing import BATCH, Free, Policy, PolicyTariff, work_for
 from server.pricing.paper import Paper
 from server.pricing.rate import Rate
+from server.puzzles import Puzzles
 from server.serve import Parts, running
 
 SERVICE_SHARE = 0.25
@@ -73,8 +74,8 @@ class Calibration:
     slope: float  # the paper's line: cost of honest queries
     intercept: float
     service: float  # seconds a client waits under policy none
-    rate: dict[str, Any]  # pow.rate.Rate
-    t_min: float
+    rates: dict[str, dict[str, Any]]  # algorithm -> pow.rate.Rate
+    t_min: float  # prices are powers of two in hashes: `policy` rounds both ends down to one
     t_max: float
     kappa: float
     tolerance: float
@@ -83,27 +84,35 @@ class Calibration:
     overhead: dict[str, dict[str, float]]  # kind of client -> median, p99 on unseen traffic
     provenance: dict[str, Any]
 
-    @property
-    def hash_rate(self) -> float:
-        """Hashes per second of the native solver on one thread."""
-        return float(HashRate.from_json(self.rate).hashes_per_second)
+    def hash_rate(self, algorithm: str = "sha1") -> float:
+        """Hashes per second of the native solver on one thread. Raises ValueError."""
+        if algorithm not in self.rates:
+            raise ValueError(f"no hash rate of {algorithm} is known; calibrate again")
+        return float(HashRate.from_json(self.rates[algorithm]).hashes_per_second)
 
-    def policy(self, name: str) -> Policy:
+    def policy(self, name: str, algorithm: str = "sha1") -> Policy:
         """The policy `none`, `paper` or `rate` with these constants. Raises ValueError."""
+        rate = self.hash_rate(algorithm)
+        t_min = power_of_two_seconds(self.t_min, rate)
+        t_max = max(t_min, power_of_two_seconds(self.t_max, rate))
         if name == "none":
             return Free()
         if name == "paper":
-            return Paper(self.base, self.slope, self.intercept, self.t_min, self.t_max)
+            return Paper(self.base, self.slope, self.intercept, t_min, t_max)
         if name == "rate":
-            return self._rate_policy(self.kappa)
+            return Rate(self.mean, self.spread, self.kappa, self.tolerance, self.z, t_min, t_max)
         raise ValueError(f"policy {name!r} is unknown; expected none, paper or rate")
 
-    def tariff(self, name: str) -> PolicyTariff:
-        """What a ledger needs to price with policy `name`."""
-        return PolicyTariff(self.policy(name), self.hash_rate, self.mean)
+    def tariff(self, name: str, algorithm: str = "sha1") -> PolicyTariff:
+        """What a ledger needs to price with policy `name` in hashes of `algorithm`."""
+        return PolicyTariff(self.policy(name, algorithm), self.hash_rate(algorithm), self.mean)
 
-    def _rate_policy(self, kappa: float) -> Rate:
-        return Rate(self.mean, self.spread, kappa, self.tolerance, self.z, self.t_min, self.t_max)
+    def puzzles(self, algorithm: str) -> tuple[Puzzles, str]:
+        """The puzzles of an algorithm, and the algorithm whose hashes count its work."""
+        if algorithm == "argon2id":
+            ratio = self.hash_rate("argon2id") / self.hash_rate("sha1")
+            return Puzzles("argon2id", ratio), "sha1"
+        return Puzzles(algorithm), "sha1" if algorithm == "virtual" else algorithm
 
 
 def path(home: Path, name: str, measure: str) -> Path:
@@ -144,7 +153,7 @@ def calibrate(
     *,
     seed: int,
     t_max: float | None,
-    hash_rate: HashRate,
+    rates: Mapping[str, HashRate],
 ) -> Calibration:
     """Fits a calibration on held-out honest images. `t_max` in seconds, default CAP * t_min.
 
@@ -161,8 +170,7 @@ def calibrate(
         raise CalibrationError(f"honest images cost {mean} on average; expected more than 0")
     slope, intercept = _line(costs[seen])
     service = asyncio.run(measure_service(model, honest.images))
-    rate = hash_rate.hashes_per_second
-    t_min = power_of_two_seconds(SERVICE_SHARE * service, rate)
+    t_min = SERVICE_SHARE * service
     draft = Calibration(
         model=model.name,
         measure=measure,
@@ -172,9 +180,9 @@ def calibrate(
         slope=slope,
         intercept=intercept,
         service=service,
-        rate=hash_rate.to_json(),
+        rates={algorithm: rate.to_json() for algorithm, rate in rates.items()},
         t_min=t_min,
-        t_max=max(t_min, power_of_two_seconds(t_max or CAP * t_min, rate)),
+        t_max=t_max or CAP * t_min,
         kappa=0.0,
         tolerance=TOLERANCE,
         z=Z,
@@ -182,7 +190,8 @@ def calibrate(
         overhead={},
         provenance=records.provenance(seed),
     )
-    judge = draft._rate_policy(0.0)
+    judge = draft.policy("rate")
+    assert isinstance(judge, Rate)
     traffic = {}
     for kind, skew in (("iid", None), ("skewed", SKEW)):
         traffic[kind] = np.array(
@@ -260,7 +269,8 @@ def _steepest(draft: Calibration, traffic: dict[str, NDArray[np.float64]]) -> Ca
 
 def _overhead(draft: Calibration, kappa: float, batches: NDArray[np.float64]) -> dict[str, float]:
     """Median and p99 over batches of (service + work) / service."""
-    policy, rate = draft._rate_policy(kappa), draft.hash_rate
+    policy, rate = replace(draft, kappa=kappa).policy("rate"), draft.hash_rate()
+    assert isinstance(policy, Rate)
     distinct, which = np.unique(batches, axis=0, return_inverse=True)  # most have no excess
     overhead = [
         1 + work_for(policy.seconds(excess), int(n), rate) / rate / (draft.service * n / BATCH)
@@ -295,7 +305,7 @@ async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: i
         model=model,
         ledger=ledger,
         keyring=Keyring([bytes(32)]),
-        algorithm="sha1",
+        puzzles=Puzzles("sha1"),
         authenticator=OpenDoor(),
         hash_rate=0.0,
         record=_no_record,

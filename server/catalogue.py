@@ -45,6 +45,9 @@ CATALOGUE: dict[type[Exception], Entry] = {
     refusals.TooManyInFlight: Entry(
         code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_IN_FLIGHT", quota=True, retry_seconds=0.1
     ),
+    refusals.TooManyWrongCounters: Entry(
+        code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_WRONG_COUNTERS", quota=True, retry_seconds=60.0
+    ),
     refusals.NothingToRedeem: Entry(code_pb2.FAILED_PRECONDITION, "NOTHING_TO_REDEEM"),
     refusals.LedgerUnavailable: Entry(
         code_pb2.UNAVAILABLE, "LEDGER_UNAVAILABLE", retry_seconds=1.0

@@ -23,9 +23,13 @@ from server.calibration import CalibrationError
 from server.ledger.sqlite import SqliteLedger
 from server.options import Calibrate, Prepare, Serve
 from server.pricing import Free, PolicyTariff
+from server.puzzles import Puzzles
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
 from server.serve import Parts, ServeError, Tls, running
+
+PRICED = ("sha1", "sha256", "argon2id")
+"""Algorithms whose rate a calibration measures."""
 
 EXPLAINED = (
     ArtifactError,
@@ -68,13 +72,14 @@ def calibrate(options: Calibrate) -> None:
         loaded.splits["calibration"],
         seed=options.seed,
         t_max=options.t_max,
-        hash_rate=rate.measure(),
+        rates={algorithm: rate.measure(algorithm) for algorithm in PRICED},
     )
     file = calibration.path(options.home, options.model, options.measure)
     calibration.save(found, file)
     print(f"{file}: honest cost {found.mean:.4f} (sd {found.spread:.4f}) per image")
     print(
-        f"service {found.service * 1e3:.1f} ms per 64 images, {found.hash_rate / 1e6:.1f} MH/s, "
+        f"service {found.service * 1e3:.1f} ms per 64 images, "
+        f"{found.hash_rate() / 1e6:.1f} MH/s SHA-1, "
         f"work from {found.t_min * 1e3:.2f} ms to {found.t_max:.3g} s, kappa {found.kappa:g}"
     )
     for kind, overhead in found.overhead.items():
@@ -90,12 +95,15 @@ def serve(options: Serve) -> None:
     authenticator = _authenticator(options)
     tls = _tls(options)
     served = model.load(options.home, options.model, options.measure)
+    algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":
-        tariff, hash_rate = PolicyTariff(Free(), 1.0, 0.0), 0.0
+        puzzles, tariff, hash_rate = Puzzles(algorithm), PolicyTariff(Free(), 1.0, 0.0), 0.0
     else:
         file = calibration.path(options.home, options.model, options.measure)
         calibrated = calibration.load(file, served.fingerprint)
-        tariff, hash_rate = calibrated.tariff(options.policy), calibrated.hash_rate
+        puzzles, counted_in = calibrated.puzzles(algorithm)
+        tariff = calibrated.tariff(options.policy, counted_in)
+        hash_rate = calibrated.hash_rate(counted_in)
         made, here = calibrated.provenance.get("host"), socket.gethostname()
         if made != here:
             logging.getLogger("powgate.server").warning(
@@ -117,7 +125,7 @@ def serve(options: Serve) -> None:
             model=served,
             ledger=ledger,
             keyring=secret.keyring(options.home, virtual=options.virtual),
-            algorithm="virtual" if options.virtual else options.puzzle,
+            puzzles=puzzles,
             authenticator=authenticator,
             hash_rate=hash_rate,
             record=record,

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from core.arrays import check_images, digest, to_float
-from pow.challenge import Keyring, verify_counters
+from pow.challenge import Challenge, Keyring, VerifiedDigests, WrongCounters, verify_counters
 from server.ledger import MAX_UNPAID, NANO, Account, Charge, Ledger
 from server.model import Model
+from server.puzzles import Puzzles, Strikes
 from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
 
 MAX_BATCH = 256
@@ -66,15 +67,16 @@ class Gate:
         model: Model,
         ledger: Ledger,
         keyring: Keyring,
-        algorithm: str,
+        puzzles: Puzzles,
         audience: str,
         encode: Callable[[NDArray[np.float32]], bytes],
         record: Callable[..., None],
         clock: Callable[[], float],
         torch_pool: Executor,
+        verify_pool: Executor,
     ) -> None:
         self.model = model
-        self.algorithm = algorithm
+        self.puzzles = puzzles
         self._ledger = ledger
         self._keyring = keyring
         self._audience = audience
@@ -82,6 +84,9 @@ class Gate:
         self._record = record
         self._clock = clock
         self._torch_pool = torch_pool
+        self._verify_pool = verify_pool
+        self._verified = VerifiedDigests()
+        self._strikes = Strikes(clock)
         self._in_flight: Counter[str] = Counter()
 
     async def predict(self, client: str, request_id: str, images: NDArray[Any]) -> Sealed:
@@ -131,12 +136,15 @@ class Gate:
     async def redeem(self, client: str, token: bytes, counters: Sequence[str]) -> bytes:
         """The key of a challenge whose stamps are all there; redeeming again gives it again.
 
-        Raises the ChallengeErrors of pow.challenge, NothingToRedeem, LedgerUnavailable.
+        Raises the ChallengeErrors of pow.challenge, TooManyWrongCounters, TooManyInFlight,
+        NothingToRedeem, LedgerUnavailable.
         """
         challenge = self._keyring.verify(
             token, audience=self._audience, client=client, now=self._clock()
         )
-        verify_counters(challenge, counters)
+        self._strikes.check(client)
+        with self._under_way(client):
+            await self._verify(client, challenge, counters)
         await asyncio.wrap_future(self._ledger.settle(client, challenge.request_id))
         self._record("redeem", client=client, request_id=challenge.request_id)
         return self._keyring.sealing_key(challenge)
@@ -144,6 +152,19 @@ class Gate:
     async def account(self, client: str) -> Account:
         """What the client has asked so far. Raises LedgerUnavailable."""
         return await asyncio.wrap_future(self._ledger.account(client))
+
+    async def _verify(self, client: str, challenge: Challenge, counters: Sequence[str]) -> None:
+        """Raises WrongCounters, and remembers that the client sent them."""
+        try:
+            if challenge.puzzle.algorithm == "argon2id":  # a millisecond a stamp: not in the loop
+                await asyncio.get_running_loop().run_in_executor(
+                    self._verify_pool, verify_counters, challenge, counters, self._verified
+                )
+            else:
+                verify_counters(challenge, counters)
+        except WrongCounters:
+            self._strikes.add(client)
+            raise
 
     @contextmanager
     def _under_way(self, client: str) -> Iterator[None]:
@@ -194,9 +215,10 @@ class Gate:
         posterior: NDArray[np.float32],
         started: float,
     ) -> Sealed:
+        algorithm, tries = self.puzzles.choose(charge.work)
         challenge = self._keyring.issue(
-            charge.work,
-            algorithm=self.algorithm,
+            tries,
+            algorithm=algorithm,
             audience=self._audience,
             client=client,
             request_id=request_id,

@@ -61,6 +61,7 @@ class Serve:
     """SQLite file (default: ledger.db beside the model)."""
     record: Path | None = None
     """Write one JSON line a request to this new file."""
-    puzzle: Literal["sha1", "sha256"] = "sha1"
+    puzzle: Literal["sha1", "sha256", "argon2id"] = "sha1"
+    """argon2id is memory-hard; prices too small for it are asked in SHA-1."""
     virtual: bool = False
     """Ask for virtual work only: the client draws the time and does not spend it. Experiments."""

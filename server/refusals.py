@@ -41,6 +41,10 @@ class TooManyInFlight(Refusal):
     """The client has too many requests under way at once."""
 
 
+class TooManyWrongCounters(Refusal):
+    """The client has sent too many counters that solve nothing."""
+
+
 class NothingToRedeem(Refusal):
     """The challenge is genuine, but this ledger holds no charge for it."""
 

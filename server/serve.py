@@ -24,6 +24,7 @@ from server.catalogue import Guard
 from server.gate import MAX_BATCH, Gate
 from server.ledger import Ledger
 from server.model import Model
+from server.puzzles import Puzzles
 from server.servicer import Servicer
 
 SERVICE = gate_pb2.DESCRIPTOR.services_by_name["Gate"].full_name
@@ -63,7 +64,7 @@ class Parts:
     model: Model
     ledger: Ledger
     keyring: Keyring
-    algorithm: str
+    puzzles: Puzzles
     authenticator: Authenticator
     hash_rate: float
     record: Callable[..., None]
@@ -77,17 +78,19 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
     `address` is HOST:PORT; port 0 takes a free one. Raises ServeError where it cannot be bound.
     """
     torch.set_num_threads(1)  # torch in one thread leaves the other core to the event loop
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
+    torch_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
+    verify_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
     gate = Gate(
         model=parts.model,
         ledger=parts.ledger,
         keyring=parts.keyring,
-        algorithm=parts.algorithm,
+        puzzles=parts.puzzles,
         audience=f"{parts.model.name}/{parts.model.fingerprint[:16]}",
         encode=codec.dumps,
         record=parts.record,
         clock=parts.clock,
-        torch_pool=pool,
+        torch_pool=torch_pool,
+        verify_pool=verify_pool,
     )
     image_bytes = 4 * int(np.prod(parts.model.victim.shape))
     server = grpc.aio.server(
@@ -127,7 +130,8 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
     finally:
         await healthy.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
-        pool.shutdown()
+        torch_pool.shutdown()
+        verify_pool.shutdown()
 
 
 def check_free(address: str) -> None:

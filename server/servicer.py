@@ -33,7 +33,7 @@ class Servicer(GateServicer):
             classes=model.victim.classes,
             max_batch=MAX_BATCH,
             max_unpaid=MAX_UNPAID,
-            algorithm=self._gate.algorithm,
+            algorithm=self._gate.puzzles.algorithm,
             hash_rate=self._hash_rate,
         )
 

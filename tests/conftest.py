@@ -103,6 +103,7 @@ def running_gate(
     from server.authentication import OpenDoor
     from server.ledger.sqlite import SqliteLedger
     from server.model import Model
+    from server.puzzles import Puzzles
     from server.serve import Parts, running
 
     clock = Clock()
@@ -116,7 +117,7 @@ def running_gate(
         model=Model("fake", "nothing", victim, measure, "f" * 64),
         ledger=ledger,
         keyring=Keyring([bytes(range(32))]),
-        algorithm=algorithm,
+        puzzles=Puzzles(algorithm, tries_per_hash=1.0),
         authenticator=authenticator or OpenDoor(),
         hash_rate=hash_rate,
         record=lambda kind, **fields: records.append({"kind": kind, **fields}),

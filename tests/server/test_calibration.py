@@ -11,8 +11,12 @@ from pow.rate import Rate as HashRate
 from server import calibration, model
 from server.calibration import CalibrationError, accounts, histories, power_of_two_seconds
 from server.pricing import work_for
+from server.puzzles import Puzzles
 
-HASH_RATE = HashRate("sha1", 5e7, "test", "nowhere", "2026-01-01T00:00:00+00:00")
+RATES = {
+    algorithm: HashRate(algorithm, rate, "test", "nowhere", "2026-01-01T00:00:00+00:00")
+    for algorithm, rate in {"sha1": 5e7, "sha256": 3e7, "argon2id": 1e3}.items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def honest(digits_home):
 
 @pytest.fixture(scope="module")
 def calibrated(prepared, honest):
-    return calibration.calibrate(prepared, "heads", honest, seed=0, t_max=0.5, hash_rate=HASH_RATE)
+    return calibration.calibrate(prepared, "heads", honest, seed=0, t_max=0.5, rates=RATES)
 
 
 def test_it_finds_the_honest_mean_of_the_half_it_saw(calibrated, prepared, honest):
@@ -43,18 +47,36 @@ def test_the_service_time_was_measured(calibrated):
     assert 1e-4 < calibrated.service < 1.0
 
 
-def test_the_floor_is_about_a_quarter_of_the_service_time_and_never_more(calibrated):
-    share = calibrated.t_min / calibrated.service
-    assert 0.125 - 1e-6 < share <= 0.25
-    assert 0.25 - 1e-6 < calibrated.t_max <= 0.5
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_the_floor_is_about_a_quarter_of_the_service_time_and_never_more(calibrated, algorithm):
+    policy = calibrated.policy("rate", algorithm)
+    assert 0.125 - 1e-3 < policy.t_min / calibrated.service <= 0.25
+    assert 0.25 - 1e-3 < policy.t_max <= 0.5
 
 
-def test_floor_and_cap_are_not_rounded_up(calibrated):
-    for seconds in (calibrated.t_min, calibrated.t_max):
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_floor_and_cap_are_not_rounded_up(calibrated, algorithm):
+    policy, rate = calibrated.policy("rate", algorithm), calibrated.hash_rate(algorithm)
+    for seconds in (policy.t_min, policy.t_max):
         for images in (64, 16, 1):
-            work = work_for(seconds, images, calibrated.hash_rate)
-            exact = seconds * images / 64 * calibrated.hash_rate
-            assert work == pytest.approx(exact, abs=1)
+            work = work_for(seconds, images, rate)
+            assert work == pytest.approx(seconds * images / 64 * rate, abs=1)
+
+
+def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
+    assert calibrated.puzzles("sha1") == (Puzzles("sha1"), "sha1")
+    assert calibrated.puzzles("sha256") == (Puzzles("sha256"), "sha256")
+    assert calibrated.puzzles("virtual") == (Puzzles("virtual"), "sha1")
+    puzzles, counted_in = calibrated.puzzles("argon2id")
+    assert counted_in == "sha1"
+    # The same second of work: 5e7 hashes of SHA-1 or 1 000 tries of argon2id.
+    assert puzzles.choose(50_000_000) == ("argon2id", 1_000)
+    assert puzzles.choose(3_000_000) == ("sha1", 3_000_000)  # 60 tries: too few for argon2id
+
+
+def test_a_rate_that_was_not_measured_is_refused(calibrated):
+    with pytest.raises(ValueError, match="no hash rate of sha256"):
+        replace(calibrated, rates={"sha1": calibrated.rates["sha1"]}).hash_rate("sha256")
 
 
 def test_honest_clients_bear_the_price_it_chose(calibrated):
@@ -67,7 +89,7 @@ def test_it_is_steep_enough_for_images_of_another_kind(calibrated, prepared):
     noise = np.random.default_rng(0).integers(0, 256, (256, 1, 8, 8), dtype=np.uint8)
     costs = calibration.costs_of(prepared, Split(noise, np.zeros(256, np.int64)))
     *_, (account, _) = accounts(costs.reshape(-1, 64))
-    assert calibrated.policy("rate").price(account) > 10 * calibrated.t_min
+    assert calibrated.policy("rate").price(account) > 10 * calibrated.policy("rate").t_min
 
 
 def test_what_is_saved_is_loaded(calibrated, tmp_path):
@@ -116,7 +138,7 @@ def test_a_damaged_calibration_is_refused(calibrated, tmp_path, damage):
 def test_too_few_images_are_refused(prepared, honest):
     few = Split(honest.images[:3], honest.labels[:3])
     with pytest.raises(CalibrationError, match="3 calibration images; expected at least 4"):
-        calibration.calibrate(prepared, "heads", few, seed=0, t_max=None, hash_rate=HASH_RATE)
+        calibration.calibrate(prepared, "heads", few, seed=0, t_max=None, rates=RATES)
 
 
 def test_a_measure_that_sees_nothing_is_refused(prepared, honest):
@@ -131,7 +153,7 @@ def test_a_measure_that_sees_nothing_is_refused(prepared, honest):
             honest,
             seed=0,
             t_max=None,
-            hash_rate=HASH_RATE,
+            rates=RATES,
         )
 
 

@@ -16,7 +16,10 @@ from core.records import read
 from pow.rate import Rate as HashRate
 from server import calibration, model
 
-HASH_RATE = HashRate("sha1", 5e7, "test", "nowhere", "2026-01-01T00:00:00+00:00")
+RATES = {
+    algorithm: HashRate(algorithm, rate, "test", "nowhere", "2026-01-01T00:00:00+00:00")
+    for algorithm, rate in {"sha1": 5e7, "sha256": 3e7, "argon2id": 1e3}.items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +31,7 @@ def home(digits_home):
         prepared = model.load(digits_home, "m", "heads")
         split = load("digits", home=digits_home).splits["calibration"]
         calibration.save(
-            calibration.calibrate(
-                prepared, "heads", split, seed=0, t_max=0.01, hash_rate=HASH_RATE
-            ),
+            calibration.calibrate(prepared, "heads", split, seed=0, t_max=0.01, rates=RATES),
             file,
         )
     return digits_home

@@ -446,13 +446,14 @@ def test_a_port_that_is_taken(gate):
 def gate_parts(gate):
     from server.authentication import OpenDoor
     from server.model import Model
+    from server.puzzles import Puzzles
     from server.serve import Parts
 
     return Parts(
         model=Model("fake", "nothing", gate.victim, gate.measure, "f" * 64),
         ledger=gate.ledger,
         keyring=Keyring([bytes(32)]),
-        algorithm="sha1",
+        puzzles=Puzzles("sha1"),
         authenticator=OpenDoor(),
         hash_rate=1.0,
         record=lambda kind, **fields: None,

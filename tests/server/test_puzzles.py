@@ -1,0 +1,116 @@
+"""Memory-hard puzzles at the gate, and the limit on wrong counters."""
+
+import uuid
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from client.session import Session
+from pow.challenge import Challenge
+from pow.solver import solve
+from protos import codec
+from protos import gate_pb2 as pb
+from protos.gate_pb2_grpc import GateStub
+from server.puzzles import STRIKE_SECONDS, STRIKES, Puzzles, Strikes
+from server.refusals import TooManyWrongCounters
+
+ANNE = (("client-id", "anne"),)
+BOB = (("client-id", "bob"),)
+IMAGES = np.zeros((1, 1, 4, 4), np.uint8)
+
+
+def test_other_algorithms_are_asked_as_they_are():
+    assert Puzzles("sha256").choose(7) == ("sha256", 7)
+    assert Puzzles("argon2id", 0.5).choose(128) == ("argon2id", 64)
+    assert Puzzles("argon2id", 0.5).choose(127) == ("sha1", 127)
+
+
+def test_argon2id_over_the_wire(gate_with):
+    exchanges = []
+    with (
+        gate_with(hashes=64, algorithm="argon2id") as gate,
+        Session(gate.address, client_id="anne", observe=exchanges.append) as session,
+    ):
+        assert session.predict(IMAGES).shape == (1, 3)
+    assert (exchanges[0].count, exchanges[0].bits) == (4, 4)
+
+
+def test_a_small_price_is_asked_in_sha1(gate_with):
+    exchanges = []
+    with (
+        gate_with(hashes=32, algorithm="argon2id") as gate,
+        Session(gate.address, client_id="anne", observe=exchanges.append) as session,
+    ):
+        session.predict(IMAGES)
+    assert (exchanges[0].count, exchanges[0].bits) == (16, 1)
+
+
+def ask(stub, who):
+    request = pb.PredictRequest(request_id=str(uuid.uuid4()), inputs=codec.encode(IMAGES))
+    return stub.Predict(request, metadata=who).challenge
+
+
+def test_repeated_argon2id_stamps_are_hashed_once(gate_with, monkeypatch):
+    computed = []
+    from pow import challenge as module
+
+    real = module.digest
+    monkeypatch.setattr(module, "digest", lambda *args: computed.append(1) or real(*args))
+    with (
+        gate_with(hashes=64, algorithm="argon2id") as gate,
+        grpc.insecure_channel(gate.address) as channel,
+    ):
+        stub = GateStub(channel)
+        token = ask(stub, ANNE)
+        counters = solve(Challenge.parse(token)).counters
+        computed.clear()
+        paid = pb.RedeemRequest(challenge=token, counters=counters)
+        keys = {stub.Redeem(paid, metadata=ANNE).key for _ in range(5)}
+    assert len(keys) == 1
+    assert len(computed) == 4  # k stamps, once
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "argon2id"])
+def test_a_flood_of_wrong_counters_is_cut_off_and_harms_nobody_else(gate_with, algorithm):
+    with (
+        gate_with(hashes=64, algorithm=algorithm) as gate,
+        grpc.insecure_channel(gate.address) as channel,
+    ):
+        stub = GateStub(channel)
+        token = ask(stub, ANNE)
+        count = Challenge.parse(token).puzzle.count
+        wrong = pb.RedeemRequest(challenge=token, counters=[f"{n:04}" for n in range(count - 1)])
+        seen = []
+        for _ in range(STRIKES + 3):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Redeem(wrong, metadata=ANNE)
+            info = error_details_pb2.ErrorInfo()
+            rpc_status.from_call(caught.value).details[0].Unpack(info)
+            seen.append((caught.value.code().name, info.reason))
+        assert seen[:STRIKES] == [("INVALID_ARGUMENT", "WRONG_COUNTERS")] * STRIKES
+        assert seen[STRIKES:] == [("RESOURCE_EXHAUSTED", "TOO_MANY_WRONG_COUNTERS")] * 3
+
+        theirs = ask(stub, BOB)
+        counters = solve(Challenge.parse(theirs)).counters
+        assert stub.Redeem(pb.RedeemRequest(challenge=theirs, counters=counters), metadata=BOB).key
+
+        gate.clock.now += STRIKE_SECONDS
+        counters = solve(Challenge.parse(token)).counters
+        assert stub.Redeem(pb.RedeemRequest(challenge=token, counters=counters), metadata=ANNE).key
+
+
+def test_strikes_are_forgotten_one_by_one():
+    now = [0.0]
+    strikes = Strikes(lambda: now[0])
+    for second in range(STRIKES):
+        now[0] = float(second)
+        strikes.check("anne")
+        strikes.add("anne")
+    with pytest.raises(TooManyWrongCounters, match="try again in 45 s"):
+        strikes.check("anne")
+    strikes.check("bob")
+    now[0] = STRIKE_SECONDS + 0.5  # the first is forgotten
+    strikes.check("anne")
