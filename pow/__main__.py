@@ -264,22 +264,26 @@ def _console(*, stderr: bool = True) -> Console:
     return Console(stderr=stderr)
 
 
+def _amount(value: object) -> str:
+    if not isinstance(value, float):
+        return "not installed"
+    return f"{value / 1e6:.4g} million" if value >= 1e6 else f"{value:.0f}"
+
+
 def _print_table(table: dict[str, dict[str, object]]) -> None:
     from rich.table import Table
 
-    shown = Table("digest", "contender", "million hashes/s", "kernel is faster by")
+    shown = Table("digest", "contender", "a second", "the best kernel is faster by")
     for algorithm, entry in table.items():
-        rows: dict[str, object] = {}
+        rate = entry["rate"]
+        if algorithm == "argon2id":
+            shown.add_row(algorithm, str(entry["kernel"]), _amount(rate), "")
         for group in ("kernels", "threads", "wall", "peers", "refusals"):
             values = entry.get(group, {})
-            if isinstance(values, dict):
-                rows |= {f"{group}: {name}": value for name, value in values.items()}
-        best = entry["rate"]
-        for name, value in rows.items() or [("argon2-cffi", best)]:
-            if isinstance(value, float) and isinstance(best, float):
-                shown.add_row(algorithm, name, f"{value / 1e6:.4g}", f"{best / value:.1f} x")
-            else:
-                shown.add_row(algorithm, name, "not installed", "")
+            for name, value in values.items() if isinstance(values, dict) else ():
+                known = isinstance(value, float) and isinstance(rate, float)
+                ratio = f"{rate / value:.1f} x" if known and group != "refusals" else ""
+                shown.add_row(algorithm, f"{group}: {name}", _amount(value), ratio)
     _console(stderr=False).print(shown)
 
 
