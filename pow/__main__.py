@@ -130,9 +130,12 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(command, Info):
             return info(command)
         return warm(command)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def mint(command: Mint) -> int:

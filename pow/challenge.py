@@ -325,7 +325,7 @@ class Keyring:
             raise ForgedChallenge("the challenge names a key this gate does not have")
         if not hmac.compare_digest(_mac(key, token[:-MAC_BYTES]), token[-MAC_BYTES:]):
             raise ForgedChallenge("the challenge was not issued by this gate")
-        if now > challenge.expires + CLOCK_SKEW:
+        if not now <= challenge.expires + CLOCK_SKEW:  # a clock that is not a number is refused
             raise ExpiredChallenge(f"the challenge expired {now - challenge.expires:.0f} s ago")
         if now < challenge.issued - CLOCK_SKEW:
             raise ExpiredChallenge("the challenge is dated in the future")

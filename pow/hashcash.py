@@ -104,6 +104,8 @@ def refusal(
         raise ValueError(f"algorithm must be one of {', '.join(DIGEST_BITS)}, not {algorithm!r}")
     if max_age is not None and now is None:
         raise ValueError("max_age needs now: without a clock no stamp has an age")
+    if now is not None and not abs(now) < float("inf"):
+        raise ValueError(f"now must be Unix seconds, not {now!r}")
     if max_age is not None and not max_age >= 0:
         raise ValueError(f"max_age must be seconds, zero or more, not {max_age!r}")
     if not isinstance(stamp, str):

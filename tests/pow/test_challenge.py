@@ -200,6 +200,8 @@ def test_refusals_in_order() -> None:
     with pytest.raises(ExpiredChallenge, match="expired 61 s ago"):
         RING.verify(token, audience="x", client="x", now=NOW + 661)
     RING.verify(token, audience="gate", client="ann", now=NOW + 660)
+    with pytest.raises(ExpiredChallenge):
+        RING.verify(token, audience="gate", client="ann", now=float("nan"))
     with pytest.raises(ExpiredChallenge, match="future"):
         RING.verify(token, audience="gate", client="ann", now=NOW - 61)
     with pytest.raises(ForeignChallenge, match="another gate"):

@@ -39,6 +39,15 @@ def test_mint(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "minted in" in shown.err
 
 
+def test_interrupted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pow.hashcash.mint", interrupt)
+    assert main(["mint", "foo"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_mint_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mint", "foo", "-b", "8", "-x", "a=1", "-q", "-X", "--algorithm", "sha256"]) == 0
     shown = capsys.readouterr()

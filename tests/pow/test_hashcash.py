@@ -97,6 +97,8 @@ def test_the_callers_own_mistakes_raise() -> None:
         hashcash.check(GOOD, 4, algorithm="md5")
     with pytest.raises(ValueError, match="needs now"):
         hashcash.check(GOOD, 4, max_age=5.0)
+    with pytest.raises(ValueError, match="now must be"):
+        hashcash.check(GOOD, 4, now=float("nan"))
     with pytest.raises(ValueError, match="zero or more"):
         hashcash.check(GOOD, 4, now=NOON, max_age=float("nan"))
 
