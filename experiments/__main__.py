@@ -120,6 +120,7 @@ def _bench(verb: Bench) -> None:
 
     from rich.console import Console
 
+    from client.session import GateError
     from core.artifacts import ArtifactError
     from experiments import bench
     from experiments.arm import RunError
@@ -139,7 +140,7 @@ def _bench(verb: Bench) -> None:
         if verb.json is not None:
             command = shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
             bench.save({"command": command, **result}, verb.json)
-    except (RunError, ArtifactError, OSError) as error:
+    except (RunError, GateError, ArtifactError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -40,7 +40,7 @@ from core.records import provenance
 from experiments.arm import LISTENING, RunError, healthy
 from experiments.commands import PYTHON
 from experiments.processes import POLL, Child, stop
-from pow.challenge import Keyring, verify_counters
+from pow.challenge import Challenge, Keyring, verify_counters
 from pow.solver import solve
 from protos import codec
 from server.ledger import MAX_UNPAID, NANO, Account, Ledger
@@ -90,7 +90,7 @@ class Sizes:
     slow: int = 5  # calls of what takes milliseconds
     heads: int = 250
     teachers: int = 50
-    charges: int = 1_280
+    spell: float = 0.1  # seconds of what waits for the disk
     requests: int = 25
 
 
@@ -119,13 +119,12 @@ def computing(sizes: Sizes, seed: int) -> Iterator[Probe]:
 
     votes, sigma = _votes(rng), 250 / SIGMA_SHARE
     row = Row("pate", "GNMax epsilon, 64 rows of 10 classes", "ms", "cpu")
-    yield probe(row, lambda: gnmax_epsilon(votes, sigma, DELTA))
+    yield probe(row, partial(gnmax_epsilon, votes, sigma, DELTA))
 
     victim = TorchVictim(networks.build("lenet", SHAPE, CLASSES, seed=seed))
     answer = victim.answer(pixels)
-    yield probe(
-        Row("victim", "victim lenet, 64 images", "ms", "cpu"), lambda: victim.answer(pixels)
-    )
+    row = Row("victim", "victim lenet, 64 images", "ms", "cpu")
+    yield probe(row, partial(victim.answer, pixels))
     voters: tuple[tuple[str, int, Measure], ...] = (
         ("heads", sizes.heads, untrained_heads(sizes.heads, victim, seed=seed)),
         ("teachers", sizes.teachers, _untrained_teachers(sizes.teachers, seed)),
@@ -137,10 +136,9 @@ def computing(sizes: Sizes, seed: int) -> Iterator[Probe]:
     account = Account()
     for _ in range(100):
         account = account.counting(BATCH, COST)
-    yield probe(Row("price", "Rate.price", "us", "cpu"), lambda: POLICY.price(account))
-    yield probe(
-        Row("counting", "Account.counting", "us", "cpu"), lambda: account.counting(BATCH, COST)
-    )
+    yield probe(Row("price", "Rate.price", "us", "cpu"), partial(POLICY.price, account))
+    row = Row("counting", "Account.counting", "us", "cpu")
+    yield probe(row, partial(account.counting, BATCH, COST))
     yield _challenge(sizes, rng)
 
 
@@ -157,14 +155,16 @@ def _votes(rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def untrained_heads(count: int, victim: TorchVictim, *, seed: int) -> heads.Heads:
-    """Heads with random weights, as fast as trained ones."""
+    """Heads that mostly agree, as trained ones do: what their votes cost depends on that."""
     rng = np.random.default_rng(seed)
     width, out = victim.network.width, count * victim.classes
+    shared = rng.standard_normal((width, 1, victim.classes), np.float32)
+    own = rng.standard_normal((width, count, victim.classes), np.float32)
     return heads.Heads(
         heads.Config(heads=count, sigma=count / SIGMA_SHARE),
         center=np.zeros(width, np.float32),
         scale=np.ones(width, np.float32),
-        weight=rng.standard_normal((width, out), np.float32),
+        weight=(shared + shared + own).reshape(width, out),
         bias=np.zeros(out, np.float32),
     )
 
@@ -180,30 +180,22 @@ def _challenge(sizes: Sizes, rng: np.random.Generator) -> Probe:
     ring = Keyring([rng.bytes(32)])
     posterior = rng.dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
     audience, client, now = "mnist5k/0123456789abcdef", "client", time.time()
+    issue = partial(ring.issue, audience=audience, client=client, now=now)
     request_id, digest, nonce = str(uuid.UUID(int=4)), rng.bytes(32), bytes(12)
 
-    def seal() -> bytes:
-        challenge = ring.issue(
-            16 << 8,
-            algorithm="sha1",
-            audience=audience,
-            client=client,
-            request_id=request_id,
-            digest=digest,
-            now=now,
-        )
+    def seal() -> Challenge:
+        challenge = issue(16 << 8, algorithm="sha1", request_id=request_id, digest=digest)
         key = ring.sealing_key(challenge)
         AESGCM(key).encrypt(nonce, codec.dumps(posterior), challenge.token)
-        return challenge.token
+        return challenge
 
     def redeem() -> bytes:
-        challenge = ring.verify(token, audience=audience, client=client, now=now)
+        challenge = ring.verify(issued.token, audience=audience, client=client, now=now)
         verify_counters(challenge, counters)
         return ring.sealing_key(challenge)
 
-    token = seal()
-    solved = ring.verify(token, audience=audience, client=client, now=now)
-    counters = solve(solved, solver="python").counters
+    issued = seal()
+    counters = solve(issued, solver="python").counters
 
     def once() -> list[list[float]]:
         at_predict, at_redeem = (cpu(call, sizes.quick, 1e6) for call in (seal, redeem))
@@ -222,19 +214,17 @@ def durable(sizes: Sizes, folder: Path, stack: ExitStack) -> Iterator[Probe]:
     handle = os.open(folder / "appended", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     stack.callback(os.close, handle)
     flush = getattr(os, "fdatasync", os.fsync)  # not on macOS
-    writes = max(1, sizes.charges // 4)
+    bare = Row("disk", f"append {RECORD_BYTES} bytes and fdatasync, one by one", "1/s", "wall")
 
     def append() -> list[list[float]]:
-        started = time.perf_counter()
-        for _ in range(writes):
+        done, started = 0, time.perf_counter()
+        while not done or time.perf_counter() - started < sizes.spell:
             os.write(handle, bytes(RECORD_BYTES))
             flush(handle)
-        return [[writes / (time.perf_counter() - started)]]
+            done += 1
+        return [[done / (time.perf_counter() - started)]]
 
-    yield Probe(
-        (Row("disk", f"append {RECORD_BYTES} bytes and fdatasync, one by one", "1/s", "wall"),),
-        append,
-    )
+    yield Probe((bare,), append)
     tariff = PolicyTariff(POLICY, 1e7, POLICY.honest)
     ledger = SqliteLedger(
         folder / "ledger.db", fingerprint="f" * 64, tariff=tariff, clock=time.time
@@ -243,26 +233,30 @@ def durable(sizes: Sizes, folder: Path, stack: ExitStack) -> Iterator[Probe]:
     serial = itertools.count()
     for callers in CALLERS:
         what = f"ledger charges, {callers} caller{'s' * (callers > 1)} in flight"
-        # A single caller gets as many flushes as the bare loop, which takes about as long.
-        each = writes if callers == 1 else -(-sizes.charges // callers)
 
-        def charge(callers: int = callers, each: int = each) -> list[list[float]]:
-            return [[asyncio.run(_charges_per_second(ledger, callers, each, next(serial)))]]
+        def charge(callers: int = callers) -> list[list[float]]:
+            return [[asyncio.run(_charges_per_second(ledger, callers, sizes.spell, serial))]]
 
         yield Probe((Row(f"ledger_{callers}", what, "1/s", "wall", "disk"),), charge)
 
 
-async def _charges_per_second(ledger: Ledger, callers: int, each: int, serial: int) -> float:
-    async def caller(number: int) -> None:
-        for i, request_id in enumerate(ids[number]):
-            # A new client as often as the ledger would refuse the old one, who never pays.
-            client = f"{serial}-{number}-{i // MAX_UNPAID}"
-            await asyncio.wrap_future(ledger.ask(client, request_id, bytes(32), BATCH, COST))
+async def _charges_per_second(
+    ledger: Ledger, callers: int, spell: float, serial: Iterator[int]
+) -> float:
+    async def caller() -> int:
+        for done in itertools.count():
+            if done and time.perf_counter() - started >= spell:
+                break
+            if done % MAX_UNPAID == 0:  # where the ledger would refuse this client, who never pays
+                client = f"client {next(serial)}"
+            request_id = f"{next(serial):036}"  # as long as a UUID, and cheaper to make
+            asked = ledger.ask(client, request_id, bytes(32), BATCH, COST)
+            await asyncio.wrap_future(asked)
+        return done
 
-    ids = [[str(uuid.uuid4()) for _ in range(each)] for _ in range(callers)]
     started = time.perf_counter()
-    await asyncio.gather(*map(caller, range(callers)))
-    return callers * each / (time.perf_counter() - started)
+    done = sum(await asyncio.gather(*(caller() for _ in range(callers))))
+    return done / (time.perf_counter() - started)
 
 
 class WatchedSession(Session):

@@ -34,7 +34,7 @@ DURABLE = {"disk", "ledger_1", "ledger_16", "ledger_64"}
 LOOPBACK = {
     f"predict_{batch}{part}" for batch in (64, 1) for part in ("", "_network", "_server", "_own")
 }
-TINY = bench.Sizes(quick=2, slow=1, heads=10, teachers=2, charges=64, requests=3)
+TINY = bench.Sizes(quick=2, slow=1, heads=10, teachers=2, spell=0.01, requests=3)
 
 
 def silent() -> Console:
