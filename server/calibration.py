@@ -27,9 +27,7 @@ from server.authentication import OpenDoor
 from server.ledger import NANO, Account
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model, folder
-from server.pricing import BATCH, Free, Policy, PolicyTariff, work_for
-from server.pricing.paper import Paper
-from server.pricing.rate import Rate
+from server.pricing import BATCH, Free, Paper, Policy, PolicyTariff, Rate, work_for
 from server.puzzles import Puzzles
 from server.serve import Parts, running
 

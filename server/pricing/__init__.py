@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from server.ledger import NANO, Account
+from server.pricing.paper import Paper
+from server.pricing.rate import Rate
+
+__all__ = ["BATCH", "POLICIES", "Free", "Paper", "Policy", "PolicyTariff", "Rate", "work_for"]
 
 BATCH = 64
 """Images to which a price in seconds refers; n images pay n/64 of it."""

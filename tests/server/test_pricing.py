@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.ledger import NANO, Account
-from server.pricing import Free, PolicyTariff, work_for
-from server.pricing.paper import Paper
-from server.pricing.rate import Rate
+from server.pricing import Free, Paper, PolicyTariff, Rate, work_for
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "paper_prices.json").read_text())
 
