@@ -23,7 +23,7 @@ from pow.challenge import Challenge, Keyring, VerifiedDigests, WrongCounters, ve
 from server.ledger import MAX_UNPAID, NANO, Account, Charge, Ledger
 from server.model import Model
 from server.puzzles import Puzzles, Strikes
-from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
+from server.refusals import BadRequestId, TooManyInFlight
 
 MAX_BATCH = 256
 """Images in one request."""
@@ -99,7 +99,7 @@ class Gate:
         check_request_id(request_id)
         with self._under_way(client):
             inputs = digest(images.dtype.name, images.shape, images.tobytes())
-            charge = await self._recall(client, request_id, inputs)
+            charge = await asyncio.wrap_future(self._ledger.recall(client, request_id, inputs))
             check_images(images, self.model.victim.shape, MAX_BATCH)
             retry = charge is not None
             steps = _Steps()
@@ -179,19 +179,6 @@ class Gate:
             self._in_flight[client] -= 1
             if not self._in_flight[client]:
                 del self._in_flight[client]
-
-    async def _recall(self, client: str, request_id: str, inputs: bytes) -> Charge | None:
-        """The charge of a retry; None for a new request, which the client must have room for."""
-        charge = await asyncio.wrap_future(self._ledger.recall(client, request_id, inputs))
-        if charge is None:
-            # Refused again, atomically, when it is charged; here it saves the victim's time.
-            account = await self.account(client)
-            if account.unpaid >= MAX_UNPAID:
-                raise TooManyUnpaid(
-                    f"{account.unpaid} batches are unpaid; redeem one before asking for more "
-                    f"(at most {MAX_UNPAID})"
-                )
-        return charge
 
     def _answer(
         self, pixels: NDArray[np.float32], retry: bool, steps: _Steps

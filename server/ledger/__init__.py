@@ -80,7 +80,8 @@ class Ledger(Protocol):
     def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | None]:
         """The charge of a request asked before, with one more retry counted; None if it is new.
 
-        Raises RequestIdReused for another digest, RetriesExhausted beyond MAX_RETRIES.
+        Raises RequestIdReused for another digest, RetriesExhausted beyond MAX_RETRIES, and
+        TooManyUnpaid where a new request would not be charged anyway.
         """
         ...
 

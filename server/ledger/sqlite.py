@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,6 +94,7 @@ class SqliteLedger:
         def run(db: sqlite3.Connection) -> Charge | None:
             charge = self._find(db, client, request_id, digest)
             if charge is None:
+                _check_room(self._account(db, client))
                 return None
             if charge.retries >= MAX_RETRIES:
                 raise RetriesExhausted(
@@ -122,16 +123,16 @@ class SqliteLedger:
             if known is not None:
                 return known
             before = self._account(db, client)
-            if before.unpaid >= MAX_UNPAID:
-                raise TooManyUnpaid(
-                    f"{before.unpaid} batches are unpaid; redeem one before asking for more "
-                    f"(at most {MAX_UNPAID})"
-                )
+            _check_room(before)
             counting = before.counting(images, cost)
             work = self._tariff.work(counting, images)
             paid = work == 0
             counts = paid or self._tariff.is_dear(images, cost)
-            after = counting if counts else before
+            after = replace(
+                counting if counts else before,
+                charged=before.charged + images,
+                unpaid=before.unpaid + (not paid),
+            )
             db.execute(
                 "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
                 (
@@ -145,8 +146,8 @@ class SqliteLedger:
                     self._clock() + lifetime(work),
                 ),
             )
-            self._store(db, client, after, charged=before.charged + images)
-            return Charge(images, cost, work, 0, self._account(db, client))
+            self._store(db, client, after)
+            return Charge(images, cost, work, 0, after)
 
         return self._submit(run)
 
@@ -168,8 +169,7 @@ class SqliteLedger:
                 self._key(client, request_id),
             )
             if not counted:
-                account = self._account(db, client)
-                self._store(db, client, account.counting(images, cost), charged=account.charged)
+                self._store(db, client, self._account(db, client).counting(images, cost))
 
         return self._submit(run)
 
@@ -228,15 +228,13 @@ class SqliteLedger:
         charged, counted, cost, sums = row
         return Account(charged, unpaid, counted, cost, tuple(json.loads(sums)))
 
-    def _store(
-        self, db: sqlite3.Connection, client: str, account: Account, *, charged: int
-    ) -> None:
+    def _store(self, db: sqlite3.Connection, client: str, account: Account) -> None:
         db.execute(
             "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?)",
             (
                 client,
                 self._fingerprint,
-                charged,
+                account.charged,
                 account.counted,
                 account.cost,
                 json.dumps(account.sums),
@@ -267,6 +265,15 @@ class SqliteLedger:
             if last:
                 break
         db.close()
+
+
+def _check_room(account: Account) -> None:
+    """Raises TooManyUnpaid where one more batch is too many."""
+    if account.unpaid >= MAX_UNPAID:
+        raise TooManyUnpaid(
+            f"{account.unpaid} batches are unpaid; redeem one before asking for more "
+            f"(at most {MAX_UNPAID})"
+        )
 
 
 def _commit(db: sqlite3.Connection, group: list[_Job]) -> None:
