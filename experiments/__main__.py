@@ -124,12 +124,13 @@ def _bench(verb: Bench) -> None:
     from core.artifacts import ArtifactError
     from experiments import bench
     from experiments.arm import RunError
+    from experiments.probes import Sizes
 
     try:
         result = bench.bench(
             home=verb.home,
             rounds=verb.rounds,
-            sizes=bench.Sizes(),
+            sizes=Sizes(),
             seed=0,
             console=Console(stderr=True),
         )

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments import bench
+from experiments import bench, probes
+from experiments.arm import RunError
 
 COMPUTED = {
     "codec_uint8",
@@ -34,7 +35,7 @@ DURABLE = {"disk", "ledger_1", "ledger_16", "ledger_64"}
 LOOPBACK = {
     f"predict_{batch}{part}" for batch in (64, 1) for part in ("", "_network", "_server", "_own")
 }
-TINY = bench.Sizes(quick=2, slow=1, heads=10, teachers=2, spell=0.01, requests=3)
+TINY = probes.Sizes(quick=2, slow=1, heads=10, teachers=2, spell=0.01, requests=3)
 
 
 def silent() -> Console:
@@ -53,7 +54,7 @@ def check(rows: Mapping[str, Mapping[str, Any]], rounds: int = 1) -> None:
 
 
 def test_computing() -> None:
-    rows = bench.summarise(bench.take_turns([*bench.computing(TINY, 0)], 2, silent()))
+    rows = bench.summarise(bench.take_turns([*probes.computing(TINY, 0)], 2, silent()))
     assert set(rows) == COMPUTED
     assert {row["clock"] for row in rows.values()} == {"cpu"}
     compared = {name: row["ratio"]["of"] for name, row in rows.items() if row["ratio"]}
@@ -63,8 +64,8 @@ def test_computing() -> None:
 
 def test_durable(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        probes = [*bench.durable(TINY, tmp_path, stack)]
-        rows = bench.summarise(bench.take_turns(probes, 1, silent()))
+        chosen = [*probes.durable(TINY, tmp_path, stack)]
+        rows = bench.summarise(bench.take_turns(chosen, 1, silent()))
     assert set(rows) == DURABLE
     assert {row["clock"] for row in rows.values()} == {"wall"}
     check(rows)
@@ -72,8 +73,8 @@ def test_durable(tmp_path: Path) -> None:
 
 def test_loopback(gate_with: Any) -> None:
     with gate_with(hashes=0) as gate, ExitStack() as stack:
-        probes = [*bench.loopback(gate.address, TINY, stack, 0)]
-        rows = bench.summarise(bench.take_turns(probes, 1, silent()))
+        chosen = [*probes.loopback(gate.address, TINY, stack, 0)]
+        rows = bench.summarise(bench.take_turns(chosen, 1, silent()))
     assert set(rows) == LOOPBACK
     assert all(row["p99"] >= row["median"] for row in rows.values())
     check(rows)
@@ -83,14 +84,14 @@ def test_loopback(gate_with: Any) -> None:
 
 def test_the_parts_of_a_query_add_up(gate_with: Any) -> None:
     with gate_with(hashes=0) as gate, ExitStack() as stack:
-        for probe in bench.loopback(gate.address, TINY, stack, 0):
+        for probe in probes.loopback(gate.address, TINY, stack, 0):
             for total, *parts in zip(*probe.once(), strict=True):
                 assert sum(parts) == pytest.approx(total)
 
 
 def test_a_summary_compares_within_a_round() -> None:
-    base = bench.Row("base", "one", "ms", "cpu")
-    row = bench.Row("row", "other", "ms", "cpu", "base")
+    base = probes.Row("base", "one", "ms", "cpu")
+    row = probes.Row("row", "other", "ms", "cpu", "base")
     rows = bench.summarise({base: [[1.0], [10.0], [2.0]], row: [[3.0], [30.0], [8.0]]})
     assert rows["row"]["ratio"] == {"of": "base", "median": 3.0}
     assert (rows["base"]["median"], rows["row"]["median"]) == (2.0, 8.0)
@@ -111,7 +112,7 @@ def test_everything_with_a_server_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_home_without_the_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(bench.RunError, match="the server did not start: no artifact at"):
+    with pytest.raises(RunError, match="the server did not start: no artifact at"):
         bench.bench(home=tmp_path, rounds=1, sizes=TINY, seed=0, console=silent())
     assert not list(tmp_path.iterdir())
 
