@@ -26,6 +26,7 @@ from protos import codec, gate_pb2, gate_pb2_grpc
 from server.authentication import OpenDoor
 from server.ledger import NANO, Account
 from server.ledger.sqlite import SqliteLedger
+from server.measures import file_stem
 from server.model import Model, folder
 from server.pricing import BATCH, Free, Paper, Policy, PolicyTariff, Rate, work_for
 from server.puzzles import Puzzles
@@ -115,7 +116,7 @@ class Calibration:
 
 def path(home: Path, name: str, measure: str) -> Path:
     """Where the calibration of a model is kept."""
-    return folder(home, name) / f"calibration-{measure}.json"
+    return folder(home, name) / f"calibration-{file_stem(measure)}.json"
 
 
 def save(calibration: Calibration, file: Path) -> None:

@@ -17,7 +17,7 @@ from core import datasets, records
 from core.artifacts import ArtifactError
 from core.datasets import DatasetError
 from pow import rate
-from server import calibration, model, secret
+from server import calibration, measures, model, secret
 from server.authentication import ApiKeys, Authenticator, OpenDoor
 from server.calibration import CalibrationError
 from server.ledger.sqlite import SqliteLedger
@@ -66,10 +66,11 @@ def calibrate(options: Calibrate) -> None:
         raise ValueError(f"--t-max is {options.t_max}; expected seconds > 0")
     prepared = model.load(options.home, options.model, options.measure)
     loaded = datasets.load(prepared.dataset, home=options.home, data=options.data)
+    _, unseen = measures.reserve(options.measure, loaded.splits["calibration"])
     found = calibration.calibrate(
         prepared,
         options.measure,
-        loaded.splits["calibration"],
+        unseen,
         seed=options.seed,
         t_max=options.t_max,
         rates={algorithm: rate.measure(algorithm) for algorithm in PRICED},

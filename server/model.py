@@ -1,8 +1,9 @@
 """A model as the gate serves it: victim, measure, and the files both are kept in.
 
 `HOME/models/NAME/` holds `victim.safetensors`, one `MEASURE.safetensors` for each measure, and one
-`calibration-MEASURE.json` for each. The fingerprint ties a calibration and its ledger rows to
-exactly one victim, data split and measure; host, date and hash rate are not part of it.
+`calibration-MEASURE.json` for each, MEASURE as `server.measures.file_stem` writes it. The
+fingerprint ties a calibration and its ledger rows to exactly one victim, data split and measure;
+host, date and hash rate are not part of it.
 """
 
 from collections.abc import Mapping
@@ -51,9 +52,9 @@ def prepare(
     """Trains what is not there yet: the victim, then the measure. Returns what was made.
 
     Raises core.datasets.DatasetError, core.artifacts.ArtifactError, and ValueError where the model
-    exists already with another dataset, network or seed.
+    exists already with another dataset, network or seed, or the measure is unknown.
     """
-    files = folder(home, name)
+    files, stem = folder(home, name), measures.file_stem(measure)
     made = []
     loaded = datasets.load(dataset, home=home, data=data)
     wanted = {"dataset": dataset, "split": loaded.fingerprint, "seed": seed}
@@ -75,9 +76,16 @@ def prepare(
         )
         artifacts.save_network(path, victim, **wanted)
         made.append("victim")
-    path = files / f"{measure}.safetensors"
+    path = files / f"{stem}.safetensors"
     if not path.exists():
-        trained = measures.train(measure, TorchVictim(victim), loaded.splits["victim"], seed=seed)
+        reference, _ = measures.reserve(measure, loaded.splits["calibration"])
+        trained = measures.train(
+            measure,
+            TorchVictim(victim),
+            loaded.splits["victim"],
+            seed=seed,
+            reference=reference,
+        )
         artifacts.save(
             path,
             trained.arrays(),
@@ -97,10 +105,10 @@ def load(home: Path, name: str, measure: str) -> Model:
 
     Raises core.artifacts.ArtifactError where a file is missing, corrupt, or of another victim.
     """
-    files = folder(home, name)
+    files, stem = folder(home, name), measures.file_stem(measure)
     network, meta = artifacts.load_network(files / "victim.safetensors")
     digest = artifacts.weights_digest(network)
-    path = files / f"{measure}.safetensors"
+    path = files / f"{stem}.safetensors"
     arrays, about = artifacts.load(path)
     if about.get("measure") != measure or about.get("victim") != digest:
         raise artifacts.ArtifactError(

@@ -8,8 +8,6 @@ from typing import Literal
 
 from core.home import default_home
 
-MeasureName = Literal["heads", "teachers"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
@@ -21,7 +19,8 @@ class Prepare:
     """Name of the model to make."""
     dataset: str = "mnist5k"
     network: str = "lenet"
-    measure: MeasureName = "heads"
+    measure: str = "heads"
+    """NAME or surprisal:NAME+NAME...; heads, teachers, knn, entropy, gap, typicality."""
     seed: int = 0
     data: Path | None = None
     """Folder with image data that does not come with a package."""
@@ -33,7 +32,7 @@ class Calibrate:
 
     home: Path = field(default_factory=default_home)
     model: str = "mnist5k"
-    measure: MeasureName = "heads"
+    measure: str = "heads"
     seed: int = 0
     t_max: float | None = None
     """Dearest price, in seconds of work per 64 images (default: 8000 times the cheapest)."""
@@ -46,7 +45,7 @@ class Serve:
 
     home: Path = field(default_factory=default_home)
     model: str = "mnist5k"
-    measure: MeasureName = "heads"
+    measure: str = "heads"
     policy: Literal["none", "paper", "rate"] = "rate"
     host: str = "127.0.0.1"
     port: int = 50_051

@@ -28,21 +28,26 @@ _COARSE = 20  # 396 orders in 20 strides of 20: the fewest evaluations for a sea
 _STEPS = np.arange(1 - _COARSE, _COARSE)
 
 
-def gnmax_logq(votes: ArrayLike, sigma: float) -> Reals:
+def gnmax_logq(votes: ArrayLike, sigma: float, *, teachers: int | None = None) -> Reals:
     """Log probability (b,) that noise changes the winner of each row of votes (b, k).
 
     A union bound over the losers (proposition 7), never above that of a uniform draw, 1 - 1/k.
+    Here and below, `teachers` is what each row must sum to, where that is known.
     """
-    return _logq(_checked_votes(votes), _positive("sigma", sigma))
+    return _logq(checked_votes(votes, teachers), _positive("sigma", sigma))
 
 
-def gnmax_rdp(votes: ArrayLike, sigma: float, orders: ArrayLike = ORDERS) -> Reals:
+def gnmax_rdp(
+    votes: ArrayLike, sigma: float, orders: ArrayLike = ORDERS, *, teachers: int | None = None
+) -> Reals:
     """Rényi DP (b, a) of answering each row of votes (b, k) by GNMax, at each order (a,)."""
-    logq = _logq(_checked_votes(votes), _positive("sigma", sigma))
+    logq = _logq(checked_votes(votes, teachers), _positive("sigma", sigma))
     return _gaussian_rdp(logq, sigma, _checked_orders(orders))
 
 
-def gnmax_epsilon(votes: ArrayLike, sigma: float, delta: float) -> Reals:
+def gnmax_epsilon(
+    votes: ArrayLike, sigma: float, delta: float, *, teachers: int | None = None
+) -> Reals:
     """Privacy cost (b,): epsilon at delta of each row of votes (b, k), as a query of its own.
 
     The minimum over ORDERS of RDP - ln(delta) / (order - 1) (Mironov 2017, proposition 3). As a
@@ -50,7 +55,7 @@ def gnmax_epsilon(votes: ArrayLike, sigma: float, delta: float) -> Reals:
     convex, hence quasi-convex: its minimum over the grid lies next to the minimum over every
     twentieth order, and only those orders are evaluated.
     """
-    rows = _checked_votes(votes)
+    rows = checked_votes(votes, teachers)
     sigma, delta = _positive("sigma", sigma), _checked_delta(delta)
     logq = _logq(rows, sigma)
     epsilon = np.full(len(rows), _independent_epsilon(sigma, delta))
@@ -76,13 +81,15 @@ def confident_gnmax_rdp(
     sigma_threshold: float,
     sigma: float,
     orders: ArrayLike = ORDERS,
+    *,
+    teachers: int | None = None,
 ) -> Reals:
     """Expected Rényi DP (b, a) of Confident GNMax: a noisy threshold, then GNMax if it is passed.
 
     RDP of the threshold + P(answered) x RDP of GNMax (proposition 10). Threshold and its sigma
     both 0 mean that every query is answered.
     """
-    rows = _checked_votes(votes)
+    rows = checked_votes(votes, teachers)
     grid = _checked_orders(orders)
     passed = np.exp(threshold_logp(rows, threshold, sigma_threshold))[:, None]
     checked = threshold_rdp(rows, threshold, sigma_threshold, grid)
@@ -91,7 +98,7 @@ def confident_gnmax_rdp(
 
 def threshold_logp(votes: ArrayLike, threshold: float, sigma_threshold: float) -> Reals:
     """Log probability (b,) that the largest count of a row, with noise, reaches the threshold."""
-    rows = _checked_votes(votes)
+    rows = checked_votes(votes)
     if not _has_threshold(threshold, sigma_threshold):
         return np.zeros(len(rows))
     return _log_upper((threshold - np.rint(rows.max(axis=1))) / sigma_threshold)
@@ -104,7 +111,7 @@ def threshold_rdp(
 
     One count changes by one, not two, so the noise weighs as sqrt(2) sigma_threshold in GNMax.
     """
-    rows = _checked_votes(votes)
+    rows = checked_votes(votes)
     grid = _checked_orders(orders)
     if not _has_threshold(threshold, sigma_threshold):
         return np.zeros((len(rows), len(grid)))
@@ -128,6 +135,29 @@ def rdp_to_epsilon(rdp: ArrayLike, orders: ArrayLike, delta: float) -> tuple[Rea
     epsilon = curves - np.log(delta) / (grid - 1)
     best = np.argmin(epsilon, axis=1)
     return epsilon[np.arange(len(curves)), best], grid[best]
+
+
+def checked_votes(votes: ArrayLike, teachers: int | None = None) -> Reals:
+    """Votes (b, k) as float64; with `teachers`, each row sums to it. Raises ValueError."""
+    given: NDArray[Any] = np.asarray(votes)
+    if given.dtype.kind not in "iuf":
+        raise ValueError(f"votes have dtype {given.dtype}, expected counts")
+    if given.ndim != 2 or given.shape[1] < 2:
+        raise ValueError(f"votes have shape {given.shape}, expected (b, k) with at least 2 classes")
+    rows = given.astype(np.float64)
+    if not np.isfinite(rows).all() or (rows < 0).any():
+        wrong = rows[~(np.isfinite(rows) & (rows >= 0))][0]
+        raise ValueError(f"votes contain {wrong:g}, expected counts from 0")
+    if len(rows) and rows.sum(axis=1).min() == 0:
+        raise ValueError("votes contain a row without any vote, expected at least one teacher")
+    if teachers is not None and len(rows):
+        sums = rows.sum(axis=1)
+        if (sums != teachers).any():
+            row = int(np.argmax(sums != teachers))
+            raise ValueError(
+                f"votes of row {row} sum to {sums[row]:g}, expected {teachers}, one of each teacher"
+            )
+    return rows
 
 
 class _DataDependent:
@@ -206,21 +236,6 @@ def _log1mexp(x: Reals) -> Reals:
     with np.errstate(divide="ignore"):
         out: Reals = np.where(x < -1, np.log1p(-np.exp(x)), np.log(-np.expm1(x)))
     return out
-
-
-def _checked_votes(votes: ArrayLike) -> Reals:
-    given: NDArray[Any] = np.asarray(votes)
-    if given.dtype.kind not in "iuf":
-        raise ValueError(f"votes have dtype {given.dtype}, expected counts")
-    if given.ndim != 2 or given.shape[1] < 2:
-        raise ValueError(f"votes have shape {given.shape}, expected (b, k) with at least 2 classes")
-    rows = given.astype(np.float64)
-    if not np.isfinite(rows).all() or (rows < 0).any():
-        wrong = rows[~(np.isfinite(rows) & (rows >= 0))][0]
-        raise ValueError(f"votes contain {wrong:g}, expected counts from 0")
-    if len(rows) and rows.sum(axis=1).min() == 0:
-        raise ValueError("votes contain a row without any vote, expected at least one teacher")
-    return rows
 
 
 def _checked_orders(orders: ArrayLike) -> Reals:

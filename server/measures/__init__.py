@@ -1,10 +1,14 @@
-"""Privacy measures: what answering an image reveals, as a cost per image (DESIGN section 4).
+"""Privacy measures: what answering an image reveals, as a cost per image (docs/accounting.md).
 
-None of them is a differential-privacy guarantee: answers carry no noise, and the features of
-`heads` saw every record. They are information scores that a price can rest on.
+A measure is named `NAME`, one of MEASURES, or `surprisal:NAME` or `surprisal:NAME+NAME...`: how
+unusual an honest client would find its cost, or several costs at once.
+
+None of them is a differential-privacy guarantee: answers carry no noise, and features saw every
+record. They are information scores that a price can rest on.
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -14,8 +18,19 @@ from numpy.typing import NDArray
 from core.datasets import Split
 from server.victim import Answer, TorchVictim
 
-MEASURES = {"heads": "server.measures.heads", "teachers": "server.measures.teachers"}
-"""Name -> module; each module has `Config`, `train` and `restore`."""
+MEASURES = {
+    "heads": "server.measures.heads",
+    "teachers": "server.measures.teachers",
+    "knn": "server.measures.knn",
+    "knn-full": "server.measures.knn_full",
+    "entropy": "server.measures.entropy",
+    "gap": "server.measures.gap",
+    "typicality": "server.measures.typicality",
+}
+"""Name -> module; each module has `train` and `restore`."""
+
+SURPRISAL = "surprisal:"
+"""What the name of a surprisal begins with; `server.measures.surprisal` is its module."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -45,16 +60,93 @@ class Measure(Protocol):
         ...
 
 
-def train(name: str, victim: TorchVictim, split: Split, *, seed: int) -> Measure:
-    """Trains a measure on the victim's own training images. Raises ValueError, KeyError."""
-    measure: Measure = import_module(MEASURES[name]).train(victim, split, seed=seed)
+def parse(name: str) -> tuple[str, ...]:
+    """The names of MEASURES that a measure is made of, in order.
+
+    Raises ValueError for a name that is unknown (with the nearest that is known) or ill-formed.
+    """
+    parts = tuple(name.removeprefix(SURPRISAL).split("+"))
+    for part in parts:
+        if part not in MEASURES:
+            known = [*MEASURES, *(SURPRISAL + plain for plain in MEASURES)]
+            near = get_close_matches(part, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"unknown measure {part!r}, expected one of {', '.join(MEASURES)}, "
+                f"{SURPRISAL}NAME or {SURPRISAL}NAME+NAME{hint}"
+            )
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"measure {name!r} names a part twice; expected different ones")
+    if len(parts) > 1 and not name.startswith(SURPRISAL):
+        raise ValueError(
+            f"measure {name!r} adds costs that share no scale; expected {SURPRISAL + name!r}"
+        )
+    return parts
+
+
+def file_stem(name: str) -> str:
+    """A measure's name as part of a plain file name: letters and dashes."""
+    parse(name)
+    return name.replace(":", "-").replace("+", "-")
+
+
+def reserve(name: str, honest: Split) -> tuple[Split, Split]:
+    """Held-out honest images: those a measure takes as its reference, and those left to judge it.
+
+    A surprisal takes the first half of a split in random order; other measures take none.
+    """
+    cut = len(honest) // 2 if name.startswith(SURPRISAL) else 0
+    return (
+        Split(honest.images[:cut], honest.labels[:cut]),
+        Split(honest.images[cut:], honest.labels[cut:]),
+    )
+
+
+def train(
+    name: str, victim: TorchVictim, split: Split, *, seed: int, reference: Split | None = None
+) -> Measure:
+    """Trains a measure on the victim's own training images.
+
+    `reference`: held-out honest images, as `reserve` gives them; only a surprisal looks at them.
+    Raises ValueError.
+    """
+    measure: Measure
+    if name.startswith(SURPRISAL):
+        surprisal = import_module("server.measures.surprisal")
+        measure = surprisal.train(parse(name), victim, split, reference=reference, seed=seed)
+    else:
+        (plain,) = parse(name)
+        measure = import_module(MEASURES[plain]).train(victim, split, seed=seed)
     return measure
 
 
 def restore(name: str, arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Measure:
-    """A measure from what `arrays` and `config` of an earlier one gave."""
-    measure: Measure = import_module(MEASURES[name]).restore(arrays, config, victim)
+    """A measure from what `arrays` and `config` of an earlier one gave. Raises ValueError."""
+    (plain, *_) = parse(name)
+    module = "server.measures.surprisal" if name.startswith(SURPRISAL) else MEASURES[plain]
+    measure: Measure = import_module(module).restore(arrays, config, victim)
     return measure
+
+
+def features_of(answer: Answer, width: int, measure: str) -> NDArray[np.float32]:
+    """The victim's features (b, width). Raises ValueError where they are missing or differ."""
+    if answer.features is None:
+        raise ValueError(f"the victim gives no features; measure {measure} needs them")
+    if answer.features.ndim != 2 or answer.features.shape[1] != width:
+        found = answer.features.shape[1] if answer.features.ndim == 2 else answer.features.shape
+        raise ValueError(f"features have width {found}; measure {measure} expects {width}")
+    if not np.isfinite(answer.features).all():
+        wrong = answer.features[~np.isfinite(answer.features)][0]
+        raise ValueError(f"features contain {wrong}; measure {measure} expects finite numbers")
+    return answer.features
+
+
+def checked(costs: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
+    """Costs (b,) as they are. Raises ValueError where one is NaN, infinite or negative."""
+    wrong = costs[~(np.isfinite(costs) & (costs >= 0))]
+    if len(wrong):
+        raise ValueError(f"measure {measure} gave the cost {wrong[0]}; expected a number from 0")
+    return costs
 
 
 def voters(images: int, *, most: int) -> int:

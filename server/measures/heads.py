@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from core import training
 from core.datasets import Split
 from core.privacy.pate import gnmax_epsilon
-from server.measures import DELTA, SIGMA_SHARE, Arrays, shards, voters, votes
+from server.measures import DELTA, SIGMA_SHARE, Arrays, features_of, shards, voters, votes
 from server.victim import Answer, TorchVictim
 
 MOST = 250
@@ -61,19 +61,14 @@ class Heads:
 
         Raises ValueError for a victim without features, or with features of another width.
         """
-        return gnmax_epsilon(self.votes(answer), self._config.sigma, self._config.delta)
+        config = self._config
+        return gnmax_epsilon(self.votes(answer), config.sigma, config.delta, teachers=config.heads)
 
     def votes(self, answer: Answer) -> NDArray[np.int64]:
         """Teacher votes (b, k) of the heads."""
-        if answer.features is None:
-            raise ValueError("the victim gives no features; measure heads needs them")
-        width = len(self._folded)
-        if answer.features.shape[1] != width:
-            raise ValueError(
-                f"features have width {answer.features.shape[1]}; the heads expect {width}"
-            )
+        features = features_of(answer, len(self._folded), "heads")
         with torch.inference_mode():
-            logits = torch.addmm(self._offset, torch.from_numpy(answer.features), self._folded)
+            logits = torch.addmm(self._offset, torch.from_numpy(features), self._folded)
             labels = logits.view(len(logits), self._config.heads, -1).argmax(dim=2)
         return votes(labels.numpy(), logits.shape[1] // self._config.heads)
 

@@ -46,7 +46,10 @@ class Teachers:
 
     def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
         """GNMax epsilon (b,) of the teachers' votes on images (b, c, h, w)."""
-        return gnmax_epsilon(self.votes(images), self._config.sigma, self._config.delta)
+        config = self._config
+        return gnmax_epsilon(
+            self.votes(images), config.sigma, config.delta, teachers=config.teachers
+        )
 
     def votes(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
         """Teacher votes (b, k)."""

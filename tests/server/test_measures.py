@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from core import artifacts
 from core.arrays import to_float
 from core.datasets import load
 from core.privacy.pate import gnmax_epsilon
 from server import measures
-from server.measures import heads, shards, teachers, voters, votes
+from server.measures import shards, teachers, voters, votes
 from server.victim import Answer
 
 
@@ -24,9 +25,18 @@ def split(digits_home):
     return load("digits", home=digits_home).splits["victim"]
 
 
-@pytest.fixture(scope="module", params=["heads", "teachers"])
-def measure(request, victim, split, fast_teachers):
-    return measures.train(request.param, victim, split, seed=0)
+SURPRISALS = ("surprisal:typicality", "surprisal:heads+typicality")
+
+
+@pytest.fixture(scope="module")
+def reference(digits_home):
+    return load("digits", home=digits_home).splits["calibration"]
+
+
+@pytest.fixture(scope="module", params=[*measures.MEASURES, *SURPRISALS])
+def named(request, victim, split, reference, fast_teachers):
+    trained = measures.train(request.param, victim, split, seed=0, reference=reference)
+    return request.param, trained
 
 
 @pytest.fixture(scope="module")
@@ -41,30 +51,82 @@ def held_out(digits_home):
     return to_float(load("digits", home=digits_home).splits["held_out"].images)
 
 
-def test_a_cost_for_each_image_within_the_bounds_of_its_accounting(measure, victim, held_out):
+def test_a_cost_for_each_image_within_its_bounds(named, victim, held_out):
+    name, measure = named
     costs = measure.cost(held_out, victim.answer(held_out))
-    count = measure.config().get("heads") or measure.config()["teachers"]
-    sigma = count / 25
-    assert measure.config()["sigma"] == sigma
-    unanimous = np.zeros((1, 10), int)
-    unanimous[0, 0] = count
-    floor = gnmax_epsilon(unanimous, sigma, 1e-5)[0]
     assert costs.shape == (len(held_out),)
-    assert costs.min() >= floor - 1e-12
-    assert (costs > floor + 1e-6).any()
+    assert costs.dtype == np.float64
+    low, high = BOUNDS[name](measure.config())
+    assert costs.min() >= low - 1e-12
+    assert costs.max() <= high + 1e-12
+    assert costs.std() > 0
 
 
-def test_noise_costs_more_than_digits(measure, victim, held_out):
+def votes_between(voters):
+    """The cost of unanimous votes, and what no votes exceed."""
+
+    def bounds(config):
+        few, sigma = config[voters], config["sigma"]
+        assert sigma == pytest.approx(few * (28 / 300 if voters == "neighbours" else 1 / 25))
+        rows = np.array([[few, *[0] * 9], [few - few // 2, few // 2, *[0] * 8]])
+        return tuple(gnmax_epsilon(rows, sigma, 1e-5, teachers=few))
+
+    return bounds
+
+
+BOUNDS = {
+    "heads": votes_between("heads"),
+    "teachers": votes_between("teachers"),
+    "knn": votes_between("neighbours"),
+    "knn-full": votes_between("neighbours"),
+    "entropy": lambda config: (0, 1),
+    "gap": lambda config: (0, 1),
+    "typicality": lambda config: (0, 2),
+    **{name: lambda config: (0, 5) for name in SURPRISALS},
+}
+
+
+def test_noise_costs_more_than_digits(named, victim, held_out):
+    _, measure = named
     noise = np.random.default_rng(0).random(held_out.shape, dtype=np.float32)
     digits = measure.cost(held_out, victim.answer(held_out)).mean()
     assert measure.cost(noise, victim.answer(noise)).mean() > 1.2 * digits
 
 
-def test_what_is_stored_votes_the_same(measure, victim, held_out):
-    name = "heads" if isinstance(measure, heads.Heads) else "teachers"
-    restored = measures.restore(name, measure.arrays(), measure.config(), victim)
+def test_what_is_stored_costs_the_same(named, victim, held_out, tmp_path):
+    name, measure = named
+    file = tmp_path / f"{measures.file_stem(name)}.safetensors"
+    artifacts.save(file, measure.arrays(), {"config": measure.config()})
+    arrays, meta = artifacts.load(file)
+    restored = measures.restore(name, arrays, meta["config"], victim)
     answer = victim.answer(held_out)
     np.testing.assert_array_equal(restored.cost(held_out, answer), measure.cost(held_out, answer))
+
+
+def test_asking_again_costs_the_same(named, victim, held_out):
+    _, measure = named
+    answer = victim.answer(held_out)
+    once = measure.cost(held_out, answer)
+    np.testing.assert_array_equal(measure.cost(held_out, answer), once)
+    some = slice(5, 20)  # company does not matter either, up to rounding
+    part = measure.cost(held_out[some], victim.answer(held_out[some]))
+    np.testing.assert_allclose(part, once[some], rtol=1e-4, atol=2e-6)
+
+
+def test_features_that_are_missing_or_wrong(named, victim, held_out):
+    name, measure = named
+    answer = victim.answer(held_out)
+    if name in ("entropy", "gap", "teachers"):
+        measure.cost(held_out, Answer(answer.logits, None))  # needs none
+        return
+    with pytest.raises(ValueError, match="the victim gives no features; measure"):
+        measure.cost(held_out, Answer(answer.logits, None))
+    with pytest.raises(ValueError, match=r"features have width 3; measure .* expects 64"):
+        measure.cost(held_out, Answer(answer.logits, answer.features[:, :3]))
+    broken = answer.features.copy()
+    broken[1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"features contain nan; measure .* expects finite"):
+        measure.cost(held_out, Answer(answer.logits, broken))
 
 
 def test_heads_are_as_good_as_their_votes(victim, split, held_out, digits_home):
@@ -72,15 +134,6 @@ def test_heads_are_as_good_as_their_votes(victim, split, held_out, digits_home):
     labels = load("digits", home=digits_home).splits["held_out"].labels
     winners = trained.votes(victim.answer(held_out)).argmax(axis=1)
     assert (winners == labels).mean() > 0.85
-
-
-def test_heads_need_features_of_their_width(victim, split, held_out):
-    trained = measures.train("heads", victim, split, seed=0)
-    answer = victim.answer(held_out)
-    with pytest.raises(ValueError, match="gives no features"):
-        trained.cost(held_out, Answer(answer.logits, None))
-    with pytest.raises(ValueError, match="features have width 3; the heads expect"):
-        trained.cost(held_out, Answer(answer.logits, answer.features[:, :3]))
 
 
 def test_votes_are_histograms():
@@ -103,6 +156,48 @@ def test_shards_have_forty_images_at_least():
         voters(79, most=250)
 
 
-def test_measures_that_are_not_known(victim, split):
-    with pytest.raises(KeyError):
-        measures.train("guess", victim, split, seed=0)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("typicalty", "unknown measure 'typicalty', .* did you mean 'typicality'"),
+        ("suprisal:heads", "unknown measure 'suprisal:heads', .* did you mean 'surprisal:heads'"),
+        ("surprisal:head+gap", "unknown measure 'head', .* did you mean 'heads'"),
+        ("surprisal:", "unknown measure '', expected one of heads"),
+        ("surprisal", "unknown measure 'surprisal', expected"),
+        ("surprisal:heads+", "unknown measure ''"),
+        ("surprisal:surprisal:gap", "unknown measure 'surprisal:gap'"),
+        ("heads+gap", "share no scale; expected 'surprisal:heads\\+gap'"),
+        ("surprisal:gap+gap", "'surprisal:gap\\+gap' names a part twice"),
+        ("../heads", "unknown measure '../heads'"),
+    ],
+)
+def test_measures_that_are_not_known(name, message, digits_home, victim, split):
+    from server import model
+
+    for call in (
+        lambda: measures.parse(name),
+        lambda: measures.train(name, victim, split, seed=0),
+        lambda: measures.restore(name, {}, {}, victim),
+        lambda: model.load(digits_home, "m", name),
+        lambda: model.prepare(
+            digits_home, "m", dataset="digits", network="lenet-thin", measure=name, seed=0
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_names_of_files_are_plain():
+    assert measures.file_stem("surprisal:heads+typicality") == "surprisal-heads-typicality"
+    assert measures.file_stem("knn-full") == "knn-full"
+
+
+def test_names_say_their_parts():
+    assert measures.parse("surprisal:heads+gap") == ("heads", "gap")
+    assert measures.parse("knn") == ("knn",)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -0.25])
+def test_a_cost_that_is_no_price_is_named(wrong):
+    with pytest.raises(ValueError, match=f"measure gap gave the cost {wrong}; expected a number"):
+        measures.checked(np.array([0.5, wrong, 1.0]), "gap")

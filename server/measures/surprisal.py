@@ -1,0 +1,138 @@
+"""How unusual an image's cost is among honest ones: -ln of the honest tail probability, in nats.
+
+The reference is what held-out honest images cost, stored with the measure. A tie counts half
+(mid-p, Lancaster 1961), and a surprisal ends at 5, so that no single image raises a price for long.
+Several measures are combined as Fisher (1925) combines p-values: their surprisals are added, and
+the sum, whose parts depend on each other, is held against the honest sums in turn. Any surprisal
+thus has the same scale: about exponential(1) over honest images.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.arrays import to_float
+from core.datasets import Split
+from server import measures
+from server.measures import Arrays, Measure, checked
+from server.victim import Answer, TorchVictim
+
+CLIP = 5.0
+"""Largest surprisal, in nats: a tail probability of 0.7 %."""
+
+FEWEST = 50
+"""Honest images without which a tail cannot be told."""
+
+DIGITS = 9
+"""Decimals of a cost that are compared, a nano-unit: the same votes cost the same."""
+
+_BATCH = 64
+
+
+class Tail:
+    """The empirical honest tail: sorted costs (n,)."""
+
+    def __init__(self, honest: NDArray[np.float64]) -> None:
+        self.honest = np.sort(np.round(checked(honest, "surprisal"), DIGITS))
+
+    def surprisal(self, costs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """-ln P(honest cost >= cost) (b,), mid-p, from 0 to CLIP."""
+        rounded = np.round(costs, DIGITS)
+        below = np.searchsorted(self.honest, rounded, side="left")
+        until = np.searchsorted(self.honest, rounded, side="right")
+        # The image itself is one more, and ties with itself: nothing is impossible.
+        tail = (len(self.honest) - until + (until - below + 1) / 2) / (len(self.honest) + 1)
+        surprisal: NDArray[np.float64] = np.minimum(-np.log(tail), CLIP)
+        return surprisal
+
+
+class Surprisal:
+    """Measures by name, the honest tail of each, and that of their sum."""
+
+    def __init__(
+        self, parts: Mapping[str, Measure], tails: Mapping[str, Tail], total: Tail
+    ) -> None:
+        self._parts = parts
+        self._tails = tails
+        self._total = total
+
+    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
+        """Surprisal (b,), from 0 to CLIP. Raises ValueError where a part does, or gives no cost."""
+        costs = {
+            name: checked(part.cost(images, answer), name) for name, part in self._parts.items()
+        }
+        return self._total.surprisal(_sum(costs, self._tails))
+
+    def arrays(self) -> Arrays:
+        arrays = {f"honest.{name}": tail.honest for name, tail in self._tails.items()}
+        for name, part in self._parts.items():
+            arrays |= {f"{name}.{key}": array for key, array in part.arrays().items()}
+        return {**arrays, "honest": self._total.honest}
+
+    def config(self) -> dict[str, object]:
+        return {"parts": {name: part.config() for name, part in self._parts.items()}, "clip": CLIP}
+
+
+def train(
+    names: Sequence[str],
+    victim: TorchVictim,
+    split: Split,
+    *,
+    reference: Split | None,
+    seed: int,
+) -> Surprisal:
+    """Trains the parts on `split` and keeps what `reference`, which nobody trained on, costs.
+
+    Raises ValueError without FEWEST honest images.
+    """
+    count = 0 if reference is None else len(reference)
+    if reference is None or count < FEWEST:
+        raise ValueError(
+            f"surprisal has {count} held-out honest images to compare with; "
+            f"expected at least {FEWEST}"
+        )
+    parts = {name: measures.train(name, victim, split, seed=seed) for name in names}
+    costs = honest_costs(parts, victim, reference)
+    tails = {name: Tail(cost) for name, cost in costs.items()}
+    return Surprisal(parts, tails, Tail(_sum(costs, tails)))
+
+
+def honest_costs(
+    parts: Mapping[str, Measure], victim: TorchVictim, reference: Split
+) -> dict[str, NDArray[np.float64]]:
+    """What each part asks (n,) for each image of a split."""
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in parts}
+    for start in range(0, len(reference), _BATCH):
+        images = to_float(reference.images[start : start + _BATCH])
+        answer = victim.answer(images)
+        for name, part in parts.items():
+            found[name].append(part.cost(images, answer))
+    return {name: np.concatenate(costs) for name, costs in found.items()}
+
+
+def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Surprisal:
+    """A surprisal as `arrays` and `config` gave it. Raises ValueError for another clip."""
+    if config["clip"] != CLIP:
+        raise ValueError(f"the surprisal ends at {config['clip']}, not at {CLIP}; prepare again")
+    parts, tails = {}, {}
+    for name, part in config["parts"].items():
+        own = {
+            key.removeprefix(f"{name}."): array
+            for key, array in arrays.items()
+            if key.startswith(f"{name}.")
+        }
+        parts[name] = measures.restore(name, own, part, victim)
+        tails[name] = Tail(arrays[f"honest.{name}"])
+    return Surprisal(parts, tails, Tail(arrays["honest"]))
+
+
+def _sum(
+    costs: Mapping[str, NDArray[np.float64]], tails: Mapping[str, Tail]
+) -> NDArray[np.float64]:
+    """Surprisals of the parts (b,), added."""
+    total: NDArray[np.float64] = np.stack(
+        [tails[name].surprisal(cost) for name, cost in costs.items()]
+    ).sum(axis=0)
+    return total

@@ -1,0 +1,79 @@
+"""Distance of an image to honest ones: cosine distance to the m-th nearest training features.
+
+The m-th neighbour rather than the first, so that a thief does not look typical for having one
+training image (Ramaswamy et al., SIGMOD 2000; for features of a classifier Sun et al., ICML 2022).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core import training
+from core.datasets import Split
+from server.measures import Arrays, checked, features_of
+from server.victim import Answer, TorchVictim
+
+NEIGHBOUR = 15
+"""Which neighbour's distance counts."""
+
+REFERENCES = 7_000
+"""Training images compared with, at most: as many as 64 images can be held against in 4 ms."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    neighbour: int  # m
+    seed: int = 0
+
+
+class Typicality:
+    """Unit vectors (n, d) of training features."""
+
+    def __init__(self, config: Config, *, features: NDArray[np.float32]) -> None:
+        self._config = config
+        self._features = features
+        self._columns = torch.from_numpy(features).T.contiguous()  # (d, n): faster to multiply
+
+    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
+        """Cosine distance (b,) to the m-th nearest reference, from 0 to 2.
+
+        Raises ValueError for features that are missing, of another width or not finite.
+        """
+        given = features_of(answer, self._features.shape[1], "typicality")
+        asked = torch.from_numpy(_unit(given))
+        with torch.inference_mode():
+            near = (asked @ self._columns).topk(self._config.neighbour, dim=1).values[:, -1]
+        # A cosine rounded to a little more than 1 is a distance of 0.
+        distance = 1.0 - np.minimum(near.numpy().astype(np.float64), 1.0)
+        return checked(distance, "typicality")
+
+    def arrays(self) -> Arrays:
+        return {"features": self._features}
+
+    def config(self) -> dict[str, object]:
+        return asdict(self._config)
+
+
+def train(victim: TorchVictim, split: Split, *, seed: int) -> Typicality:
+    """Keeps the features of a random part of the victim's training images."""
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(split))[:REFERENCES])
+    config = Config(neighbour=min(NEIGHBOUR, len(drawn)), seed=seed)
+    return Typicality(
+        config, features=_unit(training.features(victim.network, split.images[drawn]))
+    )
+
+
+def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Typicality:
+    """References as `arrays` and `config` gave them."""
+    return Typicality(Config(**config), **arrays)
+
+
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length 1; a row of zeros stays one, at distance 1 from everything."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = features / np.maximum(length, np.float32(1e-30))
+    return unit
