@@ -1,8 +1,9 @@
-"""`python -m experiments`: run a scenario, make its report again, or measure the gate itself."""
+"""`python -m experiments`: run a scenario, make its report again, measure the gate itself."""
 
 from __future__ import annotations
 
 import datetime
+import os
 import shlex
 import signal
 import sys
@@ -45,22 +46,58 @@ class Bench:
     """Measurements of each quantity; the median is reported."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Compare the privacy measures on honest and foreign images; goes on where it stopped."""
+
+    dataset: str = "mnist5k"
+    """The victim's data, as `python -m server prepare` names it."""
+    network: str | None = None
+    """The victim (default: lenet for grey images, resnet10-thin for colour)."""
+    measures: tuple[str, ...] = ()
+    """Measures to compare (default: all, and some surprisals)."""
+    seeds: tuple[int, ...] = (0,)
+    """One victim and one set of measures for each."""
+    images: int = 2_000
+    """Images of each source, at most."""
+    json: Path | None = None
+    """Also write the results to this file after each measure; others in it are kept."""
+    home: Path | None = None
+    """Where victims, measures and costs are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Recompute the timelines of the calibrated-PoW paper from the records it published."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder `pow` of its repository: time_privacy_cost_*.csv and the attacks' records."""
+
+
 Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Measures, tyro.conf.subcommand("measures")]
+    | Annotated[Replay, tyro.conf.subcommand("replay")]
 )
 
 
 def main() -> None:
     """Parses the command line and does what it says; exits non-zero with one readable line."""
-    verb: Run | Report | Bench = tyro.cli(Verb, prog="python -m experiments", description=__doc__)
+    verb: Verb = tyro.cli(Verb, prog="python -m experiments", description=__doc__)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
     try:
         if isinstance(verb, Run):
             _run(verb)
         elif isinstance(verb, Bench):
             _bench(verb)
+        elif isinstance(verb, Measures):
+            _measures(verb)
+        elif isinstance(verb, Replay):
+            _replay(verb.folder)
         else:
             _report(verb.folder)
     except KeyboardInterrupt:
@@ -142,6 +179,42 @@ def _bench(verb: Bench) -> None:
             command = shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
             bench.save({"command": command, **result}, verb.json)
     except (RunError, GateError, ArtifactError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _measures(verb: Measures) -> None:
+    from core.artifacts import ArtifactError
+    from core.datasets import DatasetError
+    from core.home import default_home
+    from experiments import measures
+
+    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
+    command = ["python", "-m", "experiments", *sys.argv[1:]]
+    try:
+        plan = measures.Plan(
+            dataset=verb.dataset,
+            network=verb.network,
+            measures=verb.measures or measures.MEASURES,
+            seeds=verb.seeds,
+            images=verb.images,
+            home=verb.home or default_home(),
+            data=data,
+        )
+
+        def say(text: str) -> None:
+            print(text, file=sys.stderr, flush=True)
+
+        print(measures.table(measures.run(plan, command=command, file=verb.json, say=say)))
+    except (ValueError, DatasetError, ArtifactError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _replay(folder: Path) -> None:
+    from experiments import replay
+
+    try:
+        print(replay.table(replay.replay(folder)))
+    except (replay.ReplayError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
