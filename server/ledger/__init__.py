@@ -70,6 +70,10 @@ class Tariff(Protocol):
         """Expected hashes for `images` images, given the account with them counted."""
         ...
 
+    def lifetime(self, work: int) -> float:
+        """Seconds that a challenge of `work` expected hashes stays open."""
+        ...
+
 
 class Ledger(Protocol):
     """Charges by (client, request_id). Every method is atomic; its future is done once durable.
@@ -77,11 +81,12 @@ class Ledger(Protocol):
     All futures raise LedgerUnavailable where the back end cannot answer.
     """
 
-    def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | None]:
-        """The charge of a request asked before, with one more retry counted; None if it is new.
+    def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | Account]:
+        """The charge of a request asked before, with one more retry counted.
 
-        Raises RequestIdReused for another digest, RetriesExhausted beyond MAX_RETRIES, and
-        TooManyUnpaid where a new request would not be charged anyway.
+        For a new request, the account as it stands. Raises RequestIdReused for another digest,
+        RetriesExhausted beyond MAX_RETRIES, and TooManyUnpaid where the charge is unpaid, its
+        challenge has expired, and its place was taken.
         """
         ...
 

@@ -6,6 +6,7 @@ take back. Several processes may share a file: transactions are IMMEDIATE. `path
 the books in memory, for tests.
 """
 
+import contextlib
 import json
 import queue
 import sqlite3
@@ -16,12 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pow.challenge import lifetime
 from server.ledger import MAX_RETRIES, MAX_UNPAID, Account, Charge, Tariff
 from server.refusals import (
     LedgerUnavailable,
     NothingToRedeem,
-    Refusal,
     RequestIdReused,
     RetriesExhausted,
     TooManyUnpaid,
@@ -90,28 +89,30 @@ class SqliteLedger:
         self._writer.start()
         opened.result()
 
-    def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | None]:
-        def run(db: sqlite3.Connection) -> Charge | None:
+    def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | Account]:
+        def run(db: sqlite3.Connection) -> Charge | Account:
             charge = self._find(db, client, request_id, digest)
             if charge is None:
-                _check_room(self._account(db, client))
-                return None
+                return self._account(db, client)
             if charge.retries >= MAX_RETRIES:
                 raise RetriesExhausted(
                     f"request {request_id} was retried {charge.retries} times; "
                     f"at most {MAX_RETRIES} retries are served"
                 )
+            key = self._key(client, request_id)
+            (place_lost,) = db.execute(
+                "SELECT paid = 0 AND expires <= ? FROM charges"
+                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
+                (self._clock(), *key),
+            ).fetchone()
+            if place_lost:
+                _check_room(charge.account)
             db.execute(
                 "UPDATE charges SET retries = retries + 1, expires = ?"
                 " WHERE client = ? AND fingerprint = ? AND request_id = ?",
-                (
-                    self._clock() + lifetime(charge.work),
-                    *self._key(client, request_id),
-                ),
+                (self._clock() + self._tariff.lifetime(charge.work), *key),
             )
-            return Charge(
-                charge.images, charge.cost, charge.work, charge.retries + 1, charge.account
-            )
+            return replace(charge, retries=charge.retries + 1, account=self._account(db, client))
 
         return self._submit(run)
 
@@ -143,7 +144,7 @@ class SqliteLedger:
                     work,
                     counts,
                     paid,
-                    self._clock() + lifetime(work),
+                    self._clock() + self._tariff.lifetime(work),
                 ),
             )
             self._store(db, client, after)
@@ -189,7 +190,7 @@ class SqliteLedger:
     def _submit(self, run: Callable[[sqlite3.Connection], _T]) -> "Future[_T]":
         future: Future[_T] = Future()
         with self._closing:
-            if self._closed:
+            if self._closed or not self._writer.is_alive():
                 future.set_exception(LedgerUnavailable("the ledger is closed"))
             else:
                 self._jobs.put(_Job(run, future))
@@ -253,18 +254,26 @@ class SqliteLedger:
             opened.set_exception(LedgerUnavailable(f"ledger {path} cannot be opened: {error}"))
             return
         opened.set_result(None)
-        while (job := self._jobs.get()) is not None:
-            group, last = [job], False
-            while len(group) < GROUP and not self._jobs.empty():
-                more = self._jobs.get()
-                if more is None:
-                    last = True
+        try:
+            while (job := self._jobs.get()) is not None:
+                group, last = [job], False
+                while len(group) < GROUP and not self._jobs.empty():
+                    more = self._jobs.get()
+                    if more is None:
+                        last = True
+                        break
+                    group.append(more)
+                _commit(db, group)
+                if last:
                     break
-                group.append(more)
-            _commit(db, group)
-            if last:
-                break
-        db.close()
+        finally:  # whatever ended the writer, nobody may wait for it
+            db.close()
+            with self._closing:
+                self._closed = True
+                while not self._jobs.empty():
+                    left = self._jobs.get()
+                    if left is not None and left.future.set_running_or_notify_cancel():
+                        left.future.set_exception(LedgerUnavailable("the ledger is closed"))
 
 
 def _check_room(account: Account) -> None:
@@ -277,27 +286,37 @@ def _check_room(account: Account) -> None:
 
 
 def _commit(db: sqlite3.Connection, group: list[_Job]) -> None:
-    """Runs a group in one transaction and answers all of it, after the commit."""
+    """Runs a group in one transaction and answers all of it, after the commit.
+
+    A caller may have stopped waiting: its job is dropped before it is run, never afterwards. A job
+    that fails by an error of its own takes back only what it did itself.
+    """
+    group = [job for job in group if job.future.set_running_or_notify_cancel()]
     answers: list[tuple[_Job, Any, Exception | None]] = []
     try:
         db.execute("BEGIN IMMEDIATE")
         for job in group:
+            db.execute("SAVEPOINT job")
             try:
                 answers.append((job, job.run(db), None))
-            except Refusal as refusal:  # raised before anything is written for this job
-                answers.append((job, None, refusal))
+            except sqlite3.Error:
+                raise
+            except Exception as error:
+                db.execute("ROLLBACK TO job")
+                answers.append((job, None, error))
+            db.execute("RELEASE job")
         db.execute("COMMIT")
-    except Exception as error:  # the whole group failed: nothing of it may stand
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        reason = error if not isinstance(error, sqlite3.Error) else None
+    except sqlite3.Error as error:  # the whole group failed: nothing of it may stand
+        with contextlib.suppress(sqlite3.Error):
+            if db.in_transaction:
+                db.execute("ROLLBACK")
         for job in group:
             unavailable = LedgerUnavailable("the ledger cannot answer; nothing was charged")
             unavailable.__cause__ = error
-            job.future.set_exception(reason or unavailable)
+            job.future.set_exception(unavailable)
         return
-    for job, answer, refused in answers:
-        if refused is None:
+    for job, answer, failed in answers:
+        if failed is None:
             job.future.set_result(answer)
         else:
-            job.future.set_exception(refused)
+            job.future.set_exception(failed)

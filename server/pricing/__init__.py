@@ -8,9 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from pow import challenge
 from server.ledger import NANO, Account
 from server.pricing.paper import Paper
 from server.pricing.rate import Rate
+from server.puzzles import Puzzles
 
 __all__ = ["BATCH", "POLICIES", "Free", "Paper", "Policy", "PolicyTariff", "Rate", "work_for"]
 
@@ -41,18 +43,20 @@ def work_for(seconds: float, images: int, rate: float) -> int:
     """Expected hashes for `images` images at `seconds` per 64, rounded up to a power of two.
 
     Fine steps would let a client read its own privacy cost off the price (DESIGN "Price leak").
+    Never above the largest work a challenge can ask.
     """
-    hashes = math.ceil(seconds * images / BATCH * rate)
+    hashes = math.ceil(min(seconds * images / BATCH * rate, challenge.MAX_WORK))
     return 1 << (hashes - 1).bit_length() if hashes > 0 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyTariff:
-    """A policy, the hash rate its seconds rest on, and what an honest image costs."""
+    """A policy, the hash rate its seconds rest on, what an honest image costs, and the puzzles."""
 
     policy: Policy
     rate: float  # hashes per second
     honest: float  # mean privacy cost of an honest image
+    puzzles: Puzzles
 
     def is_dear(self, images: int, cost: int) -> bool:
         """Whether a batch of `cost` nano-units is dearer than an honest one."""
@@ -61,3 +65,8 @@ class PolicyTariff:
     def work(self, account: Account, images: int) -> int:
         """Expected hashes for `images` images, given the account with them counted."""
         return work_for(self.policy.price(account), images, self.rate)
+
+    def lifetime(self, work: int) -> float:
+        """Seconds that a challenge of `work` expected hashes stays open."""
+        algorithm, tries = self.puzzles.choose(work)
+        return challenge.lifetime(tries, algorithm)

@@ -18,6 +18,9 @@ class Free:
     def work(self, account: Account, images: int) -> int:
         return 0
 
+    def lifetime(self, work: int) -> float:
+        return 600.0
+
 
 def main() -> None:
     path, life = sys.argv[1:]

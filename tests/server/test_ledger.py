@@ -46,6 +46,9 @@ class FixedTariff:
         assert account.counted >= images  # priced with the batch counted in
         return 0 if self.free else 1_000 * images
 
+    def lifetime(self, work: int) -> float:
+        return 600.0
+
 
 class LedgerContract:
     """What the gate relies on. A back end's test class gives `open_ledger`."""
@@ -84,8 +87,10 @@ class LedgerContract:
         retry = ledger.recall("anne", "r1", b"d").result()
         assert (retry.work, retry.cost, retry.retries) == (first.work, first.cost, 1)
 
-    def test_recalling_a_new_request_finds_nothing(self, ledger):
-        assert ledger.recall("anne", "r1", b"d").result() is None
+    def test_recalling_a_new_request_shows_the_account(self, ledger):
+        assert ledger.recall("anne", "r1", b"d").result() == Account()
+        ledger.ask("anne", "r1", b"d", 3, NANO).result()
+        assert ledger.recall("anne", "r2", b"d").result() == ledger.account("anne").result()
 
     def test_the_sixth_retry_is_refused(self, ledger):
         ledger.ask("anne", "r1", b"d", 1, NANO).result()
@@ -113,12 +118,8 @@ class LedgerContract:
     def test_the_ninth_unpaid_batch_is_refused_until_one_is_paid(self, ledger):
         for number in range(MAX_UNPAID):
             ledger.ask("anne", f"r{number}", b"d", 1, NANO).result()
-        for late in (
-            ledger.ask("anne", "late", b"d", 1, NANO),
-            ledger.recall("anne", "late", b"d"),
-        ):
-            with pytest.raises(TooManyUnpaid, match="8 batches are unpaid"):
-                late.result()
+        with pytest.raises(TooManyUnpaid, match="8 batches are unpaid"):
+            ledger.ask("anne", "late", b"d", 1, NANO).result()
         assert ledger.recall("anne", "r0", b"d").result().retries == 1  # old ones may be retried
         assert ledger.account("anne").result().charged == MAX_UNPAID
         ledger.settle("anne", "r0").result()
@@ -138,6 +139,43 @@ class LedgerContract:
         clock.now += 601
         ledger.recall("anne", "r1", b"d").result()
         assert ledger.account("anne").result().unpaid == 1
+
+    def test_a_retry_finds_its_place_taken(self, ledger, clock):
+        ledger.ask("anne", "old", b"d", 1, NANO).result()
+        clock.now += 601
+        for number in range(MAX_UNPAID):
+            ledger.ask("anne", f"r{number}", b"d", 1, NANO).result()
+        with pytest.raises(TooManyUnpaid):
+            ledger.recall("anne", "old", b"d").result()
+        ledger.settle("anne", "r0").result()
+        assert ledger.recall("anne", "old", b"d").result().retries == 1
+        assert ledger.account("anne").result().unpaid == MAX_UNPAID
+
+    def test_callers_who_stop_waiting_harm_nobody(self, ledger):
+        futures = [ledger.ask("anne", f"r{number}", b"d", 1, NANO) for number in range(200)]
+        given_up = [future.cancel() for future in futures]
+        assert ledger.ask("bob", "r", b"d", 1, NANO).result(5).account.charged == 1
+        assert ledger.account("anne").result(5).charged <= MAX_UNPAID
+        assert any(given_up)
+
+    def test_an_error_in_one_job_is_its_own(self, tmp_path, clock):
+        class Broken(FixedTariff):
+            def work(self, account, images):
+                if images == 13:
+                    raise ArithmeticError("13")
+                return super().work(account, images)
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Broken())
+        asked = [
+            ledger.ask("anne", f"r{n}", b"d", images, NANO) for n, images in enumerate((1, 13, 2))
+        ]
+        assert [type(future.exception()) for future in asked] == [
+            type(None),
+            ArithmeticError,
+            type(None),
+        ]
+        assert ledger.account("anne").result().charged == 3
+        ledger.close()
 
     def test_settling_is_idempotent(self, ledger):
         ledger.ask("anne", "r1", b"d", 2, NANO).result()

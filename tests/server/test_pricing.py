@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from server.ledger import NANO, Account
 from server.pricing import Free, Paper, PolicyTariff, Rate, work_for
+from server.puzzles import Puzzles
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "paper_prices.json").read_text())
+
+SHA1 = Puzzles("sha1")
 
 RATE = Rate(honest=0.8, spread=0.4, kappa=8.0, tolerance=0.05, z=3.0, t_min=0.004, t_max=32.0)
 
@@ -119,11 +122,23 @@ def test_work_is_linear_in_images():
 
 
 def test_nothing_is_free_but_the_free_policy():
-    assert PolicyTariff(Free(), 1e6, 0.8).work(charged((1, 9.0)), 1) == 0
-    assert PolicyTariff(RATE, 1e6, 0.8).work(charged((1, 0.8)), 1) > 0
+    assert PolicyTariff(Free(), 1e6, 0.8, SHA1).work(charged((1, 9.0)), 1) == 0
+    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).work(charged((1, 0.8)), 1) > 0
 
 
 def test_dear_is_dearer_than_honest():
-    tariff = PolicyTariff(RATE, 1e6, 0.8)
+    tariff = PolicyTariff(RATE, 1e6, 0.8, SHA1)
     assert not tariff.is_dear(10, round(8.0 * NANO))
     assert tariff.is_dear(10, round(8.0 * NANO) + 1)
+
+
+def test_no_price_asks_more_than_a_challenge_can():
+    assert work_for(1e300, 256, 1e9) == 2**60
+
+
+def test_an_account_waits_as_long_as_its_challenge_stays_open():
+    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).lifetime(2**20) == 600
+    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).lifetime(2**28) == pytest.approx(2684, abs=1)
+    # 2^28 hashes of SHA-1 are 2^10 tries: ten times what 250 tries a second need is 41 s.
+    argon2id = Puzzles("argon2id", 2.0**-18)
+    assert PolicyTariff(RATE, 1e6, 0.8, argon2id).lifetime(2**28) == 600
