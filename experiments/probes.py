@@ -37,6 +37,7 @@ from server.ledger.sqlite import SqliteLedger
 from server.measures import DELTA, SIGMA_SHARE, Measure, heads, teachers
 from server.pricing import PolicyTariff
 from server.pricing.rate import Rate
+from server.puzzles import Puzzles
 from server.victim import TorchVictim
 
 BATCH = 64
@@ -214,7 +215,7 @@ def durable(sizes: Sizes, folder: Path, stack: ExitStack) -> Iterator[Probe]:
         return [[done / (time.perf_counter() - started)]]
 
     yield Probe((bare,), append)
-    tariff = PolicyTariff(POLICY, 1e7, POLICY.honest)
+    tariff = PolicyTariff(POLICY, 1e7, POLICY.honest, Puzzles("sha1"))
     ledger = SqliteLedger(
         folder / "ledger.db", fingerprint="f" * 64, tariff=tariff, clock=time.time
     )

@@ -5,6 +5,7 @@ import hmac
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Metadata = Iterable[tuple[str, str | bytes]]
+
+CALLER: ContextVar[str] = ContextVar("caller")
+"""The client of the call being served; set before anything else happens to it."""
 
 
 class Authenticator(Protocol):

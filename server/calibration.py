@@ -48,6 +48,12 @@ TOLERANCE = 0.05
 Z = 3.0
 PAPER_BASE = 1.0075
 
+FREE = PolicyTariff(Free(), rate=1.0, honest=0.0, puzzles=Puzzles("sha1"))
+"""What the service time is measured under."""
+
+LONGEST = 86_400.0
+"""Largest t_max in seconds: a challenge stays open for a day at most."""
+
 CLIENTS = 50
 """Simulated honest clients of each kind."""
 
@@ -55,6 +61,22 @@ CLIENT_IMAGES = 640
 CLIENT_BATCHES = (1, 16, 64)
 SKEW = 1.0
 """Dirichlet concentration of the class mix of a skewed client: 1 makes every mix equally likely."""
+
+
+_NUMBERS = {
+    "mean": 1e-12,
+    "spread": 0.0,
+    "slope": -math.inf,
+    "intercept": -math.inf,
+    "service": 1e-9,
+    "t_min": 1e-12,
+    "t_max": 1e-12,
+    "kappa": 0.0,
+    "tolerance": 0.0,
+    "z": 0.0,
+    "base": 1.0,
+}
+"""The constants of a calibration, and the least each can be."""
 
 
 class CalibrationError(Exception):
@@ -83,6 +105,28 @@ class Calibration:
     overhead: dict[str, dict[str, float]]  # kind of client -> median, p99 on unseen traffic
     provenance: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a constant that no price can rest on."""
+        for name in ("model", "measure", "fingerprint"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected text")
+        for name, least in _NUMBERS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} is {value!r}; expected a number")
+            if not (math.isfinite(value) and value >= least):
+                raise ValueError(f"{name} is {value}; expected a finite number from {least:g}")
+        if not self.t_min <= self.t_max <= LONGEST:
+            raise ValueError(
+                f"t_max is {self.t_max} s; expected from t_min, {self.t_min} s, to {LONGEST:g} s"
+            )
+        for name in ("rates", "overhead", "provenance"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a table")
+        for algorithm, rate in self.rates.items():
+            if HashRate.from_json(rate).algorithm != algorithm:
+                raise ValueError(f"the rate of {algorithm} is one of another algorithm")
+
     def hash_rate(self, algorithm: str = "sha1") -> float:
         """Hashes per second of the native solver on one thread. Raises ValueError."""
         if algorithm not in self.rates:
@@ -103,15 +147,20 @@ class Calibration:
         raise ValueError(f"policy {name!r} is unknown; expected none, paper or rate")
 
     def tariff(self, name: str, algorithm: str = "sha1") -> PolicyTariff:
-        """What a ledger needs to price with policy `name` in hashes of `algorithm`."""
-        return PolicyTariff(self.policy(name, algorithm), self.hash_rate(algorithm), self.mean)
+        """What a ledger needs to price with policy `name` and puzzles of `algorithm`.
 
-    def puzzles(self, algorithm: str) -> tuple[Puzzles, str]:
-        """The puzzles of an algorithm, and the algorithm whose hashes count its work."""
+        Work is counted in hashes of SHA-1, under sha256 in those of SHA-256.
+        """
+        counted_in = "sha256" if algorithm == "sha256" else "sha1"
+        ratio = 1.0
         if algorithm == "argon2id":
             ratio = self.hash_rate("argon2id") / self.hash_rate("sha1")
-            return Puzzles("argon2id", ratio), "sha1"
-        return Puzzles(algorithm), "sha1" if algorithm == "virtual" else algorithm
+        return PolicyTariff(
+            self.policy(name, counted_in),
+            self.hash_rate(counted_in),
+            self.mean,
+            Puzzles(algorithm, ratio),
+        )
 
 
 def path(home: Path, name: str, measure: str) -> Path:
@@ -181,7 +230,7 @@ def calibrate(
         service=service,
         rates={algorithm: rate.to_json() for algorithm, rate in rates.items()},
         t_min=t_min,
-        t_max=t_max or CAP * t_min,
+        t_max=t_max or min(CAP * t_min, LONGEST),
         kappa=0.0,
         tolerance=TOLERANCE,
         z=Z,
@@ -297,9 +346,7 @@ def _line(costs: NDArray[np.float64]) -> tuple[float, float]:
 
 async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: int = 30) -> float:
     """Seconds a client on loopback waits for 64 images under policy none: the median."""
-    ledger = SqliteLedger(
-        ":memory:", fingerprint="service", tariff=PolicyTariff(Free(), 1.0, 0.0), clock=lambda: 0.0
-    )
+    ledger = SqliteLedger(":memory:", fingerprint="service", tariff=FREE, clock=lambda: 0.0)
     parts = Parts(
         model=model,
         ledger=ledger,

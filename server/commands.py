@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,6 @@ from server.authentication import ApiKeys, Authenticator, OpenDoor
 from server.calibration import CalibrationError
 from server.ledger.sqlite import SqliteLedger
 from server.options import Calibrate, Prepare, Serve
-from server.pricing import Free, PolicyTariff
 from server.puzzles import Puzzles
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
@@ -62,8 +61,10 @@ def prepare(options: Prepare) -> None:
 
 def calibrate(options: Calibrate) -> None:
     """Fits and stores a calibration, and prints what it found."""
-    if options.t_max is not None and not options.t_max > 0:
-        raise ValueError(f"--t-max is {options.t_max}; expected seconds > 0")
+    if options.t_max is not None and not 0 < options.t_max <= calibration.LONGEST:
+        raise ValueError(
+            f"--t-max is {options.t_max}; expected seconds above 0, at most {calibration.LONGEST:g}"
+        )
     prepared = model.load(options.home, options.model, options.measure)
     loaded = datasets.load(prepared.dataset, home=options.home, data=options.data)
     _, unseen = measures.reserve(options.measure, loaded.splits["calibration"])
@@ -98,13 +99,12 @@ def serve(options: Serve) -> None:
     served = model.load(options.home, options.model, options.measure)
     algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":
-        puzzles, tariff, hash_rate = Puzzles(algorithm), PolicyTariff(Free(), 1.0, 0.0), 0.0
+        tariff, hash_rate = replace(calibration.FREE, puzzles=Puzzles(algorithm)), 0.0
     else:
         file = calibration.path(options.home, options.model, options.measure)
         calibrated = calibration.load(file, served.fingerprint)
-        puzzles, counted_in = calibrated.puzzles(algorithm)
-        tariff = calibrated.tariff(options.policy, counted_in)
-        hash_rate = calibrated.hash_rate(counted_in)
+        tariff = calibrated.tariff(options.policy, algorithm)
+        hash_rate = tariff.rate
         made, here = calibrated.provenance.get("host"), socket.gethostname()
         if made != here:
             logging.getLogger("powgate.server").warning(
@@ -113,7 +113,9 @@ def serve(options: Serve) -> None:
     with ExitStack() as stack:
         ledger = SqliteLedger(
             options.ledger or model.folder(options.home, options.model) / "ledger.db",
-            fingerprint=served.fingerprint,
+            # An account under one policy says nothing under another: free or virtual answers must
+            # not dilute what was paid for.
+            fingerprint=f"{served.fingerprint}/{options.policy}{'/virtual' * options.virtual}",
             tariff=tariff,
             clock=time.time,
         )
@@ -126,13 +128,15 @@ def serve(options: Serve) -> None:
             model=served,
             ledger=ledger,
             keyring=secret.keyring(options.home, virtual=options.virtual),
-            puzzles=puzzles,
+            puzzles=tariff.puzzles,
             authenticator=authenticator,
             hash_rate=hash_rate,
             record=record,
             clock=time.time,
         )
-        asyncio.run(_until_stopped(parts, f"{options.host}:{options.port}", tls))
+        host = options.host.strip("[]")
+        address = f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}"
+        asyncio.run(_until_stopped(parts, address, tls))
 
 
 async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> None:
@@ -149,7 +153,7 @@ def _authenticator(options: Serve) -> Authenticator:
     if options.open:
         if options.keys is not None:
             raise ServeError("--open believes every caller: it cannot go with --keys")
-        if not _is_loopback(options.host):
+        if not _is_loopback(options.host.strip("[]")):
             raise ServeError(f"--open listens on loopback only, not on {options.host}")
         return OpenDoor()
     if options.keys is None:

@@ -1,18 +1,19 @@
 """The use case: one query priced, charged, sealed; one challenge redeemed. No gRPC in here.
 
-The order of `predict` is cheap before dear, and nothing is computed for free: request id, limits,
-validation, victim, measure, ledger, sealing.
+The order of `predict` is cheap before dear, and nothing is computed for free: validation, request
+id, limits, victim, measure, ledger, sealing.
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,10 +24,14 @@ from pow.challenge import Challenge, Keyring, VerifiedDigests, WrongCounters, ve
 from server.ledger import MAX_UNPAID, NANO, Account, Charge, Ledger
 from server.model import Model
 from server.puzzles import Puzzles, Strikes
-from server.refusals import BadRequestId, TooManyInFlight
+from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
 
 MAX_BATCH = 256
 """Images in one request."""
+
+_LOG = logging.getLogger("powgate.server")
+
+_T = TypeVar("_T")
 
 _ZERO_NONCE = bytes(12)  # each challenge has a key of its own, so a fixed nonce never repeats
 
@@ -87,7 +92,10 @@ class Gate:
         self._verify_pool = verify_pool
         self._verified = VerifiedDigests()
         self._strikes = Strikes(clock)
-        self._in_flight: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()  # requests by client
+        self._computing: Counter[str] = Counter()  # of those, not charged yet
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._begun = 0
 
     async def predict(self, client: str, request_id: str, images: NDArray[Any]) -> Sealed:
         """Answers a batch (b, c, h, w) under seal.
@@ -97,26 +105,89 @@ class Gate:
         """
         started = time.perf_counter()
         check_request_id(request_id)
-        with self._under_way(client):
-            inputs = digest(images.dtype.name, images.shape, images.tobytes())
-            charge = await asyncio.wrap_future(self._ledger.recall(client, request_id, inputs))
-            check_images(images, self.model.victim.shape, MAX_BATCH)
-            retry = charge is not None
-            steps = _Steps()
-            pixels = to_float(images)
-            posterior, costs = await asyncio.get_running_loop().run_in_executor(
-                self._torch_pool, self._answer, pixels, retry, steps
+        check_images(images, self.model.victim.shape, MAX_BATCH)  # cheaper than their digest
+        return await self._to_its_end(
+            client, lambda: self._predict(client, request_id, images, started)
+        )
+
+    async def redeem(self, client: str, token: bytes, counters: Sequence[str]) -> bytes:
+        """The key of a challenge whose stamps are all there; redeeming again gives it again.
+
+        Raises the ChallengeErrors of pow.challenge, TooManyWrongCounters, TooManyInFlight,
+        NothingToRedeem, LedgerUnavailable.
+        """
+        challenge = self._keyring.verify(
+            token, audience=self._audience, client=client, now=self._clock()
+        )
+        self._strikes.check(client)
+        await self._to_its_end(client, lambda: self._verify(client, challenge, counters))
+        await asyncio.wrap_future(self._ledger.settle(client, challenge.request_id))
+        self._write("redeem", client=client, request_id=challenge.request_id)
+        return self._keyring.sealing_key(challenge)
+
+    async def account(self, client: str) -> Account:
+        """What the client has asked so far. Raises LedgerUnavailable."""
+        return await asyncio.wrap_future(self._ledger.account(client))
+
+    async def idle(self, *, for_seconds: float = 0.0) -> None:
+        """Waits until all that was begun is done, and nothing has begun for so long."""
+        while True:
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            begun = self._begun
+            await asyncio.sleep(for_seconds)
+            if begun == self._begun and not self._tasks:
+                return
+
+    async def _to_its_end(self, client: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Work for a client, finished even if the client hangs up.
+
+        Otherwise whoever cancels in time has the victim computed, or counters checked, for nothing.
+        """
+        if self._in_flight[client] >= MAX_UNPAID:
+            raise TooManyInFlight(
+                f"{self._in_flight[client]} requests are under way; at most {MAX_UNPAID} at once"
             )
-            if charge is None:
+        self._in_flight[client] += 1
+        self._begun += 1
+        task = asyncio.create_task(work())
+        self._tasks.add(task)
+
+        def done(task: "asyncio.Task[_T]") -> None:
+            self._tasks.discard(task)
+            _less(self._in_flight, client)
+            if not task.cancelled():
+                task.exception()  # seen, even where nobody waits for it any more
+
+        task.add_done_callback(done)
+        return await asyncio.shield(task)
+
+    async def _predict(
+        self, client: str, request_id: str, images: NDArray[Any], started: float
+    ) -> Sealed:
+        inputs = digest(images.dtype.name, images.shape, images.tobytes())
+        known = await asyncio.wrap_future(self._ledger.recall(client, request_id, inputs))
+        steps = _Steps()
+        if isinstance(known, Charge):
+            charge, retry = known, True
+            posterior, _ = await self._answer(images, retry, steps)
+        else:
+            retry = False
+            self._check_room(client, known)
+            self._computing[client] += 1
+            try:
+                posterior, costs = await self._answer(images, retry, steps)
                 with steps.timed("ledger"):
                     cost = round(float(costs.sum()) * NANO)
                     charge = await asyncio.wrap_future(
                         self._ledger.ask(client, request_id, inputs, len(images), cost)
                     )
-            with steps.timed("seal"):
-                sealed = self._seal(client, request_id, inputs, charge, posterior, started)
+            finally:
+                _less(self._computing, client)
+        with steps.timed("seal"):
+            sealed = self._seal(client, request_id, inputs, charge, posterior, started)
         account = charge.account
-        self._record(
+        self._write(
             "predict",
             client=client,
             request_id=request_id,
@@ -133,25 +204,18 @@ class Gate:
         )
         return sealed
 
-    async def redeem(self, client: str, token: bytes, counters: Sequence[str]) -> bytes:
-        """The key of a challenge whose stamps are all there; redeeming again gives it again.
+    def _check_room(self, client: str, account: Account) -> None:
+        """Raises TooManyUnpaid where this batch, too, may end up as one too many.
 
-        Raises the ChallengeErrors of pow.challenge, TooManyWrongCounters, TooManyInFlight,
-        NothingToRedeem, LedgerUnavailable.
+        Refused again, atomically, when it is charged; here it saves the victim's time.
         """
-        challenge = self._keyring.verify(
-            token, audience=self._audience, client=client, now=self._clock()
-        )
-        self._strikes.check(client)
-        with self._under_way(client):
-            await self._verify(client, challenge, counters)
-        await asyncio.wrap_future(self._ledger.settle(client, challenge.request_id))
-        self._record("redeem", client=client, request_id=challenge.request_id)
-        return self._keyring.sealing_key(challenge)
-
-    async def account(self, client: str) -> Account:
-        """What the client has asked so far. Raises LedgerUnavailable."""
-        return await asyncio.wrap_future(self._ledger.account(client))
+        computing = self._computing[client]
+        if account.unpaid + computing >= MAX_UNPAID:
+            more = f" and {computing} are being answered" if computing else ""
+            raise TooManyUnpaid(
+                f"{account.unpaid} batches are unpaid{more}; redeem one before asking for more "
+                f"(at most {MAX_UNPAID})"
+            )
 
     async def _verify(self, client: str, challenge: Challenge, counters: Sequence[str]) -> None:
         """Raises WrongCounters, and remembers that the client sent them."""
@@ -166,21 +230,21 @@ class Gate:
             self._strikes.add(client)
             raise
 
-    @contextmanager
-    def _under_way(self, client: str) -> Iterator[None]:
-        if self._in_flight[client] >= MAX_UNPAID:
-            raise TooManyInFlight(
-                f"{self._in_flight[client]} requests are under way; at most {MAX_UNPAID} at once"
-            )
-        self._in_flight[client] += 1
-        try:
-            yield
-        finally:
-            self._in_flight[client] -= 1
-            if not self._in_flight[client]:
-                del self._in_flight[client]
+    async def _answer(
+        self, images: NDArray[Any], retry: bool, steps: "_Steps"
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._torch_pool, self._compute, to_float(images), retry, steps
+        )
 
-    def _answer(
+    def _write(self, kind: str, /, **fields: Any) -> None:
+        """One line of the record. A record that fails must not cost a client its answer."""
+        try:
+            self._record(kind, **fields)
+        except OSError:
+            _LOG.exception("a line of the record is lost")
+
+    def _compute(
         self, pixels: NDArray[np.float32], retry: bool, steps: _Steps
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Posterior (b, k) and privacy cost (b,); a retry is never measured again."""
@@ -222,6 +286,13 @@ class Gate:
             work=charge.work,
             seconds=time.perf_counter() - started,
         )
+
+
+def _less(counter: Counter[str], name: str) -> None:
+    """One less, and nothing kept of those who are gone."""
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
 
 
 def check_request_id(request_id: str) -> None:

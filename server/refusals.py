@@ -9,6 +9,10 @@ class Refusal(Exception):
     """A request the gate will not serve. The text is shown to the caller."""
 
 
+class MalformedMessage(Refusal):
+    """Bytes that are not the message the method takes, or too many of them."""
+
+
 class MissingKey(Refusal):
     """No API key (or, on an open gate, no client id) came with the call."""
 

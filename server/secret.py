@@ -1,6 +1,8 @@
 """The server's secret: 32 random bytes in a file that only its owner can read."""
 
+import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 from pow.challenge import SECRET_BYTES, Keyring
@@ -27,17 +29,15 @@ def keyring(home: Path, *, virtual: bool) -> Keyring:
 def _create(path: Path) -> None:
     """Writes a new secret whole or not at all; of two processes that try, one wins for both."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 600
+    draft = Path(name)
     try:
-        os.write(handle, os.urandom(SECRET_BYTES))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
+        with os.fdopen(handle, "wb") as file:
+            file.write(os.urandom(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
     finally:
         draft.unlink()
 

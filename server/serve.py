@@ -1,5 +1,7 @@
 """The running gate: a grpc.aio server with health, reflection, TLS and a graceful end."""
 
+import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -31,6 +33,12 @@ SERVICE = gate_pb2.DESCRIPTOR.services_by_name["Gate"].full_name
 
 DRAIN_SECONDS = 10.0
 """How long requests under way may take once the server is told to stop."""
+
+SETTLING_SECONDS = 0.5
+"""How long the gate must have had nothing to do: what had just arrived begins, answers leave."""
+
+MAX_CALLS = 256
+"""Calls served at once, of all clients; more are refused by the transport."""
 
 
 class ServeError(Exception):
@@ -94,16 +102,15 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
     )
     image_bytes = 4 * int(np.prod(parts.model.victim.shape))
     server = grpc.aio.server(
-        interceptors=[Guard()],
+        maximum_concurrent_rpcs=MAX_CALLS,
+        interceptors=[Guard(parts.authenticator)],
         options=[
             # Twice the largest batch: a batch a little too large still gets our own message.
             ("grpc.max_receive_message_length", 2 * MAX_BATCH * image_bytes + 4096),
             ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its traffic
         ],
     )
-    gate_pb2_grpc.add_GateServicer_to_server(
-        Servicer(gate, parts.authenticator, hash_rate=parts.hash_rate), server
-    )
+    gate_pb2_grpc.add_GateServicer_to_server(Servicer(gate, hash_rate=parts.hash_rate), server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection(
@@ -129,7 +136,13 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
         yield f"{host}:{port}"
     finally:
         await healthy.enter_graceful_shutdown()
-        await server.stop(DRAIN_SECONDS)
+        refusing = asyncio.create_task(server.stop(DRAIN_SECONDS))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(gate.idle(for_seconds=SETTLING_SECONDS), DRAIN_SECONDS)
+        # What is left is nobody's answer, such as an open Watch of health: not waited for.
+        await server.stop(None)
+        await refusing
+        await gate.idle()
         torch_pool.shutdown()
         verify_pool.shutdown()
 

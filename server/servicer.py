@@ -1,4 +1,4 @@
-"""The gate on the wire: every RPC decodes, calls, encodes."""
+"""The gate on the wire: every RPC decodes, calls, encodes. `Guard` has authenticated the caller."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import grpc
 from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateServicer
-from server.authentication import Authenticator
+from server.authentication import CALLER
 from server.gate import MAX_BATCH, Gate
 from server.ledger import MAX_UNPAID
 
@@ -17,15 +17,13 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class Servicer(GateServicer):
     """`powgate.v1.Gate`."""
 
-    def __init__(self, gate: Gate, authenticator: Authenticator, *, hash_rate: float) -> None:
+    def __init__(self, gate: Gate, *, hash_rate: float) -> None:
         self._gate = gate
-        self._authenticator = authenticator
         self._hash_rate = hash_rate
 
     async def Describe(  # noqa: N802
         self, request: pb.DescribeRequest, context: _Context
     ) -> pb.Description:
-        self._client(context)
         model = self._gate.model
         return pb.Description(
             model=model.name,
@@ -40,7 +38,7 @@ class Servicer(GateServicer):
     async def Predict(  # noqa: N802
         self, request: pb.PredictRequest, context: _Context
     ) -> pb.SealedPrediction:
-        client = self._client(context)
+        client = CALLER.get()
         images = codec.decode(request.inputs)
         sealed = await self._gate.predict(client, request.request_id, images)
         return pb.SealedPrediction(
@@ -53,15 +51,12 @@ class Servicer(GateServicer):
         )
 
     async def Redeem(self, request: pb.RedeemRequest, context: _Context) -> pb.Key:  # noqa: N802
-        client = self._client(context)
+        client = CALLER.get()
         key = await self._gate.redeem(client, request.challenge, request.counters)
         return pb.Key(key=key)
 
     async def GetAccount(  # noqa: N802
         self, request: pb.GetAccountRequest, context: _Context
     ) -> pb.Account:
-        account = await self._gate.account(self._client(context))
+        account = await self._gate.account(CALLER.get())
         return pb.Account(queries=account.charged, unpaid_batches=account.unpaid)
-
-    def _client(self, context: _Context) -> str:
-        return self._authenticator.client(context.invocation_metadata() or ())

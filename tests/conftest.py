@@ -60,6 +60,9 @@ class FixedTariff:
     def work(self, account, images):
         return self.hashes
 
+    def lifetime(self, work):
+        return 600.0
+
 
 @dataclass
 class Clock:
@@ -98,6 +101,7 @@ def running_gate(
     ledger=None,
     hash_rate: float = 1e6,
     shape: tuple[int, int, int] = SHAPE,
+    record=None,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -120,7 +124,7 @@ def running_gate(
         puzzles=Puzzles(algorithm, tries_per_hash=1.0),
         authenticator=authenticator or OpenDoor(),
         hash_rate=hash_rate,
-        record=lambda kind, **fields: records.append({"kind": kind, **fields}),
+        record=record or (lambda kind, **fields: records.append({"kind": kind, **fields})),
         clock=clock,
     )
     started = threading.Event()

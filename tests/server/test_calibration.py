@@ -64,14 +64,36 @@ def test_floor_and_cap_are_not_rounded_up(calibrated, algorithm):
 
 
 def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
-    assert calibrated.puzzles("sha1") == (Puzzles("sha1"), "sha1")
-    assert calibrated.puzzles("sha256") == (Puzzles("sha256"), "sha256")
-    assert calibrated.puzzles("virtual") == (Puzzles("virtual"), "sha1")
-    puzzles, counted_in = calibrated.puzzles("argon2id")
-    assert counted_in == "sha1"
+    for algorithm, rate in (("sha1", 5e7), ("sha256", 3e7), ("virtual", 5e7)):
+        tariff = calibrated.tariff("rate", algorithm)
+        assert (tariff.rate, tariff.puzzles) == (rate, Puzzles(algorithm))
+    tariff = calibrated.tariff("rate", "argon2id")
+    assert tariff.rate == 5e7
     # The same second of work: 5e7 hashes of SHA-1 or 1 000 tries of argon2id.
-    assert puzzles.choose(50_000_000) == ("argon2id", 1_000)
-    assert puzzles.choose(3_000_000) == ("sha1", 3_000_000)  # 60 tries: too few for argon2id
+    assert tariff.puzzles.choose(50_000_000) == ("argon2id", 1_000)
+    assert tariff.puzzles.choose(3_000_000) == ("sha1", 3_000_000)  # 60 tries are too few
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"t_min": -1.0}, "t_min is -1.0; expected a finite number"),
+        ({"t_min": None}, "t_min is None; expected a number"),
+        ({"kappa": "x"}, "kappa is 'x'"),
+        ({"mean": float("nan")}, "mean is nan"),
+        ({"t_max": 1e12}, "to 86400 s"),
+        ({"t_max": 1e-9}, "t_max is 1e-09 s; expected from t_min"),
+        ({"fingerprint": None}, "fingerprint is None; expected text"),
+        ({"provenance": None}, "provenance is None; expected a table"),
+        ({"rates": {"sha1": {}}}, "a rate has the keys"),
+    ],
+)
+def test_constants_no_price_can_rest_on_are_refused(calibrated, tmp_path, change, message):
+    file = tmp_path / "calibration.json"
+    calibration.save(calibrated, file)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(CalibrationError, match=message):
+        calibration.load(file, calibrated.fingerprint)
 
 
 def test_a_rate_that_was_not_measured_is_refused(calibrated):

@@ -1,16 +1,23 @@
 """`python -m server` as processes: prepare, calibrate, serve, and every way it can go wrong."""
 
+import contextlib
 import hashlib
+import json
+import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
-from client.session import Refused, Session
+from client.session import Refused, Session, Unreachable
 from core.datasets import load
 from core.records import read
 from pow.rate import Rate as HashRate
@@ -86,24 +93,114 @@ def test_a_gate_serves_and_drains_on_sigterm(home, images, tmp_path):
 
 
 def test_kill_9_of_a_gate_loses_no_charge_a_client_saw(home, images, tmp_path):
-    """Three times in the middle of a run; the client carries on, and nothing is charged twice."""
+    """Three times at a random moment of a run; the client carries on, nothing is charged twice."""
+    chance = random.Random(11)
     flags = ("--open", "--ledger", tmp_path / "l.db")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    seen = 0
-    with Session(f"127.0.0.1:{port}", client_id="anne", timeout=60) as session:
-        for _ in range(3):
-            with serving(home, *flags, port=port) as (process, _):
-                for at in range(4):
-                    session.predict(images[at : at + 5])
-                    seen += 5
-                    assert session.account().queries == seen
+    answered = 0
+    done = threading.Event()
+
+    def ask():
+        nonlocal answered
+        with Session(f"127.0.0.1:{port}", client_id="anne", timeout=60) as session:
+            while not done.is_set():
+                session.predict(images[:5])
+                answered += 1
+
+    thread = threading.Thread(target=ask)
+    for life in range(4):
+        with serving(home, *flags, port=port) as (process, _):
+            if not life:
+                thread.start()
+            goal = answered + 3
+            while answered < goal:
+                time.sleep(0.005)
+            if life < 3:
+                time.sleep(chance.random() * 0.05)
                 process.kill()
                 process.wait()
-        with serving(home, *flags, port=port):
-            assert session.account().queries == seen == 60
-            assert session.account().unpaid_batches == 0
+                continue
+            done.set()
+            thread.join()
+            with Session(f"127.0.0.1:{port}", client_id="anne") as session:
+                account = session.account()
+    # The client asked one batch after another, and again with the same id where it was cut off:
+    # every answer was charged once.
+    assert (account.queries, account.unpaid_batches) == (5 * answered, 0)
+
+
+def test_a_request_under_way_is_answered_when_told_to_stop(home, images, tmp_path):
+    flags = ("--open", "--policy", "none", "--ledger", tmp_path / "l.db")
+    answers = []
+    with serving(home, *flags) as (process, address):
+
+        def ask():
+            with (
+                Session(address, client_id="a", timeout=0.5) as session,
+                contextlib.suppress(Unreachable),
+            ):
+                while True:
+                    answers.append(session.predict(images[:100]))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while len(answers) < 5:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        thread.join()
+    with contextlib.closing(sqlite3.connect(tmp_path / "l.db")) as db:
+        (charged,) = db.execute("SELECT charged FROM accounts").fetchone()
+    assert charged == 100 * len(answers)  # nothing that was charged stayed without its answer
+
+
+def test_virtual_work_and_other_puzzles(home, images, tmp_path):
+    for flags, algorithm, solver in (
+        (("--virtual",), "virtual", "virtual"),
+        (("--puzzle", "sha256"), "sha256", "native"),
+        (("--puzzle", "argon2id"), "argon2id", "native"),
+    ):
+        exchanges = []
+        all_flags = ("--open", "--ledger", tmp_path / "l.db", *flags)
+        with (
+            serving(home, *all_flags) as (_, address),
+            Session(
+                address,
+                client_id="a",
+                solver=solver,
+                observe=exchanges.append,
+                rng=np.random.default_rng(0),
+            ) as session,
+        ):
+            assert session.service.algorithm == algorithm
+            session.predict(images[:8])
+            assert session.account().queries == 8  # each has a ledger account of its own, but
+        assert exchanges[0].virtual == (algorithm == "virtual")
+        (tmp_path / "l.db").unlink()
+
+
+def test_accounts_of_free_answers_do_not_count_under_a_price(home, images, tmp_path):
+    ledger = tmp_path / "l.db"
+    seen = []
+    for policy in ("rate", "none", "rate"):
+        flags = ("--open", "--policy", policy, "--ledger", ledger)
+        with serving(home, *flags) as (_, address), Session(address, client_id="a") as session:
+            session.predict(images[:8])
+            seen.append(session.account().queries)
+    assert seen == [8, 8, 16]
+
+
+def test_another_host_is_warned_of(copied):
+    file = copied / "models/m/calibration-heads.json"
+    calibrated = json.loads(file.read_text())
+    calibrated["provenance"]["host"] = "elsewhere"
+    file.write_text(json.dumps(calibrated))
+    with serving(copied, "--open") as (process, _):
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert "calibrated on host elsewhere" in said
 
 
 def test_tls_and_api_keys(home, images, tmp_path):
@@ -188,6 +285,9 @@ SERVE = ("serve", "--open", "--port", 0)
     [
         (("serve", "--port", 0), "--keys FILE, or --open"),
         ((*SERVE, "--host", "0.0.0.0"), "loopback only"),
+        ((*SERVE, "--host", "192.0.2.1"), "loopback only"),
+        ((*SERVE, "--host", "example.com"), "loopback only"),
+        (("calibrate", "--t-max", "inf"), "--t-max is inf"),
         ((*SERVE, "--keys", "k.toml"), "cannot go with --keys"),
         (("serve", "--keys", "/nowhere/k.toml"), "/nowhere/k.toml"),
         ((*SERVE, "--tls-cert", "c.pem"), "go together"),

@@ -1,7 +1,10 @@
 """The wire, over loopback: what each RPC does, and what each mistake gets, and costs."""
 
 import re
+import threading
+import time
 import uuid
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -252,23 +255,130 @@ def test_more_unpaid_batches_than_are_allowed(gate, stub):
 
 
 def test_more_requests_at_once_than_are_allowed(gate, stub):
-    import threading
-
-    release = threading.Event()
-    answer = gate.victim.answer
-
-    def slow(images):
-        release.wait(10)
-        return answer(images)
-
-    gate.victim.answer = slow
-    under_way = [stub.Predict.future(request(), metadata=ANNE) for _ in range(MAX_UNPAID)]
-    code, reason, _text, details = refusal(stub.Predict, request(), metadata=ANNE)
-    release.set()
+    with slow_victim(gate):
+        under_way = [stub.Predict.future(request(), metadata=ANNE) for _ in range(MAX_UNPAID)]
+        code, reason, _text, details = refusal(stub.Predict, request(), metadata=ANNE)
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_IN_FLIGHT")
     assert {"RetryInfo", "QuotaFailure"} <= set(details)
     assert all(call.result().challenge for call in under_way)
     assert gate.ledger.account("anne").result().charged == 2 * MAX_UNPAID
+
+
+def test_refused_requests_give_their_places_back(gate, stub):
+    used = request()
+    stub.Predict(used, metadata=ANNE)
+    for _ in range(MAX_UNPAID + 1):
+        other = request(IMAGES[:1], request_id=used.request_id)
+        assert refusal(stub.Predict, other, metadata=ANNE)[1] == "REQUEST_ID_REUSED"
+    stub.Predict(request(), metadata=ANNE)
+
+
+@contextmanager
+def slow_victim(gate):
+    """The victim waits until the block ends, or `go` is set."""
+    go, answer = threading.Event(), gate.victim.answer
+
+    def slow(images):
+        go.wait(10)
+        return answer(images)
+
+    gate.victim.answer = slow
+    try:
+        yield go
+    finally:
+        go.set()
+
+
+def until(condition):
+    """Waits for what other threads bring about."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_who_hangs_up_is_charged_all_the_same(gate, stub):
+    with slow_victim(gate) as go:
+        for number in range(3):
+            call = stub.Predict.future(request(), metadata=ANNE)
+            with pytest.raises(grpc.RpcError):
+                stub.Predict(request(), metadata=ANNE, timeout=0.05)
+            call.cancel()
+            assert number < 3
+        go.set()
+        until(lambda: gate.ledger.account("anne").result().charged == 2 * gate.computed > 0)
+    assert stub.GetAccount(pb.GetAccountRequest(), metadata=BOB, timeout=5).queries == 0
+
+
+def test_calls_that_are_given_up_leave_the_ledger_alive(gate, stub):
+    for number in range(60):
+        try:
+            stub.GetAccount(
+                pb.GetAccountRequest(), metadata=ANNE, timeout=0.0005 * (number % 8 + 1)
+            )
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # noqa: PT017
+    assert stub.GetAccount(pb.GetAccountRequest(), metadata=BOB, timeout=5).queries == 0
+
+
+def test_nothing_is_computed_that_cannot_be_charged(gate, stub):
+    for _ in range(MAX_UNPAID - 1):
+        stub.Predict(request(), metadata=ANNE)
+    with slow_victim(gate):
+        last = stub.Predict.future(request(), metadata=ANNE)
+        until(lambda: gate.computed == 0 or gate.victim.asked)
+        reasons = [refusal(stub.Predict, request(), metadata=ANNE)[1] for _ in range(3)]
+    assert reasons == ["TOO_MANY_UNPAID"] * 3
+    assert last.result().challenge
+    assert gate.computed == MAX_UNPAID
+
+
+def test_hanging_up_does_not_save_a_strike(gate_with, monkeypatch):
+    from server import gate as module
+    from server.puzzles import STRIKES
+
+    real = module.verify_counters
+
+    def slowly(*args):
+        time.sleep(0.02)
+        return real(*args)
+
+    with (
+        gate_with(hashes=64, algorithm="argon2id") as gate,
+        grpc.insecure_channel(gate.address) as channel,
+    ):
+        stub = GateStub(channel)
+        token = stub.Predict(request(), metadata=ANNE).challenge
+        monkeypatch.setattr(module, "verify_counters", slowly)
+        wrong = pb.RedeemRequest(challenge=token, counters=["a", "b", "c", "d"])
+        reasons = []
+        for _ in range(STRIKES + 40):
+            try:
+                stub.Redeem(wrong, metadata=ANNE, timeout=0.012)
+            except grpc.RpcError as error:
+                reasons.append(error.code())
+        time.sleep(0.3)
+        assert refusal(stub.Redeem, wrong, metadata=ANNE)[1] == "TOO_MANY_WRONG_COUNTERS"
+
+
+def test_a_record_that_cannot_be_written_costs_nobody_an_answer(gate_with, caplog):
+    def full(kind, **fields):
+        raise OSError(28, "No space left on device")
+
+    with gate_with(record=full) as gate, grpc.insecure_channel(gate.address) as channel:
+        stub = GateStub(channel)
+        sealed, counters = solved(stub)
+        paid = pb.RedeemRequest(challenge=sealed.challenge, counters=counters)
+        assert stub.Redeem(paid, metadata=ANNE).key
+    assert caplog.text.count("a line of the record is lost") == 2
+
+
+def test_an_open_watch_of_health_does_not_hold_up_the_end(gate_with):
+    with gate_with() as gate, grpc.insecure_channel(gate.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
 
 
 def redeem(stub, challenge, counters, who=ANNE):
@@ -290,7 +400,7 @@ def test_wrong_counters_are_refused_and_the_right_ones_still_work(gate, stub):
         "not in the alphabet": [*counters[:-1], "ü" * 8],
         "a colon": [*counters[:-1], "00:00000"],
         "a guess": [*counters[:-1], _failing(sealed.challenge)],
-        "a flood": ["a"] * 10_000,
+        "a flood": ["a"] * 2_000,
     }
     for name, given in wrong.items():
         code, reason, text, _ = redeem(stub, sealed.challenge, given)
@@ -342,6 +452,23 @@ def test_every_changed_byte_of_a_challenge_is_noticed(stub):
         changed[at] ^= 1
         code, _, _, _ = redeem(stub, bytes(changed), counters)
         assert code == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("rpc", ["Predict", "Redeem"])
+def test_bytes_that_are_no_message_show_nothing_of_the_parser(gate, rpc):
+    with grpc.insecure_channel(gate.address) as channel:
+        call = channel.unary_unary(f"/powgate.v1.Gate/{rpc}")
+        assert refusal(call, b"\xff\xff\xff")[:2] == ("UNAUTHENTICATED", "MISSING_KEY")
+        code, reason, text, _ = refusal(call, b"\xff\xff\xff", metadata=ANNE)
+    assert (code, reason) == ("INVALID_ARGUMENT", "MALFORMED_MESSAGE")
+    assert text == f"3 bytes are no request of /powgate.v1.Gate/{rpc}"
+
+
+def test_a_redeem_of_many_counters_is_not_even_parsed(gate, stub):
+    sealed, _ = solved(stub)
+    code, reason, text, _ = redeem(stub, sealed.challenge, ["a"] * 10_000)
+    assert (code, reason) == ("INVALID_ARGUMENT", "MALFORMED_MESSAGE")
+    assert "expected at most 8192" in text
 
 
 def test_another_clients_challenge(gate, stub):
