@@ -12,7 +12,8 @@ from core import artifacts
 class Driver:
     """One attack under way. `predict` answers a batch; `saved` is told of every checkpoint.
 
-    The driver never trains and never reads held-out data. A batch beyond the budget is cut to fit.
+    The driver never trains and never reads held-out data. It stops before a batch that would go
+    beyond the budget: a batch that is cut short would be paid for and be of no use to the plan.
     """
 
     def __init__(
@@ -40,8 +41,7 @@ class Driver:
         """Asks until the plan or the budget ends. What predict() raises ends the plan, too."""
         try:
             batch = self._resume(None)
-            while batch is not None and self.asked < self._budget:
-                batch = batch[: self._budget - self.asked]
+            while batch is not None and self.asked + len(batch) <= self._budget:
                 answers = self._predict(batch)
                 self.asked += len(batch)
                 batch = self._resume(answers)

@@ -17,9 +17,11 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
     """Runs one attack to its end.
 
     Raises client.session.GateError, client.recording.Interrupted, core.datasets.DatasetError,
-    ValueError for numbers out of range.
+    OSError, and ValueError for numbers out of range.
     """
     check(config, thief)
+    if thief.surrogates is not None:  # a thief that cannot keep its loot must not pay for it
+        thief.surrogates.mkdir(parents=True, exist_ok=True)
     world_rng, session_rng = np.random.default_rng(thief.seed).spawn(2)
     credentials = thief.connection.credentials()
     recorder = Recorder(

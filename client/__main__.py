@@ -19,13 +19,14 @@ def main() -> int:
     from client import honest
     from client.recording import STOPPED, STOPS
     from client.session import GateError
+    from core.artifacts import ArtifactError
 
     try:
         honest.run(options)
     except STOPS as error:
         print(f"stopped: {error}", file=sys.stderr)
         return STOPPED
-    except (GateError, OSError, ValueError) as error:
+    except (ArtifactError, GateError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from core.arrays import check_images
 from pow.challenge import Challenge, ChallengeError
-from pow.solver import search, solve
+from pow.solver import Cancelled, search, solve
 from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
@@ -51,6 +51,10 @@ class Refused(GateError):
 
 class Unreachable(GateError):
     """The gate could not be reached, or gave up, within the time allowed."""
+
+
+class Closed(GateError):
+    """The session was closed while a puzzle was being solved."""
 
 
 class BadAnswer(GateError):
@@ -197,7 +201,7 @@ class Session:
 
         Only an unavailable gate is asked again, with the same request id, so that nothing is
         charged twice. Raises core.arrays.InvalidImages before anything is sent, and Refused,
-        Unreachable, BadAnswer.
+        Unreachable, BadAnswer, Closed.
         """
         service = self.service
         check_images(images, service.shape, service.max_batch)
@@ -226,6 +230,8 @@ class Session:
             opening = time.perf_counter()
             plain = AESGCM(key).decrypt(_ZERO_NONCE, sealed.ciphertext, sealed.challenge)
             probabilities: NDArray[np.float32] = codec.loads(plain)
+        except Cancelled as error:
+            raise Closed("the session was closed before the answer was paid for") from error
         except (ChallengeError, InvalidTag, ValueError) as error:
             raise BadAnswer(f"the gate's answer cannot be opened: {error!r}") from error
         if probabilities.shape != (len(images), service.classes):

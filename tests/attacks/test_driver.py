@@ -30,7 +30,7 @@ def run(plan, student, *, budget):
     return asked, saved
 
 
-def test_a_batch_beyond_the_budget_is_cut_and_the_plan_is_closed():
+def test_a_batch_beyond_the_budget_is_not_asked_and_the_plan_is_closed():
     closed = []
 
     def endless():
@@ -41,7 +41,7 @@ def test_a_batch_beyond_the_budget_is_cut_and_the_plan_is_closed():
             closed.append(True)
 
     asked, _ = run(endless(), Counter(), budget=10)
-    assert asked == [4, 4, 2]
+    assert asked == [4, 4]
     assert closed == [True]
 
 
