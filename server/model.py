@@ -76,8 +76,9 @@ def prepare(
         )
         artifacts.save_network(path, victim, **wanted)
         made.append("victim")
-    path = files / f"{stem}.safetensors"
-    if not path.exists():
+    path, digest = files / f"{stem}.safetensors", artifacts.weights_digest(victim)
+    # A measure of another victim is worth nothing to this one: it is trained anew.
+    if not path.exists() or artifacts.load(path)[1].get("victim") != digest:
         reference, _ = measures.reserve(measure, loaded.splits["calibration"])
         trained = measures.train(
             measure,
@@ -93,7 +94,7 @@ def prepare(
                 "kind": "measure",
                 "measure": measure,
                 "config": trained.config(),
-                "victim": artifacts.weights_digest(victim),
+                "victim": digest,
             },
         )
         made.append(measure)

@@ -328,6 +328,9 @@ def test_heads_of_another_victim_are_refused(copied):
     model.prepare(copied, "n", dataset="digits", network="lenet-thin", measure="heads", seed=1)
     shutil.copy(copied / "models/n/heads.safetensors", copied / "models/m/heads.safetensors")
     assert "not measure heads of this victim" in refused(*SERVE, "--home", copied, "--model", "m")
+    flags = ("--model", "m", "--dataset", "digits", "--network", "lenet-thin")
+    assert "made heads" in run("prepare", "--home", copied, *flags).stdout  # as it said
+    assert model.load(copied, "m", "heads")
 
 
 def test_a_calibration_of_another_fingerprint_is_refused(copied):

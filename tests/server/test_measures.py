@@ -1,5 +1,7 @@
 """Measures: votes, costs, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -134,6 +136,19 @@ def test_heads_are_as_good_as_their_votes(victim, split, held_out, digits_home):
     labels = load("digits", home=digits_home).splits["held_out"].labels
     winners = trained.votes(victim.answer(held_out)).argmax(axis=1)
     assert (winners == labels).mean() > 0.85
+
+
+def test_teachers_are_as_good_as_their_votes(victim, split, held_out, digits_home, fast_teachers):
+    trained = measures.train("teachers", victim, split, seed=0)
+    labels = load("digits", home=digits_home).splits["held_out"].labels
+    assert (trained.votes(held_out).argmax(axis=1) == labels).mean() > 0.85
+
+
+def test_teachers_that_learn_nothing_are_refused(victim, split, fast_teachers, monkeypatch):
+    killing = replace(teachers.SCHEDULE, epochs=4, lr=5.0)
+    monkeypatch.setattr(teachers, "SCHEDULE", killing)
+    with pytest.raises(ValueError, match=r"teacher 0 learnt nothing from its \d+ images: its"):
+        measures.train("teachers", victim, split, seed=0)
 
 
 def test_votes_are_histograms():
