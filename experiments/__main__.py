@@ -69,6 +69,16 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuresSpeed:
+    """Time the privacy measures on one thread, at full size, with random weights."""
+
+    json: Path | None = None
+    """Also write the figures to this file."""
+    rounds: int = 30
+    """Measurements of each; median and least are reported."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """Recompute the timelines of the calibrated-PoW paper from the records it published."""
 
@@ -81,6 +91,7 @@ Verb = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Measures, tyro.conf.subcommand("measures")]
+    | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
 )
 
@@ -96,6 +107,8 @@ def main() -> None:
             _bench(verb)
         elif isinstance(verb, Measures):
             _measures(verb)
+        elif isinstance(verb, MeasuresSpeed):
+            _measures_speed(verb)
         elif isinstance(verb, Replay):
             _replay(verb.folder)
         else:
@@ -206,6 +219,23 @@ def _measures(verb: Measures) -> None:
 
         print(measures.table(measures.run(plan, command=command, file=verb.json, say=say)))
     except (ValueError, DatasetError, ArtifactError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _measures_speed(verb: MeasuresSpeed) -> None:
+    from core.artifacts import ArtifactError
+    from experiments import measure_speed
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        found = measure_speed.measure(rounds=verb.rounds, seed=0, say=say)
+        print(measure_speed.table(found))
+        if verb.json is not None:
+            command = ["python", "-m", "experiments", *sys.argv[1:]]
+            measure_speed.save(found, verb.json, command)
+    except (ValueError, ArtifactError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -20,7 +20,7 @@ from server.victim import Answer, TorchVictim
 NEIGHBOUR = 15
 """Which neighbour's distance counts."""
 
-REFERENCES = 7_000
+REFERENCES = 6_000
 """Training images compared with, at most: as many as 64 images can be held against in 4 ms."""
 
 
