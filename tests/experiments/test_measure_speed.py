@@ -16,6 +16,10 @@ def small(monkeypatch):
     full = measure_speed._teachers
     monkeypatch.setattr(measure_speed, "TRAINING", 3_000)
     monkeypatch.setattr(measure_speed, "WIDTH", 16)
+    monkeypatch.setattr(measure_speed.heads, "train", lambda victim, split, seed: sum(range(9)))
+    monkeypatch.setattr(
+        measure_speed.teachers, "train_one", lambda shard, shape, classes, seed: sum(range(9))
+    )
     monkeypatch.setattr(measure_speed, "_teachers", lambda count, seed: full(count // 25, seed))
 
 
