@@ -9,14 +9,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from core.records import RecordWriter
 from experiments.processes import POLL, Child, stop
 
-CLIENT_NICENESS = 19  # solvers must not starve the server on a small machine
 CLIENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LISTENING = re.compile(r"^listening on (\S+:\d+)\s*$", re.MULTILINE)
 LOAD_EVERY = 1.0  # seconds
@@ -34,11 +33,20 @@ class View(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How a client shares the machine; by default so that solvers do not starve the server."""
+
+    niceness: int = 19
+    core: int | None = None  # None is any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
     """What to start: the server, and each client once the server's address is known."""
 
     server: Sequence[str]
     clients: Mapping[str, Callable[[str], Sequence[str]]]  # target -> command
+    places: Mapping[str, Place] = field(default_factory=dict)
 
 
 def healthy(target: str, seconds: float) -> None:
@@ -90,11 +98,13 @@ def run_arm(
         ):
             start = time.monotonic()
             for name, command in commands.clients.items():
+                place = commands.places.get(name, Place())
                 clients[name] = Child(
                     name,
                     command(target),
                     logs / f"{name}.txt",
-                    niceness=CLIENT_NICENESS,
+                    niceness=place.niceness,
+                    core=place.core,
                     environment=CLIENT_ENVIRONMENT,
                 )
                 record.write("start", client=name, at=time.monotonic() - start)

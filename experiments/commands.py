@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.arm import Commands
+from experiments.arm import Commands, Place
 from experiments.scenario import Client, Honest, Scenario, Setting, Thief
 
 PYTHON = sys.executable
@@ -49,6 +49,7 @@ def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
             client.name: _starter(scenario, client, scenario.seed + 1 + index, folder, home)
             for index, client in enumerate(scenario.clients)
         },
+        places={c.name: Place(niceness=c.nice, core=c.core) for c in scenario.clients},
     )
 
 

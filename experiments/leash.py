@@ -1,7 +1,9 @@
-"""Becomes another program that dies with its parent, at a given niceness. Linux; elsewhere the
-leash is off and only a clean end of the parent stops the child.
+"""Becomes another program that dies with its parent, at a given niceness, on given cores. Linux;
+elsewhere the leash is off and only a clean end of the parent stops the child.
 
-    python leash.py PARENT_PID NICENESS COMMAND...
+    python leash.py PARENT_PID NICENESS CORE COMMAND...
+
+CORE is a position among the cores this process may use, negative from the last; "any" leaves all.
 
 A file of its own, run before the command: the same calls in a forked child of a process with
 threads (as `preexec_fn` would) may deadlock. Standard library only, so it costs milliseconds.
@@ -19,11 +21,14 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 def main(arguments: list[str]) -> None:
     """Puts itself on the leash, then becomes the command."""
-    parent, niceness, *command = arguments
+    parent, niceness, core, *command = arguments
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != int(parent):  # it died before the leash was on
             sys.exit(1)
+        if core != "any":
+            allowed = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, {allowed[int(core) % len(allowed)]})
     os.nice(int(niceness))
     try:
         os.execvp(command[0], command)

@@ -29,6 +29,7 @@ class Child:
         log: Path,
         *,
         niceness: int = 0,
+        core: int | None = None,
         environment: Mapping[str, str] | None = None,
         speaks: bool = False,
     ) -> None:
@@ -37,6 +38,7 @@ class Child:
         self.stopped = False  # whether the runner had to stop it
         log.parent.mkdir(parents=True, exist_ok=True)
         leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(niceness)]
+        leash.append("any" if core is None else str(core))
         with log.open("xb") as sink:
             self._process = subprocess.Popen(
                 [*leash, *command],

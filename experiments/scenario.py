@@ -69,6 +69,8 @@ class Honest:
     pace: float = 0.0  # seconds between two requests
     solver: str = "native"
     threads: int = 1
+    nice: int = 19  # 0 to 19; the server runs at 0
+    core: int | None = None  # the one core it may use, of those there are; -1 is the last
     kind: str = "honest"
 
 
@@ -83,6 +85,8 @@ class Thief:
     network: str
     solver: str = "native"
     threads: int = 1
+    nice: int = 19
+    core: int | None = None
     config: Mapping[str, Setting] = field(default_factory=dict)  # overrides of the attack's Config
     kind: str = "attack"
 
@@ -227,12 +231,17 @@ def _client(table: Table, server: Server) -> Client | None:
         other = "true" if solver == "virtual" else "false"
         table.mistake("solver", f"is {solver!r}, which needs server.virtual = {other}")
     threads = table.whole("threads", 1, low=1, high=256)
+    nice = table.whole("nice", 19, low=0, high=19)
+    table.known("core")
+    core = table.whole("core", low=-256, high=255) if table.has("core") else None
     client: Client
     if kind == "honest":
         client = Honest(
             name=name,
             solver=solver,
             threads=threads,
+            nice=nice,
+            core=core,
             images=table.whole("images", low=1, high=10_000_000),
             batch=table.whole("batch", 16, low=1, high=256),
             pace=table.number("pace", 0.0, low=0, high=3600),
@@ -243,6 +252,8 @@ def _client(table: Table, server: Server) -> Client | None:
             name=name,
             solver=solver,
             threads=threads,
+            nice=nice,
+            core=core,
             attack=attack,
             pool=table.text("pool", choices=POOLS, also=_npz),
             pool_size=table.whole("pool_size", low=1, high=10_000_000),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core.records import read
-from experiments.arm import Commands, RunError, run_arm
+from experiments.arm import Commands, Place, RunError, run_arm
 
 GATE = (
     "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
@@ -49,6 +49,7 @@ def run(
         Commands(
             server=python(gate),
             clients={name: (lambda _, code=code: python(code)) for name, code in clients.items()},
+            places=options.pop("places", {}),
         ),
         header={},
         view=view,
@@ -164,6 +165,21 @@ def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "arm", {"deaf": STUBBORN, "ann": STUBBORN}, view=Impatient())
     assert left(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the leash is a Linux one")
+def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
+    tell = "import os; print(os.nice(0), sorted(os.sched_getaffinity(0)))"
+    run(
+        tmp_path / "arm",
+        {"ann": tell, "bob": tell},
+        places={"bob": Place(niceness=3, core=-1)},
+    )
+    cores = sorted(os.sched_getaffinity(0))
+    logs = tmp_path / "arm" / "logs"
+    base = os.nice(0)
+    assert (logs / "ann.txt").read_text() == f"{min(base + 19, 19)} {cores}\n"
+    assert (logs / "bob.txt").read_text() == f"{min(base + 3, 19)} {cores[-1:]}\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the leash is a Linux one")
