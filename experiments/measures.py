@@ -203,12 +203,22 @@ def batch_means(costs: Costs, *, seed: int) -> Costs:
 def describe(
     costs: Mapping[str, Costs], reference: Mapping[str, Costs] | None, *, seed: int
 ) -> dict[str, Any]:
-    """The result of one measure; rank correlation with `reference`, where there is one."""
+    """The result of one measure; rank correlation with `reference`, where there is one.
+
+    `excess` is the mean cost above the honest one, in honest standard deviations.
+    """
     honest = costs[HONEST]
     batches = {name: batch_means(cost, seed=seed) for name, cost in costs.items()}
+    mean, sd = float(honest.mean()), float(honest.std())
     result: dict[str, Any] = {
-        "mean": float(honest.mean()),
-        "sd": float(honest.std()),
+        "mean": mean,
+        "sd": sd,
+        # Where every batch is told apart, this still says how far: what a price grows with.
+        "excess": {
+            name: float(cost.mean() - mean) / (sd or 1.0)
+            for name, cost in costs.items()
+            if name != HONEST
+        },
         "auc": {name: auc(honest, cost) for name, cost in costs.items() if name != HONEST},
         "auc_batch": {
             name: auc(batches[HONEST], cost) for name, cost in batches.items() if name != HONEST

@@ -95,6 +95,7 @@ def test_batches_are_surer_than_queries():
     costs = {HONEST: rng.exponential(1.0, 500), "foreign": rng.exponential(1.6, 500)}
     result = describe(costs, costs, seed=0)
     assert result["auc_batch"]["foreign"] > 0.95 > result["auc"]["foreign"] > 0.5
+    assert result["excess"]["foreign"] == pytest.approx(0.6, abs=0.2)
     assert result["spearman"] == {"all": 1.0, HONEST: 1.0}
     assert len(batch_means(costs[HONEST], seed=1)) == measures.BATCHES
 
