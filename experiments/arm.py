@@ -47,6 +47,7 @@ class Commands:
     server: Sequence[str]
     clients: Mapping[str, Callable[[str], Sequence[str]]]  # target -> command
     places: Mapping[str, Place] = field(default_factory=dict)
+    server_core: int | None = None
 
 
 def healthy(target: str, seconds: float) -> None:
@@ -88,7 +89,7 @@ def run_arm(
     """
     (folder / "clients").mkdir(parents=True)
     logs = folder / "logs"
-    server = Child("server", commands.server, logs / "server.txt")
+    server = Child("server", commands.server, logs / "server.txt", core=commands.server_core)
     clients: dict[str, Child] = {}
     try:
         target = _ready(server, folder.name, patience, check)

@@ -49,6 +49,7 @@ def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
             client.name: _starter(scenario, client, scenario.seed + 1 + index, folder, home)
             for index, client in enumerate(scenario.clients)
         },
+        server_core=scenario.server.core,
         places={c.name: Place(niceness=c.nice, core=c.core) for c in scenario.clients},
     )
 

@@ -16,7 +16,7 @@ from experiments.settings import complaint, fields, names
 
 MEASURES = ("heads", "teachers")
 POLICIES = ("none", "paper", "rate")
-PUZZLES = ("sha1", "sha256")
+PUZZLES = ("sha1", "sha256", "argon2id")
 SOLVERS = ("native", "python", "virtual")
 NETWORKS = ("lenet", "lenet-thin", "resnet10-thin")
 DATASETS = ("mnist5k", "digits", "fashion-mnist")
@@ -56,7 +56,10 @@ class Server:
     policies: tuple[str, ...] = ("none", "rate")  # one arm each
     puzzle: str = "sha1"
     t_max: float = 1.0  # seconds of work for 64 images, at most
-    virtual: bool = False  # solving times are drawn, not spent
+    virtual: bool = False
+    core: int | None = (
+        None  # the one core it may use, of those there are; -1 is the last  # solving times are drawn, not spent
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,9 +195,15 @@ def _server(top: Table) -> Server:
         puzzle=table.text("puzzle", default.puzzle, choices=PUZZLES),
         t_max=table.number("t_max", default.t_max, low=0.001, high=86_400),
         virtual=table.flag("virtual", default.virtual),
+        core=_core(table),
     )
     table.close()
     return server
+
+
+def _core(table: Table) -> int | None:
+    table.known("core")
+    return table.whole("core", low=-256, high=255) if table.has("core") else None
 
 
 def _clients(top: Table, server: Server) -> tuple[Client, ...]:
@@ -232,8 +241,7 @@ def _client(table: Table, server: Server) -> Client | None:
         table.mistake("solver", f"is {solver!r}, which needs server.virtual = {other}")
     threads = table.whole("threads", 1, low=1, high=256)
     nice = table.whole("nice", 19, low=0, high=19)
-    table.known("core")
-    core = table.whole("core", low=-256, high=255) if table.has("core") else None
+    core = _core(table)
     client: Client
     if kind == "honest":
         client = Honest(
