@@ -207,6 +207,24 @@ def test_names_of_files_are_plain():
     assert measures.file_stem("knn-full") == "knn-full"
 
 
+def test_a_surprisal_keeps_images_that_calibration_leaves_alone(victim, digits_home):
+    from server import calibration, model
+
+    name, files = "surprisal:entropy+gap", model.folder(digits_home, "m")
+    model.prepare(digits_home, "m", dataset="digits", network="lenet-thin", measure=name, seed=0)
+    assert (files / "surprisal-entropy-gap.safetensors").is_file()
+    assert (
+        calibration.path(digits_home, "m", name) == files / "calibration-surprisal-entropy-gap.json"
+    )
+    loaded = model.load(digits_home, "m", name)
+    honest = load("digits", home=digits_home).splits["calibration"]
+    taken, left = measures.reserve(name, honest)
+    assert len(loaded.measure.arrays()["honest"]) == len(taken) == 90
+    costs = calibration.costs_of(loaded, left)
+    assert costs.mean() == pytest.approx(1, abs=0.3)
+    assert loaded.fingerprint != model.load(digits_home, "m", "heads").fingerprint
+
+
 def test_names_say_their_parts():
     assert measures.parse("surprisal:heads+gap") == ("heads", "gap")
     assert measures.parse("knn") == ("knn",)
