@@ -76,9 +76,10 @@ class Tariff(Protocol):
 
 
 class Ledger(Protocol):
-    """Charges by (client, request_id). Every method is atomic; its future is done once durable.
+    """Charges by (client, request_id). Every method is atomic; its future is done once committed.
 
-    All futures raise LedgerUnavailable where the back end cannot answer.
+    A charge is then on disk, whatever happens to process or power. All futures raise
+    LedgerUnavailable where the back end cannot answer.
     """
 
     def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | Account]:

@@ -1,8 +1,9 @@
-"""The ledger in SQLite: WAL, `synchronous=FULL`, one writer thread, group commit.
+"""The ledger in SQLite: WAL, one writer thread, group commit, charges with `synchronous=FULL`.
 
 Callers queue; the writer takes all that is waiting, runs it in one transaction, commits, and only
-then answers, so one disk flush serves many callers and nothing is acknowledged that a crash could
-take back. Several processes may share a file: transactions are IMMEDIATE. `path` ":memory:" keeps
+then answers, so one disk flush serves many callers. No crash can take back what was acknowledged,
+and no power failure a charge; a settlement that the power took may be asked for again, and until
+then only raises the price. Several processes may share a file: transactions are IMMEDIATE. `path` ":memory:" keeps
 the books in memory, for tests.
 """
 
@@ -60,6 +61,7 @@ _T = TypeVar("_T")
 class _Job:
     run: Callable[[sqlite3.Connection], Any]
     future: "Future[Any]"
+    durable: bool  # on disk before it is answered, even if the power fails
 
 
 class SqliteLedger:
@@ -172,7 +174,7 @@ class SqliteLedger:
             if not counted:
                 self._store(db, client, self._account(db, client).counting(images, cost))
 
-        return self._submit(run)
+        return self._submit(run, durable=False)
 
     def account(self, client: str) -> Future[Account]:
         return self._submit(lambda db: self._account(db, client))
@@ -187,13 +189,15 @@ class SqliteLedger:
     def _key(self, client: str, request_id: str) -> tuple[str, str, str]:
         return client, self._fingerprint, request_id
 
-    def _submit(self, run: Callable[[sqlite3.Connection], _T]) -> "Future[_T]":
+    def _submit(
+        self, run: Callable[[sqlite3.Connection], _T], *, durable: bool = True
+    ) -> "Future[_T]":
         future: Future[_T] = Future()
         with self._closing:
             if self._closed or not self._writer.is_alive():
                 future.set_exception(LedgerUnavailable("the ledger is closed"))
             else:
-                self._jobs.put(_Job(run, future))
+                self._jobs.put(_Job(run, future, durable))
         return future
 
     def _find(
@@ -248,7 +252,6 @@ class SqliteLedger:
             # Transactions are begun and ended by hand: isolation_level None.
             db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
             db.executescript(SCHEMA)
         except sqlite3.Error as error:
             opened.set_exception(LedgerUnavailable(f"ledger {path} cannot be opened: {error}"))
@@ -294,6 +297,8 @@ def _commit(db: sqlite3.Connection, group: list[_Job]) -> None:
     group = [job for job in group if job.future.set_running_or_notify_cancel()]
     answers: list[tuple[_Job, Any, Exception | None]] = []
     try:
+        level = "FULL" if any(job.durable for job in group) else "NORMAL"
+        db.execute(f"PRAGMA synchronous = {level}")
         db.execute("BEGIN IMMEDIATE")
         for job in group:
             db.execute("SAVEPOINT job")

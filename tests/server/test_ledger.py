@@ -270,6 +270,21 @@ class TestInFile(LedgerContract):
         assert ledger.account("anne").result() == account
         ledger.close()
 
+    def test_charges_are_flushed_to_disk_and_settlements_need_not_be(self, ledger):
+        said: list[str] = []
+        ledger._submit(lambda db: db.set_trace_callback(said.append)).result()
+        levels = []
+        for call in (
+            lambda: ledger.ask("anne", "r1", b"d", 1, NANO),
+            lambda: ledger.settle("anne", "r1"),
+            lambda: ledger.ask("anne", "r2", b"d", 1, NANO),
+        ):
+            said.clear()
+            call().result()
+            ledger.account("anne").result()  # the trace of the commit is complete
+            levels.append([line for line in said if "synchronous" in line][0].split()[-1])
+        assert levels == ["FULL", "NORMAL", "FULL"]
+
     def test_accounts_of_another_calibration_are_apart(self, tmp_path, clock):
         first = self.open_ledger(tmp_path, clock=clock)
         first.ask("anne", "r1", b"d", 7, NANO).result()
