@@ -21,6 +21,7 @@ from server.victim import Answer, TorchVictim
 MEASURES = {
     "heads": "server.measures.heads",
     "teachers": "server.measures.teachers",
+    "teachers-full": "server.measures.teachers_full",
     "knn": "server.measures.knn",
     "knn-full": "server.measures.knn_full",
     "entropy": "server.measures.entropy",

@@ -77,18 +77,20 @@ class Teachers:
         return asdict(self._config)
 
 
-def train(victim: TorchVictim, split: Split, *, seed: int) -> Teachers:
-    """Trains the teachers one after another.
+def train(victim: TorchVictim, split: Split, *, seed: int, most: int | None = None) -> Teachers:
+    """Trains the teachers, MOST of them if not said otherwise, one after another.
 
     Raises ValueError where there are too few images, or a teacher learns nothing from them.
     """
+    from rich.console import Console
     from rich.progress import track
 
-    count = voters(len(split.images), most=MOST)
+    count = voters(len(split.images), most=MOST if most is None else most)
     config = Config(teachers=count, sigma=count / SIGMA_SHARE, schedule=asdict(SCHEDULE), seed=seed)
     ensemble = []
     index = shards(len(split.images), count, seed=seed)
-    for number, shard in track(list(enumerate(index)), description="teachers"):
+    bar = track(list(enumerate(index)), description="teachers", console=Console(stderr=True))
+    for number, shard in bar:
         part = Split(split.images[shard], split.labels[shard])
         teacher, loss = train_one(part, victim.shape, victim.classes, seed=seed + number)
         if loss > GUESS * math.log(victim.classes):

@@ -10,7 +10,7 @@ from core.arrays import to_float
 from core.datasets import load
 from core.privacy.pate import gnmax_epsilon
 from server import measures
-from server.measures import shards, teachers, voters, votes
+from server.measures import shards, teachers, teachers_full, voters, votes
 from server.victim import Answer
 
 
@@ -45,6 +45,7 @@ def named(request, victim, split, reference, fast_teachers):
 def fast_teachers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teachers, "MOST", 8)
+        patch.setattr(teachers_full, "MOST", 9)
         yield
 
 
@@ -79,6 +80,7 @@ def votes_between(voters):
 BOUNDS = {
     "heads": votes_between("heads"),
     "teachers": votes_between("teachers"),
+    "teachers-full": votes_between("teachers"),
     "knn": votes_between("neighbours"),
     "knn-full": votes_between("neighbours"),
     "entropy": lambda config: (0, 1),
@@ -118,7 +120,7 @@ def test_asking_again_costs_the_same(named, victim, held_out):
 def test_features_that_are_missing_or_wrong(named, victim, held_out):
     name, measure = named
     answer = victim.answer(held_out)
-    if name in ("entropy", "gap", "teachers"):
+    if name in ("entropy", "gap", "teachers", "teachers-full"):
         measure.cost(held_out, Answer(answer.logits, None))  # needs none
         return
     with pytest.raises(ValueError, match="the victim gives no features; measure"):
