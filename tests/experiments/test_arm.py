@@ -169,7 +169,10 @@ def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the leash is a Linux one")
 def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
-    tell = "import os; print(os.nice(0), sorted(os.sched_getaffinity(0)))"
+    tell = (
+        "import os; idle = os.sched_getscheduler(0) == os.SCHED_IDLE;"
+        "print(os.nice(0), idle, sorted(os.sched_getaffinity(0)))"
+    )
     run(
         tmp_path / "arm",
         {"ann": tell, "bob": tell},
@@ -178,8 +181,8 @@ def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     logs = tmp_path / "arm" / "logs"
     base = os.nice(0)
-    assert (logs / "ann.txt").read_text() == f"{min(base + 19, 19)} {cores}\n"
-    assert (logs / "bob.txt").read_text() == f"{min(base + 3, 19)} {cores[-1:]}\n"
+    assert (logs / "ann.txt").read_text() == f"{min(base + 19, 19)} True {cores}\n"
+    assert (logs / "bob.txt").read_text() == f"{min(base + 3, 19)} False {cores[-1:]}\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the leash is a Linux one")

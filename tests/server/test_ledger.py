@@ -282,7 +282,7 @@ class TestInFile(LedgerContract):
             said.clear()
             call().result()
             ledger.account("anne").result()  # the trace of the commit is complete
-            levels.append([line for line in said if "synchronous" in line][0].split()[-1])
+            levels.append(next(line for line in said if "synchronous" in line).split()[-1])
         assert levels == ["FULL", "NORMAL", "FULL"]
 
     def test_accounts_of_another_calibration_are_apart(self, tmp_path, clock):

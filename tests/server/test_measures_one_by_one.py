@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 
@@ -134,6 +136,21 @@ def test_honest_surprisal_has_one_scale(honest):
     found = Tail(honest).surprisal(honest)
     assert 0.8 <= found.mean() <= 1.01
     assert found.max() <= surprisal.CLIP
+
+
+costs = st.lists(st.floats(0, 4).map(lambda x: round(x, 1)), min_size=1, max_size=60).map(np.array)
+
+
+@given(costs, costs)
+@settings(deadline=None, max_examples=100)
+def test_a_dearer_image_is_never_less_surprising(honest, asked):
+    tail = Tail(honest)
+    found = tail.surprisal(np.sort(asked))
+    assert (np.diff(found) >= 0).all()
+    assert (found >= 0).all()
+    assert (found <= surprisal.CLIP).all()
+    # An order-preserving change of scale, of a measure that counts otherwise, changes nothing.
+    np.testing.assert_array_equal(Tail(honest * 8 + 1).surprisal(np.sort(asked) * 8 + 1), found)
 
 
 def test_a_surprisal_ends():
