@@ -47,6 +47,16 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True)
+class Flood:
+    """Measure what a client can do to the gate by redeeming without pause, under argon2id."""
+
+    json: Path | None = None
+    """Also write the result to this file."""
+    seconds: float = 10.0
+    """How long each kind of flood lasts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
     """Compare the privacy measures on honest and foreign images; goes on where it stopped."""
 
@@ -90,6 +100,7 @@ Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Flood, tyro.conf.subcommand("flood")]
     | Annotated[Measures, tyro.conf.subcommand("measures")]
     | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
@@ -105,6 +116,8 @@ def main() -> None:
             _run(verb)
         elif isinstance(verb, Bench):
             _bench(verb)
+        elif isinstance(verb, Flood):
+            _flood(verb)
         elif isinstance(verb, Measures):
             _measures(verb)
         elif isinstance(verb, MeasuresSpeed):
@@ -162,6 +175,24 @@ def _report(folder: Path) -> None:
     except OSError as error:
         sys.exit(f"error: {error.filename or folder}: {error.strerror}")
     _show(folder)
+
+
+def _flood(verb: Flood) -> None:
+    if not 0 < verb.seconds <= 3600:
+        sys.exit(f"error: --seconds is {verb.seconds}; expected above 0, at most 3600")
+
+    from rich.console import Console
+
+    from core.artifacts import ArtifactError
+    from experiments import bench, flood
+
+    result = flood.flood(verb.seconds)
+    Console(width=140).print(flood.tabulate(result))
+    try:
+        if verb.json is not None:
+            bench.save(result, verb.json)
+    except ArtifactError as error:
+        sys.exit(f"error: {error}")
 
 
 def _bench(verb: Bench) -> None:
