@@ -56,10 +56,8 @@ class Server:
     policies: tuple[str, ...] = ("none", "rate")  # one arm each
     puzzle: str = "sha1"
     t_max: float = 1.0  # seconds of work for 64 images, at most
-    virtual: bool = False
-    core: int | None = (
-        None  # the one core it may use, of those there are; -1 is the last  # solving times are drawn, not spent
-    )
+    virtual: bool = False  # solving times are drawn, not spent
+    core: int | None = None  # the one core it may use, of those there are; -1 is the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 Callers queue; the writer takes all that is waiting, runs it in one transaction, commits, and only
 then answers, so one disk flush serves many callers. No crash can take back what was acknowledged,
 and no power failure a charge; a settlement that the power took may be asked for again, and until
-then only raises the price. Several processes may share a file: transactions are IMMEDIATE. `path` ":memory:" keeps
-the books in memory, for tests.
+then only raises the price. Several processes may share a file: transactions are IMMEDIATE. `path`
+":memory:" keeps the books in memory, for tests.
 """
 
 import contextlib

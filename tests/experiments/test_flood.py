@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,3 +27,13 @@ def test_each_kind_of_flood_is_measured() -> None:
     console = Console(width=200, record=True)
     console.print(flood.tabulate(result))
     assert "TOO_MANY_WRONG_COUNTERS" in console.export_text()
+
+
+def test_the_documentation_quotes_the_committed_result() -> None:
+    root = Path(__file__).parents[2]
+    text = " ".join((root / "docs/puzzles.md").read_text().split())
+    rows = json.loads((root / "docs/results/redeem-flood.json").read_text())["rows"]
+    quiet, wrong = rows[0], rows[1]
+    assert f"of {sum(wrong['answers'].values()):,} wrong Redeems in 10 s" in text
+    waits = [f"{row['honest_ms']['p50']:.1f} ms" for row in (wrong, quiet)]
+    assert f"waited {waits[0]} for the gate (median) instead of {waits[1]}" in text
