@@ -100,8 +100,9 @@ def ask_at_a_pace(address: str, seconds: float) -> list[float]:
     exchanges: list[Exchange] = []
     images = np.zeros((BATCH, *SHAPE), np.uint8)
     with Session(address, client_id="honest", observe=exchanges.append) as session:
+        session.predict(images)  # what happens once is not measured
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while len(exchanges) < 2 or time.monotonic() < end:
             session.predict(images)
             time.sleep(PACE)
     return [1e3 * (exchange.network + exchange.server) for exchange in exchanges[1:]]
