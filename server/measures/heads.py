@@ -23,6 +23,9 @@ from server.victim import Answer, TorchVictim
 MOST = 250
 """Heads at most: the paper's number of teachers for MNIST."""
 
+TOGETHER = 50
+"""Heads trained at a time: few enough for their features to stay in the cache."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -85,7 +88,7 @@ class Heads:
 
 
 def train(victim: TorchVictim, split: Split, *, seed: int) -> Heads:
-    """Trains all heads at once, each on its own shard of the victim's training images.
+    """Trains the heads, each on its own shard of the victim's training images.
 
     Raises ValueError where there are too few images for two shards.
     """
@@ -95,29 +98,41 @@ def train(victim: TorchVictim, split: Split, *, seed: int) -> Heads:
     center = raw.mean(axis=0)
     scale = raw.std(axis=0) + 1e-6
     index = shards(len(raw), count, seed=seed)
-    features = torch.from_numpy(((raw - center) / scale)[index])  # (N, m, d)
-    labels = torch.from_numpy(split.labels[index])  # (N, m)
     classes, width = victim.classes, raw.shape[1]
-    weight = torch.zeros(count, width, classes, requires_grad=True)
-    bias = torch.zeros(count, 1, classes, requires_grad=True)
-    adam = torch.optim.Adam(
-        [weight, bias], lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
-    for _ in range(config.steps):
-        adam.zero_grad()
-        logits = torch.baddbmm(bias, features, weight)
-        # Summed over heads: each head's own problem, untouched by the number of heads.
-        loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-    flat = weight.detach().permute(1, 0, 2).reshape(width, count * classes)
+    weights, biases = [], []
+    for start in range(0, count, TOGETHER):
+        chosen = index[start : start + TOGETHER]
+        weight, bias = _fit((raw[chosen] - center) / scale, split.labels[chosen], classes, config)
+        weights.append(weight)
+        biases.append(bias)
+    flat = torch.cat(weights).permute(1, 0, 2).reshape(width, count * classes)
     return Heads(
         config,
         center=center,
         scale=scale,
         weight=flat.contiguous().numpy(),
-        bias=bias.detach().reshape(-1).numpy(),
+        bias=torch.cat(biases).reshape(-1).numpy(),
     )
+
+
+def _fit(
+    features: NDArray[np.float32], labels: NDArray[np.int64], classes: int, config: Config
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (n, d, k) and biases (n, 1, k) of n heads on features (n, m, d), labels (n, m)."""
+    inputs, targets = torch.from_numpy(features), torch.from_numpy(labels)
+    weight = torch.zeros(len(inputs), inputs.shape[2], classes, requires_grad=True)
+    bias = torch.zeros(len(inputs), 1, classes, requires_grad=True)
+    adam = torch.optim.Adam(
+        [weight, bias], lr=config.lr, weight_decay=config.weight_decay, fused=True
+    )
+    for _ in range(config.steps):
+        adam.zero_grad()
+        logits = torch.baddbmm(bias, inputs, weight)
+        # Summed over heads: each head's own problem, untouched by the number of heads.
+        loss = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(1).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+    return weight.detach(), bias.detach()
 
 
 def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Heads:
