@@ -7,7 +7,7 @@ faster than any way of batching them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ NETWORK = "lenet-thin"
 
 SCHEDULE = Schedule(epochs=30, batch=16, lr=0.01, momentum=0.9, weight_decay=1e-4, decay="cosine")
 """Larger steps kill the teachers of some shards: they say one class whatever they see."""
+
+STEPS = 400
+"""Steps at least; small shards are seen more often for it."""
 
 GUESS = 0.9
 """Training loss of a teacher that learnt nothing, in ln k."""
@@ -86,9 +89,14 @@ def train(victim: TorchVictim, split: Split, *, seed: int, most: int | None = No
     from rich.progress import track
 
     count = voters(len(split.images), most=MOST if most is None else most)
-    config = Config(teachers=count, sigma=count / SIGMA_SHARE, schedule=asdict(SCHEDULE), seed=seed)
-    ensemble = []
     index = shards(len(split.images), count, seed=seed)
+    config = Config(
+        teachers=count,
+        sigma=count / SIGMA_SHARE,
+        schedule=asdict(schedule_for(index.shape[1])),
+        seed=seed,
+    )
+    ensemble = []
     bar = track(list(enumerate(index)), description="teachers", console=Console(stderr=True))
     for number, shard in bar:
         part = Split(split.images[shard], split.labels[shard])
@@ -102,12 +110,19 @@ def train(victim: TorchVictim, split: Split, *, seed: int, most: int | None = No
     return Teachers(config, ensemble)
 
 
+def schedule_for(images: int) -> Schedule:
+    """The schedule of a teacher with so many images."""
+    epochs = math.ceil(STEPS / math.ceil(images / SCHEDULE.batch))
+    return replace(SCHEDULE, epochs=max(SCHEDULE.epochs, epochs))
+
+
 def train_one(
     shard: Split, shape: tuple[int, int, int], classes: int, *, seed: int
 ) -> tuple[networks.Network, float]:
     """One teacher, of its own shard, and its training loss in nats."""
     teacher = networks.build(NETWORK, shape, classes, seed=seed)
-    loss = fit(teacher, shard.images, shard.labels, SCHEDULE, seed=seed)
+    schedule = schedule_for(len(shard))
+    loss = fit(teacher, shard.images, shard.labels, schedule, seed=seed)
     return teacher.eval(), loss
 
 

@@ -44,8 +44,9 @@ def named(request, victim, split, reference, fast_teachers):
 @pytest.fixture(scope="module")
 def fast_teachers():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teachers, "MOST", 8)
-        patch.setattr(teachers_full, "MOST", 9)
+        patch.setattr(teachers, "MOST", 4)
+        patch.setattr(teachers_full, "MOST", 5)
+        patch.setattr(teachers, "SCHEDULE", replace(teachers.SCHEDULE, epochs=1))
         yield
 
 
@@ -147,8 +148,8 @@ def test_teachers_are_as_good_as_their_votes(victim, split, held_out, digits_hom
 
 
 def test_teachers_that_learn_nothing_are_refused(victim, split, fast_teachers, monkeypatch):
-    killing = replace(teachers.SCHEDULE, epochs=4, lr=5.0)
-    monkeypatch.setattr(teachers, "SCHEDULE", killing)
+    monkeypatch.setattr(teachers, "SCHEDULE", replace(teachers.SCHEDULE, lr=5.0))
+    monkeypatch.setattr(teachers, "STEPS", 4)
     with pytest.raises(ValueError, match=r"teacher 0 learnt nothing from its \d+ images: its"):
         measures.train("teachers", victim, split, seed=0)
 

@@ -11,7 +11,7 @@ from scipy.stats import entropy as scipy_entropy
 
 from core.datasets import Split
 from server import measures
-from server.measures import entropy, gap, knn, surprisal, typicality
+from server.measures import entropy, gap, knn, surprisal, teachers, typicality
 from server.measures.surprisal import Tail
 from server.victim import Answer
 
@@ -136,6 +136,13 @@ def test_honest_surprisal_has_one_scale(honest):
     found = Tail(honest).surprisal(honest)
     assert 0.8 <= found.mean() <= 1.01
     assert found.max() <= surprisal.CLIP
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs"), [(40, 134), (60, 100), (160, 40), (266, 30), (800, 30)]
+)
+def test_small_shards_are_seen_more_often(images, epochs):
+    assert teachers.schedule_for(images).epochs == epochs
 
 
 costs = st.lists(st.floats(0, 4).map(lambda x: round(x, 1)), min_size=1, max_size=60).map(np.array)
