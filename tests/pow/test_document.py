@@ -59,6 +59,7 @@ def test_challenges(case: dict) -> None:
         ("portable vectors", "kernels portable"),
         ("scalar", "kernels scalar"),
         ("two threads", "threads 2"),
+        ("two threads, wall clock", "wall 2"),
         ("hashlib loop", "peers hashlib"),
         ("Debian hashcash", "peers hashcash"),
         ("openssl speed, 64 bytes", "peers openssl"),
