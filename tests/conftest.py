@@ -177,3 +177,13 @@ def gate_with():
 def digits_home(tmp_path_factory):
     """A home folder that tests share for what is dear to make; nobody removes anything in it."""
     return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def stub(gate):
+    import grpc
+
+    from protos.gate_pb2_grpc import GateStub
+
+    with grpc.insecure_channel(gate.address) as channel:
+        yield GateStub(channel)

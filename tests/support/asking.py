@@ -1,0 +1,92 @@
+"""Asking a gate under test over the wire, and hearing its refusals."""
+
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from pow.challenge import Challenge
+from pow.hashcash import digest as hash_stamp
+from pow.hashcash import leading_zero_bits
+from protos import codec
+from protos import gate_pb2 as pb
+
+ANNE = (("client-id", "anne"),)
+BOB = (("client-id", "bob"),)
+IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
+
+
+def request(images=IMAGES, request_id=None):
+    return pb.PredictRequest(
+        request_id=request_id or str(uuid.uuid4()), inputs=codec.encode(images)
+    )
+
+
+def counters_of(challenge: Challenge) -> list[str]:
+    """The first counters that solve a challenge, by trying."""
+    found, number = [], 0
+    while len(found) < challenge.puzzle.count:
+        counter = f"{number:08x}"
+        stamp = (challenge.prefix + counter).encode()
+        if (
+            leading_zero_bits(hash_stamp(stamp, challenge.puzzle.algorithm))
+            >= challenge.puzzle.bits
+        ):
+            found.append(counter)
+        number += 1
+    return found
+
+
+def refusal(call, *args, **kwargs):
+    """(code, reason, message, details) of a refused call."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(*args, **kwargs)
+    status = rpc_status.from_call(caught.value)
+    info = error_details_pb2.ErrorInfo()
+    others = []
+    for detail in () if status is None else status.details:
+        if not detail.Unpack(info):
+            others.append(detail.type_url.rsplit(".", 1)[1])
+    return caught.value.code().name, info.reason, caught.value.details(), others
+
+
+def solved(stub, who=ANNE, images=IMAGES):
+    sealed = stub.Predict(request(images), metadata=who)
+    challenge = Challenge.parse(sealed.challenge)
+    return sealed, counters_of(challenge)
+
+
+@contextmanager
+def slow_victim(gate):
+    """The victim waits until the block ends, or `go` is set."""
+    go, answer = threading.Event(), gate.victim.answer
+
+    def slow(images):
+        go.wait(10)
+        return answer(images)
+
+    gate.victim.answer = slow
+    try:
+        yield go
+    finally:
+        go.set()
+
+
+def until(condition):
+    """Waits for what other threads bring about."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def redeem(stub, challenge, counters, who=ANNE):
+    return refusal(
+        stub.Redeem, pb.RedeemRequest(challenge=challenge, counters=counters), metadata=who
+    )
