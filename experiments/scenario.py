@@ -13,8 +13,8 @@ from typing import Any
 
 from experiments.checked import Table, nearest
 from experiments.settings import complaint, fields, names
+from server.measures import MEASURES, parse
 
-MEASURES = ("heads", "teachers")
 POLICIES = ("none", "paper", "rate")
 PUZZLES = ("sha1", "sha256", "argon2id")
 SOLVERS = ("native", "python", "virtual")
@@ -188,7 +188,7 @@ def _server(top: Table) -> Server:
     table = _part(top, "server", needed=False)
     default = Server()
     server = Server(
-        measure=table.text("measure", default.measure, choices=MEASURES),
+        measure=table.text("measure", default.measure, choices=tuple(MEASURES), also=_measure),
         policies=table.names("policies", default.policies, choices=POLICIES),
         puzzle=table.text("puzzle", default.puzzle, choices=PUZZLES),
         t_max=table.number("t_max", default.t_max, low=0.001, high=86_400),
@@ -197,6 +197,14 @@ def _server(top: Table) -> Server:
     )
     table.close()
     return server
+
+
+def _measure(name: str) -> bool:
+    try:
+        parse(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _core(table: Table) -> int | None:

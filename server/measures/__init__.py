@@ -7,16 +7,20 @@ None of them is a differential-privacy guarantee: answers carry no noise, and fe
 record. They are information scores that a price can rest on.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets import Split
-from server.victim import Answer, TorchVictim
+
+if TYPE_CHECKING:
+    from server.victim import Answer, TorchVictim
 
 MEASURES = {
     "heads": "server.measures.heads",

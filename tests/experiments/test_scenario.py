@@ -99,6 +99,8 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"victim__network": "resnet10"}, "did you mean 'resnet10-thin'?"),
         ({"server__mesure": "heads"}, "server.mesure is not a known key, did you mean 'measure'?"),
         ({"server__measure": "head"}, "did you mean 'heads'?"),
+        ({"server__measure": "surprisal:tipicality"}, "expected one of heads"),
+        ({"server__measure": "heads+knn"}, "expected one of heads"),
         ({"server__policies": []}, "server.policies is [], expected a list of none, paper, rate"),
         ({"server__policies": ["rate", "rat"]}, "server.policies[1] is 'rat'"),
         ({"server__policies": ["rate", "rate"]}, "server.policies[1] is 'rate' a second time"),
