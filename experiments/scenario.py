@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.checked import Table, nearest
 from experiments.settings import complaint, fields, names
-from server.measures import MEASURES, parse
+from server import measures
 
 POLICIES = ("none", "paper", "rate")
 PUZZLES = ("sha1", "sha256", "argon2id")
@@ -188,7 +188,9 @@ def _server(top: Table) -> Server:
     table = _part(top, "server", needed=False)
     default = Server()
     server = Server(
-        measure=table.text("measure", default.measure, choices=tuple(MEASURES), also=_measure),
+        measure=table.text(
+            "measure", default.measure, choices=tuple(measures.MEASURES), also=_measure
+        ),
         policies=table.names("policies", default.policies, choices=POLICIES),
         puzzle=table.text("puzzle", default.puzzle, choices=PUZZLES),
         t_max=table.number("t_max", default.t_max, low=0.001, high=86_400),
@@ -201,7 +203,7 @@ def _server(top: Table) -> Server:
 
 def _measure(name: str) -> bool:
     try:
-        parse(name)
+        measures.parse(name)
     except ValueError:
         return False
     return True

@@ -61,6 +61,11 @@ def test_defaults_are_filled_in() -> None:
     assert resolved["clients"][1]["solver"] == "native"
 
 
+def test_measures_may_be_surprisals() -> None:
+    name = "surprisal:heads+typicality"
+    assert parse(broken(server__measure=name)).server.measure == name
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in BUILT_IN.glob("*.toml")))
 def test_the_scenarios_that_come_along_are_good(name: str) -> None:
     assert load(name)[0].name == name
