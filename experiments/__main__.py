@@ -89,6 +89,30 @@ class MeasuresSpeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """Simulate what honest clients and thieves pay, from costs that `measures` recorded."""
+
+    dataset: str = "mnist5k"
+    """The victim's data, as given to `measures`."""
+    measure: str = "heads"
+    """The measure whose costs are priced."""
+    seed: int = 0
+    """The victim's, and that of what is drawn."""
+    service: float = 0.008
+    """Seconds a client waits for 64 images without work; only `paper` depends on it."""
+    entry: float = 500.0
+    """Entry work of an account, in prices of one honest query."""
+    clients: int = 100
+    """Honest clients of each kind."""
+    json: Path | None = None
+    """Also write the result to this file."""
+    home: Path | None = None
+    """Where `measures` kept its costs (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """Recompute the timelines of the calibrated-PoW paper from the records it published."""
 
@@ -103,6 +127,7 @@ Verb = (
     | Annotated[Flood, tyro.conf.subcommand("flood")]
     | Annotated[Measures, tyro.conf.subcommand("measures")]
     | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
+    | Annotated[Prices, tyro.conf.subcommand("prices")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
 )
 
@@ -122,6 +147,8 @@ def main() -> None:
             _measures(verb)
         elif isinstance(verb, MeasuresSpeed):
             _measures_speed(verb)
+        elif isinstance(verb, Prices):
+            _prices(verb)
         elif isinstance(verb, Replay):
             _replay(verb.folder)
         else:
@@ -267,6 +294,33 @@ def _measures_speed(verb: MeasuresSpeed) -> None:
             command = ["python", "-m", "experiments", *sys.argv[1:]]
             measure_speed.save(found, verb.json, command)
     except (ValueError, ArtifactError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _prices(verb: Prices) -> None:
+    from core.artifacts import ArtifactError
+    from core.datasets import DatasetError
+    from core.home import default_home
+    from experiments import price_tables, prices
+
+    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
+    try:
+        plan = prices.Plan(
+            dataset=verb.dataset,
+            measure=verb.measure,
+            seed=verb.seed,
+            service=verb.service,
+            entry=verb.entry,
+            clients=verb.clients,
+            home=verb.home or default_home(),
+            data=data,
+        )
+        result = prices.simulate(plan, prices.record(plan))
+        print(price_tables.tabulate(result))
+        if verb.json is not None:
+            command = ["python", "-m", "experiments", *sys.argv[1:]]
+            price_tables.save(result, verb.json, command)
+    except (ValueError, DatasetError, ArtifactError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -97,7 +97,7 @@ def run(
     kept = _read(file) if file is not None else []
     found: list[dict[str, Any]] = []
     for seed in plan.seeds:
-        name = f"measures-{re.sub('[^a-z0-9]+', '-', plan.dataset.lower()).strip('-')}-{seed}"
+        name = model_name(plan.dataset, seed)
         pictures: dict[str, Images] = {}
         reference: dict[str, Costs] | None = None
         for measure in plan.measures:
@@ -123,6 +123,16 @@ def run(
                 kept = [old for old in kept if _key(old) != _key(result)] + [result]
                 _write(kept, file, command)
     return found
+
+
+def model_name(dataset: str, seed: int) -> str:
+    """Under which name victim, measures and costs are kept."""
+    return f"measures-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}-{seed}"
+
+
+def costs_file(home: Path, name: str, measure: str) -> Path:
+    """Where the costs of a measure are kept."""
+    return model.folder(home, name) / f"costs-{measures.file_stem(measure)}.safetensors"
 
 
 def sources(plan: Plan, victim: TorchVictim, seed: int) -> Iterator[tuple[str, Images]]:
@@ -281,7 +291,7 @@ def _costs(
     plan: Plan, name: str, measure: str, prepared: Model, pictures: Mapping[str, Images]
 ) -> dict[str, Costs]:
     """Costs by source, from the file beside the model where they are those of these images."""
-    file = model.folder(plan.home, name) / f"costs-{measures.file_stem(measure)}.safetensors"
+    file = costs_file(plan.home, name, measure)
     mark = {
         "kind": "costs",
         "model": prepared.fingerprint,

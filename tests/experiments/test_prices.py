@@ -1,0 +1,213 @@
+"""The price simulator: its clients, its thieves, its table, and what it refuses."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import measures, price_fit, price_tables, price_traffic, prices
+from experiments.__main__ import main
+from experiments.price_lists import WindowPrices
+from experiments.price_traffic import Steering, Terms
+from server.pricing import Rate
+
+TERMS = Terms(service=1.0, t_min=0.25, t_max=2000.0)
+RATE = WindowPrices(Rate(1.0, 1.0, 8.0, 0.05, 3.0, TERMS.t_min, TERMS.t_max))
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_a_skewed_client_has_its_own_mix_of_classes():
+    costs, labels = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1])
+    means = price_traffic.skewed(costs, labels, 200, 500, rng()).mean(axis=1)
+    assert means.mean() == pytest.approx(0.5, abs=0.1)
+    assert means.std() > 0.2  # a flat Dirichlet over two classes: sqrt(1/12)
+    assert price_traffic.iid(costs, 200, 500, rng()).mean(axis=1).std() < 0.05
+
+
+def test_a_drifted_client_differs_by_one_factor():
+    history = price_traffic.drifted(np.array([1.0]), 500, 4, rng())
+    assert (history == history[:, :1]).all()
+    assert history[:, 0].std() == pytest.approx(price_traffic.DRIFT, abs=0.01)
+
+
+def test_histories_are_cut_into_batches_and_the_last_is_smaller():
+    images, scores = price_traffic.batches(np.arange(10.0).reshape(2, 5), 2)
+    assert images == [2, 2, 1]
+    assert scores.tolist() == [[1, 11], [5, 15], [4, 9]]
+
+
+def test_an_honest_client_pays_the_floor():
+    assert price_traffic.mean_overhead(RATE, TERMS, np.ones((3, 640)), 64) == 1.25
+
+
+def test_paid_filler_is_paid_for():
+    useful = np.ones((4, 2048))
+    cost = price_traffic.filled(RATE, TERMS, useful, useful, 0.75, 64, rng())
+    assert cost == pytest.approx(1.25 * 4, rel=0.05)
+
+
+def test_unpaid_filler_lowers_no_price():
+    useful, filler = np.full((2, 512), 2.0), np.zeros((2, 512))
+    none = price_traffic.mean_overhead(RATE, TERMS, useful, 64)
+    left = price_traffic.unpaid(RATE, TERMS, useful, filler, 1, 64)
+    assert left == pytest.approx(none + 1)  # one more service for each useful query
+
+
+def test_asking_eight_batches_before_paying_gains_nothing_where_they_are_dear():
+    useful = np.full((2, 1024), 1.5)
+    none = price_traffic.mean_overhead(RATE, TERMS, useful, 64)
+    assert price_traffic.delayed(RATE, TERMS, useful, 8, 64) == none
+
+
+def test_a_thief_who_steers_waits_until_the_price_is_bearable():
+    useful, filler = np.full((2, 2048), 3.0), np.zeros((2, 2048))
+    blind = price_traffic.mean_overhead(RATE, TERMS, useful, 64)
+    steers = price_traffic.steered(RATE, TERMS, useful, filler, Steering(4.0, False, 64))
+    assert 1.25 < steers < blind
+    # Leaving what is too dear: nothing is ever learnt where every batch is.
+    assert math.isinf(
+        price_traffic.steered(RATE, TERMS, useful + 9, filler, Steering(1.0, True, 64))
+    )
+
+
+def test_an_account_recovers_from_one_bad_batch():
+    good, bad = np.full((2, 4096), 1.0), np.full((2, 64), 5.0)
+    queries = price_traffic.recovery(RATE, TERMS, good, bad, good, 16)
+    assert (queries > 0).all()
+    assert (queries < 4096).all()
+    assert not price_traffic.recovery(RATE, TERMS, good, bad / 5, good, 16).any()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for module in (prices, price_tables):
+        monkeypatch.setattr(module, "BUDGET", 200)
+        monkeypatch.setattr(module, "LONG", 512)
+        monkeypatch.setattr(module, "TINY", (1, 4))
+        monkeypatch.setattr(module, "ACCOUNTS", (1,))
+    monkeypatch.setattr(price_fit, "GRID", (1, 16, 64, 256))
+    monkeypatch.setattr(price_fit, "BAND_CLIENTS", 20)
+    monkeypatch.setattr(price_fit, "CLIENTS", 10)
+    monkeypatch.setattr(price_fit, "QUERIES", 128)
+    monkeypatch.setattr(price_fit, "LONG_QUERIES", 256)
+    monkeypatch.setattr(price_traffic, "tactics", lambda: [Steering(4.0, False, 64)])
+    monkeypatch.setattr(prices, "TRICK_QUERIES", 256)
+
+
+def plan_for(home, **changes):
+    settings = {
+        "dataset": "digits",
+        "measure": "surprisal:typicality",
+        "seed": 0,
+        "service": 0.01,
+        "entry": 500.0,
+        "clients": 10,
+        "home": home,
+        "data": None,
+    }
+    return prices.Plan(**{**settings, **changes})
+
+
+def drawn(surprisal_of_thieves=2.4):
+    draw = rng()
+    labels = np.arange(600) % 10
+    return prices.Costs(
+        draw.exponential(1.0, 600),
+        labels,
+        draw.exponential(1.0, 600),
+        labels,
+        {
+            "tinyimagenet": draw.exponential(surprisal_of_thieves, 300),
+            "noise": draw.exponential(5.0, 300),
+            "rotated 15": draw.exponential(1.0, 300),
+            "pool": draw.exponential(1.0, 300),
+        },
+    )
+
+
+def test_the_table_of_a_simulation(small, tmp_path):
+    result = prices.simulate(plan_for(tmp_path), drawn())
+    assert {"paper", "rate", "tail"} <= set(result["policies"])
+    reached = {goal["goal"]: goal["reached"]["rate"] for goal in result["goals"]}
+    assert reached["honest iid, median"] == 1.25
+    assert reached["natural pool, 1 account"] > reached["thief with the right data, 1 account"]
+    assert not any(goal.startswith("near pool") for goal in reached)  # nobody recorded one
+    tiny = [row for row in result["rows"] if row["accounts"] == "many of 1"]
+    assert all(row["values"]["rate"] >= 1.25 + 125 for row in tiny)  # entry work: 500 / 4
+    text = price_tables.tabulate(result)
+    assert "| natural pool, 1 account | >= 1000 |" in text
+    file = tmp_path / "prices.json"
+    price_tables.save(result, file, ["python", "-m", "experiments", "prices"])
+    content = json.loads(file.read_text())
+    assert content["command"] == "python -m experiments prices"
+    assert content["provenance"]["seed"] == 0
+
+
+def test_a_measure_without_a_tail_gets_no_tail_scores(small, tmp_path):
+    result = prices.simulate(plan_for(tmp_path, measure="gap"), drawn())
+    assert not any(name.startswith("tail") for name in result["policies"])
+
+
+def test_the_same_seed_fits_the_same_prices(small):
+    costs = drawn()
+    fits = [
+        price_fit.fit(costs.calibration, costs.calibration_labels, TERMS, surprisal=True, rng=rng())
+        for _ in range(2)
+    ]
+    assert fits[0] == fits[1]
+
+
+def test_costs_are_those_that_were_recorded(digits_home):
+    plan = measures.Plan(
+        dataset="digits",
+        network="lenet-thin",
+        measures=("gap",),
+        seeds=(0,),
+        images=96,
+        home=digits_home,
+        data=None,
+    )
+    measures.run(plan, command=[], file=None, say=str)
+    costs = prices.record(plan_for(digits_home, measure="gap"))
+    assert len(costs.calibration) == len(costs.calibration_labels) == 180
+    assert len(costs.honest) == len(costs.honest_labels) == 180
+    assert {"noise", "photos", "pool", "rotated 15"} <= set(costs.foreign)
+    assert len(costs.foreign["noise"]) == 96
+    again = prices.record(plan_for(digits_home, measure="gap"))
+    assert (again.honest == costs.honest).all()
+
+
+def test_costs_that_nobody_recorded_are_refused(tmp_path, monkeypatch):
+    command = ["experiments", "prices", "--dataset", "digits", "--home", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match=r"costs-heads.*is missing; run .*experiments measures"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"service": 0.0}, "--service is 0.0"),
+        ({"entry": -1.0}, "--entry is -1.0"),
+        ({"entry": math.nan}, "--entry is nan"),
+        ({"clients": 1}, "--clients is 1"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"measure": "headz"}, "headz"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        plan_for(tmp_path, **changes)
+
+
+def test_a_price_that_honest_clients_cannot_bear_is_refused():
+    steep = {"iid": np.full((4, 640), 50.0)}
+    with pytest.raises(ValueError, match="would pay more than"):
+        price_fit.steepest(
+            lambda kappa: WindowPrices(Rate(1.0, 0.1, kappa, 0.0, 0.0, 0.25, 2000.0)), TERMS, steep
+        )
