@@ -16,6 +16,7 @@ from experiments.arm import RunError, run_arm
 from experiments.processes import Child, stop
 from experiments.progress import ArmView
 from experiments.scenario import Scenario
+from server.measures import file_stem
 
 
 def run(
@@ -46,7 +47,7 @@ def run(
         header = provenance(scenario.seed)
         command = command or f"python -m experiments run {scenario.source or scenario.name}"
         model = home / "models" / commands.model_name(scenario)
-        calibration = model / f"calibration-{scenario.server.measure}.json"
+        calibration = model / f"calibration-{file_stem(scenario.server.measure)}.json"
         about = {
             "given": given if given is not None else scenario.resolved(),
             "resolved": scenario.resolved(),
