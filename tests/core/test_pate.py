@@ -1,5 +1,4 @@
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -140,18 +139,6 @@ def test_agreement_of_many_teachers_costs_nothing_but_delta():
     cost = gnmax_epsilon([[1_000_000, 0]], 1.0, 1e-5)
     close(cost, [-np.log(1e-5) / (ORDERS[-1] - 1)])
     assert not gnmax_rdp([[10**9, 0]], 1e-3).any()
-
-
-def test_a_batch_is_priced_in_no_time():
-    """64 rows of 10 classes in at most 0.6 ms of one core: a gate pays this for every request."""
-    votes = np.random.default_rng(0).multinomial(250, np.linspace(1, 9, 10) / 50, size=64)
-    votes[::2] = np.eye(10, dtype=int)[np.arange(32) % 10] * 250  # half of them unanimous
-    seconds = []
-    for _ in range(50):
-        start = time.thread_time()
-        gnmax_epsilon(votes, 10.0, 1e-5)
-        seconds.append(time.thread_time() - start)
-    assert min(seconds) <= 0.6e-3
 
 
 def test_no_queries_cost_nothing():

