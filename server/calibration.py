@@ -33,7 +33,7 @@ from server.puzzles import Puzzles
 from server.serve import Parts, running
 
 SERVICE_SHARE = 0.25
-"""Default t_min, as a share of the service time (DESIGN section 5)."""
+"""Default t_min, as a share of the service time."""
 
 CAP = 8_000
 """Default t_max, in t_min."""
@@ -42,7 +42,7 @@ KAPPAS = np.arange(12.0, 0.0, -0.25)
 """Steepnesses tried, from the largest."""
 
 OVERHEAD_P99 = 2.0
-"""Honest overhead that 99 in 100 batches must stay under."""
+"""Default overhead that 99 in 100 honest batches must stay under."""
 
 TOLERANCE = 0.05
 Z = 3.0
@@ -77,6 +77,34 @@ _NUMBERS = {
     "base": 1.0,
 }
 """The constants of a calibration, and the least each can be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What honest users may be asked to bear; the strictest holds. Raises ValueError."""
+
+    median: float = 1 + SERVICE_SHARE  # overhead, (service + work) / service, of most batches
+    p99: float = OVERHEAD_P99  # of 99 in 100 batches
+    seconds: float | None = None  # of work per 64 images, for 99 in 100 batches
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.median) and self.median > 1):
+            raise ValueError(f"the median overhead is {self.median}; expected more than 1")
+        if not (math.isfinite(self.p99) and self.p99 >= self.median):
+            raise ValueError(f"the p99 overhead is {self.p99}; expected the median's or more")
+        if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise ValueError(f"the seconds allowed are {self.seconds}; expected more than 0")
+
+    def t_min(self, service: float) -> float:
+        """Seconds of work per 64 images that everyone can be asked."""
+        return min((self.median - 1) * service, self.seconds or math.inf)
+
+    def overhead(self, service: float) -> float:
+        """Overhead that 99 in 100 batches may have."""
+        return min(self.p99, 1 + (self.seconds or math.inf) / service)
+
+
+DEFAULT_TARGETS = Targets()
 
 
 class CalibrationError(Exception):
@@ -202,6 +230,7 @@ def calibrate(
     seed: int,
     t_max: float | None,
     rates: Mapping[str, HashRate],
+    targets: Targets = DEFAULT_TARGETS,
 ) -> Calibration:
     """Fits a calibration on held-out honest images. `t_max` in seconds, default CAP * t_min.
 
@@ -218,7 +247,7 @@ def calibrate(
         raise CalibrationError(f"honest images cost {mean} on average; expected more than 0")
     slope, intercept = _line(costs[seen])
     service = asyncio.run(measure_service(model, honest.images))
-    t_min = SERVICE_SHARE * service
+    t_min = targets.t_min(service)
     draft = Calibration(
         model=model.name,
         measure=measure,
@@ -252,7 +281,7 @@ def calibrate(
                 for account, images in accounts(history)
             ]
         )
-    return _steepest(draft, traffic)
+    return _steepest(draft, traffic, targets.overhead(service))
 
 
 def costs_of(model: Model, split: Split) -> NDArray[np.float64]:
@@ -291,8 +320,10 @@ def accounts(history: NDArray[np.float64]) -> Iterator[tuple[Account, int]]:
         yield account, len(batch)
 
 
-def _steepest(draft: Calibration, traffic: dict[str, NDArray[np.float64]]) -> Calibration:
-    """The draft with the largest kappa that honest clients can bear.
+def _steepest(
+    draft: Calibration, traffic: dict[str, NDArray[np.float64]], bearable: float
+) -> Calibration:
+    """The draft with the largest kappa under which the p99 overhead is bearable.
 
     `traffic` holds (excess, images) of each batch of each kind of client. Overhead grows with
     kappa, so the largest bearable one is found by bisection.
@@ -303,13 +334,13 @@ def _steepest(draft: Calibration, traffic: dict[str, NDArray[np.float64]]) -> Ca
         middle = (low + high) // 2
         kappa = float(KAPPAS[middle])
         overhead = {kind: _overhead(draft, kappa, batches) for kind, batches in traffic.items()}
-        if all(kind["p99"] <= OVERHEAD_P99 for kind in overhead.values()):
+        if all(kind["p99"] <= bearable for kind in overhead.values()):
             found, high = (kappa, overhead), middle
         else:
             low = middle + 1
     if found is None:
         raise CalibrationError(
-            f"honest clients would pay more than {OVERHEAD_P99} times the service time even at "
+            f"honest clients would wait more than {bearable:.3g} times the service time even at "
             f"kappa {KAPPAS[-1]}: this measure is too noisy for this data"
         )
     return replace(draft, kappa=found[0], overhead=found[1])

@@ -19,7 +19,7 @@ from core.datasets import DatasetError
 from pow import rate
 from server import calibration, measures, model, secret
 from server.authentication import ApiKeys, Authenticator, OpenDoor
-from server.calibration import CalibrationError
+from server.calibration import CalibrationError, Targets
 from server.ledger.sqlite import SqliteLedger
 from server.options import Calibrate, Prepare, Serve
 from server.puzzles import Puzzles
@@ -65,6 +65,9 @@ def calibrate(options: Calibrate) -> None:
         raise ValueError(
             f"--t-max is {options.t_max}; expected seconds above 0, at most {calibration.LONGEST:g}"
         )
+    targets = Targets(
+        median=options.overhead_median, p99=options.overhead_p99, seconds=options.seconds
+    )
     prepared = model.load(options.home, options.model, options.measure)
     loaded = datasets.load(prepared.dataset, home=options.home, data=options.data)
     _, unseen = measures.reserve(options.measure, loaded.splits["calibration"])
@@ -75,9 +78,13 @@ def calibrate(options: Calibrate) -> None:
         seed=options.seed,
         t_max=options.t_max,
         rates={algorithm: rate.measure(algorithm) for algorithm in PRICED},
+        targets=targets,
     )
     file = calibration.path(options.home, options.model, options.measure)
     calibration.save(found, file)
+    if options.json:
+        print(file.read_text())
+        return
     print(f"{file}: honest cost {found.mean:.4f} (sd {found.spread:.4f}) per image")
     print(
         f"service {found.service * 1e3:.1f} ms per 64 images, "

@@ -36,6 +36,14 @@ class Calibrate:
     seed: int = 0
     t_max: float | None = None
     """Dearest price, in seconds of work per 64 images (default: 8000 times the cheapest)."""
+    overhead_median: float = 1.25
+    """What an honest user may wait in all, in service times: the floor of the price."""
+    overhead_p99: float = 2.0
+    """The same for 99 in 100 honest batches: how steep the price may be."""
+    seconds: float | None = None
+    """Seconds of work per 64 images that 99 in 100 honest batches may cost, where stricter."""
+    json: bool = False
+    """Print the calibration as JSON instead of a summary."""
     data: Path | None = None
 
 

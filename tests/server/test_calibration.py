@@ -9,7 +9,7 @@ import pytest
 from core.datasets import Split, load
 from pow.rate import Rate as HashRate
 from server import calibration, model
-from server.calibration import CalibrationError, accounts, histories, power_of_two_seconds
+from server.calibration import CalibrationError, Targets, accounts, histories, power_of_two_seconds
 from server.pricing import work_for
 from server.puzzles import Puzzles
 
@@ -155,6 +155,42 @@ def test_a_damaged_calibration_is_refused(calibrated, tmp_path, damage):
         calibration.load(file, calibrated.fingerprint)
     assert "calibrate" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_strictest_target_holds():
+    targets = Targets(median=1.5, p99=3.0)
+    assert (targets.t_min(0.01), targets.overhead(0.01)) == (0.005, 3.0)
+    strict = Targets(median=1.5, p99=3.0, seconds=0.001)
+    assert (strict.t_min(0.01), strict.overhead(0.01)) == (0.001, 1.1)
+
+
+def test_a_stricter_target_makes_a_gentler_price(prepared, honest, calibrated):
+    strict = calibration.calibrate(
+        prepared,
+        "heads",
+        honest,
+        seed=0,
+        t_max=0.5,
+        rates=RATES,
+        targets=Targets(median=1.2, p99=1.45),
+    )
+    assert strict.kappa <= calibrated.kappa
+    assert strict.t_min == pytest.approx(0.2 * strict.service)
+    assert all(found["p99"] <= 1.45 for found in strict.overhead.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"median": 1.0}, "median overhead is 1.0; expected more than 1"),
+        ({"median": float("nan")}, "median overhead is nan"),
+        ({"p99": 1.2}, "p99 overhead is 1.2; expected the median's or more"),
+        ({"seconds": 0.0}, "seconds allowed are 0.0"),
+    ],
+)
+def test_targets_nobody_can_meet_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Targets(**given)
 
 
 def test_too_few_images_are_refused(prepared, honest):

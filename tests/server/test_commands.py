@@ -288,6 +288,9 @@ SERVE = ("serve", "--open", "--port", 0)
         ((*SERVE, "--host", "192.0.2.1"), "loopback only"),
         ((*SERVE, "--host", "example.com"), "loopback only"),
         (("calibrate", "--t-max", "inf"), "--t-max is inf"),
+        (("calibrate", "--overhead-median", "1"), "median overhead is 1.0"),
+        (("calibrate", "--overhead-p99", "1.1"), "p99 overhead is 1.1"),
+        (("calibrate", "--seconds", "0"), "seconds allowed are 0.0"),
         ((*SERVE, "--keys", "k.toml"), "cannot go with --keys"),
         (("serve", "--keys", "/nowhere/k.toml"), "/nowhere/k.toml"),
         ((*SERVE, "--tls-cert", "c.pem"), "go together"),
@@ -346,6 +349,15 @@ def test_an_uncalibrated_model_can_only_be_served_free(copied):
     assert "calibrate" in refused(*SERVE, "--home", copied, "--model", "m")
     with serving(copied, "--open", "--policy", "none") as (_, address):
         assert address
+
+
+def test_calibrating_for_programs(copied):
+    load("digits", home=copied)
+    done = run("calibrate", "--home", copied, "--model", "m", "--t-max", "0.01", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == json.loads((copied / "models/m/calibration-heads.json").read_text())
+    assert found["kappa"] > 0
 
 
 def test_preparing_again_changes_nothing(copied):
