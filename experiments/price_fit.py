@@ -1,8 +1,10 @@
 """Price lists from honest traffic: the gate's policies with the constants `calibrate` would fit.
 
 `rate` as the gate fits it: the largest kappa up to 12 under which the p99 overhead of honest
-clients of 640 queries, iid or skewed, is at most 2. Its rivals are fitted to drifted clients, too,
-and to histories so long that no window remembers how they began.
+clients of 640 queries, iid or skewed, is at most 2. Its rivals are fitted to drifted clients and to
+images turned by 15 degrees, too, to histories so long that no window remembers how they began, and
+to bootstrap resamples of the images; kappa may be up to 48; and an unpaid batch counts only where
+it raises every mean.
 """
 
 from __future__ import annotations
@@ -39,6 +41,12 @@ LONG_QUERIES = 12_288
 
 BAND_CLIENTS = 400
 BAND_QUANTILE = 0.99
+RESAMPLES = 20
+"""Bootstrap resamples of the calibration images behind the clients of a strict fit."""
+
+STEEPNESSES = np.arange(48.0, 0.0, -0.25)
+"""Tried for the rivals: the gate stops at 12."""
+
 GRID = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 """Images after which honest window means are looked at; beyond the last, the band stays."""
 
@@ -64,26 +72,53 @@ def traffic(
     return kinds
 
 
+def resampled(
+    costs: Floats,
+    labels: NDArray[np.int64],
+    turned: Floats,
+    clients: int,
+    queries: int,
+    rng: np.random.Generator,
+) -> dict[str, Floats]:
+    """Honest histories whose clients draw from bootstrap resamples of the images.
+
+    They differ by as much as these images may differ from those of clients to come. `turned`: costs
+    of honest images turned a little, for clients who send only such ones.
+    """
+    parts = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(0, len(costs), len(costs))
+        each = max(1, clients // RESAMPLES)
+        parts.append(traffic(costs[drawn], labels[drawn], each, queries, rng, drift=True))
+        if len(turned):
+            again = turned[rng.integers(0, len(turned), len(turned))]
+            parts[-1]["turned"] = iid(again, each, queries, rng)
+    return {kind: np.concatenate([part[kind] for part in parts]) for kind in parts[0]}
+
+
 def steepest(
-    make: Callable[[float], PriceList], terms: Terms, honest: Traffic
+    make: Callable[[float], PriceList],
+    terms: Terms,
+    honest: Traffic,
+    kappas: Floats = KAPPAS,
 ) -> tuple[PriceList, float]:
     """The price list with the largest kappa that honest clients can bear, and that kappa.
 
     Raises ValueError where there is none.
     """
     found: tuple[PriceList, float] | None = None
-    low, high = 0, len(KAPPAS)  # everything from `high` on is bearable
+    low, high = 0, len(kappas)  # everything from `high` on is bearable
     while low < high:
         middle = (low + high) // 2
-        prices = make(float(KAPPAS[middle]))
+        prices = make(float(kappas[middle]))
         if all(_bears(prices, terms, history) for history in honest.values()):
-            found, high = (prices, float(KAPPAS[middle])), middle
+            found, high = (prices, float(kappas[middle])), middle
         else:
             low = middle + 1
     if found is None:
         raise ValueError(
             f"honest clients would pay more than {OVERHEAD_P99} times the service time even at "
-            f"kappa {KAPPAS[-1]}"
+            f"kappa {kappas[-1]}"
         )
     return found
 
@@ -91,6 +126,7 @@ def steepest(
 def fit(
     costs: Floats,
     labels: NDArray[np.int64],
+    turned: Floats,
     terms: Terms,
     *,
     surprisal: bool,
@@ -101,14 +137,15 @@ def fit(
     One half gives means and spreads, the other, unseen, decides about kappa. Tail scores need a
     `surprisal`. A rival that honest clients cannot bear at any kappa is left out.
     """
+    turned_seen, turned_unseen = np.array_split(rng.permutation(turned), 2)
     order = rng.permutation(len(costs))
     seen, unseen = np.array_split(order, 2)
     kinds = traffic(costs[unseen], labels[unseen], CLIENTS, QUERIES, rng, drift=False)
     judges = {"as the gate": kinds}
-    kinds = traffic(costs[unseen], labels[unseen], CLIENTS, QUERIES, rng, drift=True)
-    longer = traffic(costs[unseen], labels[unseen], CLIENTS, LONG_QUERIES, rng, drift=True)
+    kinds = resampled(costs[unseen], labels[unseen], turned_unseen, CLIENTS, QUERIES, rng)
+    longer = resampled(costs[unseen], labels[unseen], turned_unseen, CLIENTS, LONG_QUERIES, rng)
     judges["strict"] = kinds | {f"{kind}, long": history for kind, history in longer.items()}
-    everyone = traffic(costs[seen], labels[seen], BAND_CLIENTS, GRID[-1], rng, drift=True)
+    everyone = resampled(costs[seen], labels[seen], turned_seen, BAND_CLIENTS, GRID[-1], rng)
     ends = np.unique(np.linspace(1, len(seen), 11).astype(int))[1:]
     slope, intercept = np.polyfit(ends, np.cumsum(costs[seen])[ends - 1], 1)
     paper = Paper(PAPER_BASE, float(slope), float(intercept), terms.t_min, terms.t_max)
@@ -129,14 +166,15 @@ def fit(
         )
         named = "tail" if tail else "rate"
         windows = WindowPrices(rate, tail=tail)
+        stricter = replace(windows, only_raising=True)
         quantiles = band(windows, everyone)
-        banded = WindowPrices(rate, tail=tail, grid=GRID, band=quantiles)
+        banded = WindowPrices(rate, tail, GRID, quantiles, only_raising=True)
         reference, reached = levels(windows, everyone)
         cusum = CusumPrices(rate, reference, reached, tail=tail)
         facts = {"mean": rate.honest, "spread": rate.spread}
         rivals: list[tuple[str, WindowPrices | CusumPrices, str]] = [
-            ("tail" if tail else "rate, fitted longer", windows, "strict"),
-            (f"{named}, quantile band", banded, "strict"),
+            ("tail" if tail else "rate, fitted longer", stricter, "strict"),
+            (f"{named}, band", banded, "strict"),
             (f"{named}, cusum", cusum, "strict"),
         ]
         if not tail:
@@ -147,6 +185,7 @@ def fit(
                     partial(_with_kappa, candidate),
                     terms,
                     judges[judge],
+                    KAPPAS if judge == "as the gate" else STEEPNESSES,
                 )
             except ValueError:
                 if name == "rate":

@@ -35,7 +35,7 @@ class PriceList(Protocol):
 
     @property
     def honest(self) -> float:
-        """Mean score of an honest image; an unpaid batch that is dearer counts at once."""
+        """Mean score of an honest image."""
         ...
 
     def scores(self, costs: Floats) -> Floats:
@@ -48,6 +48,10 @@ class PriceList(Protocol):
 
     def counting(self, state: Floats, images: int, score: Floats) -> Floats:
         """The state after `images` images each, of together `score` (n,), count, too."""
+        ...
+
+    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
+        """Whether a batch (n,) counts before it is paid for."""
         ...
 
     def seconds(self, state: Floats) -> Floats:
@@ -88,6 +92,9 @@ class PaperPrices:
     def counting(self, state: Floats, images: int, score: Floats) -> Floats:
         return count_windows(state, images, score)
 
+    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
+        return score > self.honest * images
+
     def seconds(self, state: Floats) -> Floats:
         line = self.policy.slope * state[COUNTED] + self.policy.intercept
         exponent = np.abs(state[COST] - line) * math.log(self.policy.base)
@@ -101,13 +108,16 @@ class WindowPrices:
     """`server.pricing.Rate`, for every column; over tail scores, or with a band from quantiles.
 
     With `band`, (windows, grid) quantiles of honest window means after `grid` images, the excess
-    is measured from there instead of from z standard errors above the mean.
+    is measured from there instead of from z standard errors above the mean. With `only_raising`, an
+    unpaid batch counts only where it is dearer than every window as well as than an honest one: one
+    that is dearer than an honest one alone still lowers a thief's mean.
     """
 
     policy: Rate
     tail: bool = False
     grid: tuple[int, ...] = ()
     band: tuple[tuple[float, ...], ...] = ()
+    only_raising: bool = False
 
     @property
     def honest(self) -> float:
@@ -121,6 +131,13 @@ class WindowPrices:
 
     def counting(self, state: Floats, images: int, score: Floats) -> Floats:
         return count_windows(state, images, score)
+
+    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
+        dear: NDArray[np.bool_] = score > self.honest * images
+        if self.only_raising:
+            means = state[SUMS:] / np.maximum(_WINDOWS * (1 - _KEEP ** state[COUNTED]), 1e-300)
+            dear &= score / images >= means.max(axis=0)
+        return dear
 
     def excess(self, state: Floats) -> Floats:
         """How far the dearest window (n,) lies above the band, in honest means."""
@@ -176,6 +193,9 @@ class CusumPrices:
     def counting(self, state: Floats, images: int, score: Floats) -> Floats:
         return np.clip(state + score - images * self.reference, 0.0, self._cap)
 
+    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
+        return score > max(self.honest, self.reference) * images
+
     def seconds(self, state: Floats) -> Floats:
         above = np.maximum(state[0] - self.reached, 0.0) / (64 * self.honest)
         return exponential(self.policy.kappa * above, self.policy)
@@ -208,8 +228,8 @@ def play(
 ) -> tuple[Floats, Floats]:
     """Seconds (t, n) per 64 images that n clients are asked for at t batches, and the state after.
 
-    `scores` (t, n) of whole batches. A batch that is not `paid` (t, n) counts at once where it is
-    dearer than an honest one and never otherwise, as in the ledger.
+    `scores` (t, n) of whole batches. A batch that is not `paid` (t, n) counts at once where
+    `at_once` says so (in the ledger: where it is dearer than an honest one), and never otherwise.
     """
     state = prices.start(scores.shape[1]) if state is None else state
     seconds = np.empty_like(scores)
@@ -219,6 +239,6 @@ def play(
         if paid is None:
             state = counting
         else:
-            counts = paid[step] | (score > prices.honest * size)
+            counts = paid[step] | prices.at_once(state, size, score)
             state = np.where(counts, counting, state)
     return seconds, state

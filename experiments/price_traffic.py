@@ -154,20 +154,22 @@ def delayed(prices: PriceList, terms: Terms, useful: Floats, at_once: int, size:
     """Service times for a useful query of thieves that ask `at_once` batches, then retry and pay.
 
     A row keeps the work it was first asked for, so a retry costs what the account looked like then:
-    with those of the earlier ones that were no dearer than honest ones not yet counted.
+    with those of the earlier ones that did not count at once not yet counted.
     """
     images, scores = batches(prices.scores(useful), size)
     state = prices.start(scores.shape[1])
     spent = 0.0
     for start in range(0, len(images), at_once):
         group = range(start, min(start + at_once, len(images)))
+        counted = []
         for step in group:
             counting = prices.counting(state, images[step], scores[step])
             spent += float((images[step] * (1 + terms.work(prices.seconds(counting)))).sum())
-            state = np.where(scores[step] > prices.honest * images[step], counting, state)
-        for step in group:
+            counted.append(prices.at_once(state, images[step], scores[step]))
+            state = np.where(counted[-1], counting, state)
+        for step, before in zip(group, counted, strict=True):
             counting = prices.counting(state, images[step], scores[step])
-            state = np.where(scores[step] > prices.honest * images[step], state, counting)
+            state = np.where(before, state, counting)
     return spent / float(sum(images) * scores.shape[1])
 
 
@@ -211,7 +213,7 @@ def steered(
         counting = prices.counting(state, tactic.size, score)
         asked = rounded(prices.seconds(counting), terms.t_min, terms.t_max)
         left = tries & (asked > limit) if tactic.leave else np.zeros_like(tries)
-        counts = ~left | (score > prices.honest * tactic.size)
+        counts = ~left | prices.at_once(state, tactic.size, score)
         state = np.where(counts, counting, state)
         spent += float((1 + np.where(left, 0.0, asked / terms.service)).sum())
         got += float((tries & ~left).sum())

@@ -44,7 +44,7 @@ POOL_IMAGES = 4_000
 TRICK_QUERIES = 4_096
 """Queries of a thief with a trick."""
 
-RECORDED_HONEST = "in-distribution"
+RECORDED_HONEST, TURNED = "in-distribution", "rotated 15"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,8 @@ class Costs:
     calibration_labels: NDArray[np.int64]
     honest: Floats
     honest_labels: NDArray[np.int64]
+    turned_calibration: Floats  # of honest images turned by 15 degrees, as are `turned`
+    turned: Floats
     foreign: Mapping[str, Floats]  # by source; the thief's right data is INSIDE
 
 
@@ -123,12 +125,15 @@ def record(plan: Plan) -> Costs:
         }
         artifacts.save(own, found, {"kind": "costs", "model": prepared.fingerprint})
     kept, _ = artifacts.load(own)
+    turned = np.array_split(arrays.pop(TURNED), 2)
     foreign = {source: cost for source, cost in arrays.items() if source != RECORDED_HONEST}
     return Costs(
         kept["calibration"],
         calibration.labels,
         kept["honest"],
         honest.labels,
+        turned[0],
+        turned[1],
         {**foreign, INSIDE: kept[INSIDE]},
     )
 
@@ -139,6 +144,7 @@ def simulate(plan: Plan, costs: Costs) -> dict[str, Any]:
     fitted = price_fit.fit(
         costs.calibration,
         costs.calibration_labels,
+        costs.turned_calibration,
         plan.terms,
         surprisal=plan.measure.startswith(measures.SURPRISAL),
         rng=rng,
@@ -171,8 +177,6 @@ def behaviours(
     yield from honest_behaviours(plan, costs, rng)
     terms = plan.terms
     for source, cost in costs.foreign.items():
-        if source == "rotated 15":
-            continue
         for accounts in ACCOUNTS:
             queries = BUDGET // accounts
             history = price_traffic.iid(cost, _columns(accounts), queries, rng)
@@ -201,6 +205,7 @@ def behaviours(
         fillers = {
             "honest": price_traffic.iid(costs.honest, 20, TRICK_QUERIES, rng),
             "typical image": np.full(useful.shape, np.min(costs.honest)),
+            "image a little dear": np.full(useful.shape, 1.02 * np.mean(costs.calibration)),
         }
         for kind, filler in fillers.items():
             yield f"{source}, filler: {kind}", "1", _filler(terms, useful, filler, rng)
@@ -241,11 +246,9 @@ def honest_behaviours(
 def honest_kinds(
     costs: Costs, clients: int, queries: int, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Honest histories by kind, those turned by 15 degrees too where they were recorded."""
+    """Honest histories by kind, those turned by 15 degrees, too."""
     kinds = price_fit.traffic(costs.honest, costs.honest_labels, clients, queries, rng, drift=True)
-    if "rotated 15" in costs.foreign:
-        turned = costs.foreign["rotated 15"]
-        kinds["rotated 15"] = price_traffic.iid(turned, clients, queries, rng)
+    kinds[TURNED] = price_traffic.iid(costs.turned, clients, queries, rng)
     return kinds
 
 

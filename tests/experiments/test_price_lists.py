@@ -82,3 +82,16 @@ def test_a_cusum_forgets_and_has_a_cap():
     assert seconds[-1] == pytest.approx(RATE.t_max)
     seconds, _ = play(prices, [64] * 10, np.full((10, 1), 64 * 0.8), state=state)
     assert seconds[-1] == RATE.t_min
+
+
+def test_unpaid_filler_may_only_raise_every_mean_where_that_is_asked_for():
+    loose, strict = WindowPrices(RATE), WindowPrices(RATE, only_raising=True)
+    state = strict.counting(strict.start(2), 64, np.array([64 * 2.0, 64 * 2.0]))
+    batch = np.array([64 * 1.0, 64 * 3.0])  # dearer than honest ones, but only one than the account
+    assert loose.at_once(state, 64, batch).tolist() == [True, True]
+    assert strict.at_once(state, 64, batch).tolist() == [False, True]
+    assert strict.at_once(strict.start(2), 64, batch).tolist() == [True, True]
+    assert CusumPrices(RATE, reference=2.0, reached=9.0).at_once(state, 64, batch).tolist() == [
+        False,
+        True,
+    ]

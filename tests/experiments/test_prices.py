@@ -93,6 +93,7 @@ def small(monkeypatch):
     monkeypatch.setattr(price_fit, "GRID", (1, 16, 64, 256))
     monkeypatch.setattr(price_fit, "BAND_CLIENTS", 20)
     monkeypatch.setattr(price_fit, "CLIENTS", 10)
+    monkeypatch.setattr(price_fit, "RESAMPLES", 2)
     monkeypatch.setattr(price_fit, "QUERIES", 128)
     monkeypatch.setattr(price_fit, "LONG_QUERIES", 256)
     monkeypatch.setattr(price_traffic, "tactics", lambda: [Steering(4.0, False, 64)])
@@ -121,10 +122,11 @@ def drawn(surprisal_of_thieves=2.4):
         labels,
         draw.exponential(1.0, 600),
         labels,
+        draw.exponential(1.2, 300),
+        draw.exponential(1.2, 300),
         {
             "tinyimagenet": draw.exponential(surprisal_of_thieves, 300),
             "noise": draw.exponential(5.0, 300),
-            "rotated 15": draw.exponential(1.0, 300),
             "pool": draw.exponential(1.0, 300),
         },
     )
@@ -132,7 +134,7 @@ def drawn(surprisal_of_thieves=2.4):
 
 def test_the_table_of_a_simulation(small, tmp_path):
     result = prices.simulate(plan_for(tmp_path), drawn())
-    assert {"paper", "rate", "tail"} <= set(result["policies"])
+    assert {"paper", "rate", "rate, band"} <= set(result["policies"])
     reached = {goal["goal"]: goal["reached"]["rate"] for goal in result["goals"]}
     assert reached["honest iid, median"] == 1.25
     assert reached["natural pool, 1 account"] > reached["thief with the right data, 1 account"]
@@ -156,7 +158,14 @@ def test_a_measure_without_a_tail_gets_no_tail_scores(small, tmp_path):
 def test_the_same_seed_fits_the_same_prices(small):
     costs = drawn()
     fits = [
-        price_fit.fit(costs.calibration, costs.calibration_labels, TERMS, surprisal=True, rng=rng())
+        price_fit.fit(
+            costs.calibration,
+            costs.calibration_labels,
+            costs.turned_calibration,
+            TERMS,
+            surprisal=True,
+            rng=rng(),
+        )
         for _ in range(2)
     ]
     assert fits[0] == fits[1]
@@ -176,7 +185,8 @@ def test_costs_are_those_that_were_recorded(digits_home):
     costs = prices.record(plan_for(digits_home, measure="gap"))
     assert len(costs.calibration) == len(costs.calibration_labels) == 180
     assert len(costs.honest) == len(costs.honest_labels) == 180
-    assert {"noise", "photos", "pool", "rotated 15"} <= set(costs.foreign)
+    assert {"noise", "photos", "pool"} <= set(costs.foreign)
+    assert len(costs.turned) == len(costs.turned_calibration) == 48
     assert len(costs.foreign["noise"]) == 96
     again = prices.record(plan_for(digits_home, measure="gap"))
     assert (again.honest == costs.honest).all()
