@@ -4,7 +4,7 @@
 clients of 640 queries, iid or skewed, is at most 2. Its rivals are fitted to drifted clients and to
 images turned by 15 degrees, too, to histories so long that no window remembers how they began, and
 to bootstrap resamples of the images; kappa may be up to 48; and an unpaid batch counts only where
-it raises every mean.
+that raises the price.
 """
 
 from __future__ import annotations

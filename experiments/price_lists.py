@@ -109,8 +109,8 @@ class WindowPrices:
 
     With `band`, (windows, grid) quantiles of honest window means after `grid` images, the excess
     is measured from there instead of from z standard errors above the mean. With `only_raising`, an
-    unpaid batch counts only where it is dearer than every window as well as than an honest one: one
-    that is dearer than an honest one alone still lowers a thief's mean.
+    unpaid batch counts only where that raises the excess: one that is dearer than an honest one may
+    still lower a thief's.
     """
 
     policy: Rate
@@ -135,8 +135,7 @@ class WindowPrices:
     def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
         dear: NDArray[np.bool_] = score > self.honest * images
         if self.only_raising:
-            means = state[SUMS:] / np.maximum(_WINDOWS * (1 - _KEEP ** state[COUNTED]), 1e-300)
-            dear &= score / images >= means.max(axis=0)
+            dear &= self.excess(self.counting(state, images, score)) > self.excess(state)
         return dear
 
     def excess(self, state: Floats) -> Floats:

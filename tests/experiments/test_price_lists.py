@@ -84,7 +84,7 @@ def test_a_cusum_forgets_and_has_a_cap():
     assert seconds[-1] == RATE.t_min
 
 
-def test_unpaid_filler_may_only_raise_every_mean_where_that_is_asked_for():
+def test_unpaid_filler_may_only_raise_the_excess_where_that_is_asked_for():
     loose, strict = WindowPrices(RATE), WindowPrices(RATE, only_raising=True)
     state = strict.counting(strict.start(2), 64, np.array([64 * 2.0, 64 * 2.0]))
     batch = np.array([64 * 1.0, 64 * 3.0])  # dearer than honest ones, but only one than the account
