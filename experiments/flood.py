@@ -57,6 +57,10 @@ class SmallestWork:
         """Every batch counts."""
         return True
 
+    def raises(self, before: Account, after: Account) -> bool:
+        """At once."""
+        return True
+
     def work(self, account: Account, images: int) -> int:
         """Tries of argon2id."""
         return smallest_work("argon2id")

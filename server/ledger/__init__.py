@@ -1,8 +1,9 @@
 """The ledger: what every client has asked, what it cost, what is still unpaid.
 
 Charged when the answer is computed, credited when it is redeemed (DESIGN "Charged at Predict,
-credited at Redeem"). Between the two a batch may only raise a price: it counts towards the price at
-once where it is dearer than an honest one, and otherwise not before it is paid for.
+credited at Redeem"). Between the two a batch may only raise a price: it counts at once where it is
+dearer than an honest one and does not dilute an account that is dearer still, and otherwise not
+before it is paid for.
 
 Privacy costs are int64 nano-units throughout, so that sums are exact.
 """
@@ -64,6 +65,10 @@ class Tariff(Protocol):
 
     def is_dear(self, images: int, cost: int) -> bool:
         """Whether a batch (nano-units) is dearer than an honest one."""
+        ...
+
+    def raises(self, before: Account, after: Account) -> bool:
+        """Whether the account costs more once a batch counts: all that an unpaid one may do."""
         ...
 
     def work(self, account: Account, images: int) -> int:

@@ -130,7 +130,9 @@ class SqliteLedger:
             counting = before.counting(images, cost)
             work = self._tariff.work(counting, images)
             paid = work == 0
-            counts = paid or self._tariff.is_dear(images, cost)
+            counts = paid or (
+                self._tariff.is_dear(images, cost) and self._tariff.raises(before, counting)
+            )
             after = replace(
                 counting if counts else before,
                 charged=before.charged + images,

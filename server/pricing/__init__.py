@@ -29,6 +29,10 @@ class Policy(Protocol):
         """Seconds of work per 64 images."""
         ...
 
+    def excess(self, account: Account) -> float:
+        """What the price grows with, >= 0; unlike the price it knows no cap."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Free:
@@ -36,6 +40,10 @@ class Free:
 
     def price(self, account: Account) -> float:
         """Always 0.0 seconds."""
+        return 0.0
+
+    def excess(self, account: Account) -> float:
+        """Always 0.0."""
         return 0.0
 
 
@@ -61,6 +69,10 @@ class PolicyTariff:
     def is_dear(self, images: int, cost: int) -> bool:
         """Whether a batch of `cost` nano-units is dearer than an honest one."""
         return cost > self.honest * NANO * images
+
+    def raises(self, before: Account, after: Account) -> bool:
+        """Whether an account costs more after a batch counts than before."""
+        return self.policy.excess(after) > self.policy.excess(before)
 
     def work(self, account: Account, images: int) -> int:
         """Expected hashes for `images` images, given the account with them counted."""

@@ -31,7 +31,7 @@ class Paper:
         for name, value in (("queries", queries), ("cost", cost)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; expected a finite number >= 0")
-        distance = abs(cost - (self.slope * queries + self.intercept))
+        distance = self._distance(queries, cost)
         # Compared as logarithms: base ** distance overflows long after the cap.
         if distance * math.log(self.base) >= math.log(self.t_max):
             return self.t_max
@@ -40,3 +40,10 @@ class Paper:
     def price(self, account: Account) -> float:
         """Seconds of work per 64 images."""
         return self.seconds(account.counted, account.cost / NANO)
+
+    def excess(self, account: Account) -> float:
+        """How far the account is from the honest line, in units of privacy cost."""
+        return self._distance(account.counted, account.cost / NANO)
+
+    def _distance(self, queries: float, cost: float) -> float:
+        return abs(cost - (self.slope * queries + self.intercept))

@@ -42,6 +42,9 @@ class FixedTariff:
     def is_dear(self, images: int, cost: int) -> bool:
         return cost > HONEST * images
 
+    def raises(self, before: Account, after: Account) -> bool:
+        return after.cost * max(before.counted, 1) > before.cost * after.counted
+
     def work(self, account: Account, images: int) -> int:
         assert account.counted >= images  # priced with the batch counted in
         return 0 if self.free else 1_000 * images
@@ -198,6 +201,15 @@ class LedgerContract:
         after = ledger.account("anne").result()
         assert (after.counted, after.cost, after.sums) == (10, before.cost, before.sums)
         ledger.settle("anne", "cheap").result()
+        assert ledger.account("anne").result().counted == 20
+
+    def test_an_unpaid_batch_between_honest_and_the_account_never_dilutes(self, ledger):
+        ledger.ask("anne", "dear", b"d", 10, 100 * HONEST).result()
+        before = ledger.account("anne").result()
+        ledger.ask("anne", "less dear", b"e", 10, 11 * HONEST).result()
+        after = ledger.account("anne").result()
+        assert (after.counted, after.sums) == (before.counted, before.sums)
+        ledger.settle("anne", "less dear").result()
         assert ledger.account("anne").result().counted == 20
 
     def test_a_dear_unpaid_batch_counts_at_once_and_only_once(self, ledger):

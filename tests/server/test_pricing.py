@@ -142,3 +142,15 @@ def test_an_account_waits_as_long_as_its_challenge_stays_open():
     # 2^28 hashes of SHA-1 are 2^10 tries: ten times what 250 tries a second need is 41 s.
     argon2id = Puzzles("argon2id", 2.0**-18)
     assert PolicyTariff(RATE, 1e6, 0.8, argon2id).lifetime(2**28) == 600
+
+
+def test_an_unpaid_batch_may_only_raise_what_the_price_grows_with():
+    tariff = PolicyTariff(RATE, 1e6, 0.8, SHA1)
+    thief = charged((64, 2.3))
+    assert tariff.raises(Account(), thief)
+    assert tariff.raises(thief, thief.counting(64, round(64 * 2.4 * NANO)))
+    assert not tariff.raises(thief, thief.counting(64, round(64 * 0.9 * NANO)))  # dear, yet dilutes
+    paper = PolicyTariff(Paper(1.0075, 0.8, 0.0, 0.1, 10.0), 1e6, 0.8, SHA1)
+    assert paper.raises(thief, thief.counting(64, round(64 * 0.9 * NANO)))
+    assert not paper.raises(thief, thief.counting(64, round(64 * 0.7 * NANO)))
+    assert not PolicyTariff(Free(), 1e6, 0.8, SHA1).raises(Account(), thief)
