@@ -58,7 +58,7 @@ def test_an_interrupt_leaves_records_and_no_process(home: Path, tmp_path: Path) 
     flags = ["--out", str(out), "--home", str(home)]
     with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as runner:
         started = out / "none" / "clients" / "honest.jsonl"
-        while not started.exists():
+        while not (started.exists() and started.stat().st_size):  # its header is there
             assert runner.poll() is None, "the run ended before its clients began"
             time.sleep(0.02)
         runner.send_signal(signal.SIGINT)
