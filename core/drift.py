@@ -1,0 +1,93 @@
+"""What may happen to honest users' images that is no theft: cameras tilt, light fades, lenses blur.
+
+A gate whose honest prices are fitted to clean images alone would charge for these. All are label
+preserving and mild; the strengths are this project's choice, not a benchmark's. Axes: n images,
+c channels, h rows, w columns; uint8 in, uint8 out, of the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.images import Images
+
+DEGREES = 15.0
+"""How far an image is tilted, to one side or the other."""
+
+BRIGHTNESS = (0.7, 1.3)
+"""What the pixel values of an image are multiplied with, one or the other."""
+
+SIGMA = 0.7
+"""Standard deviation of the blur, in pixels."""
+
+
+def turned(images: Images, degrees: float) -> Images:
+    """Images turned about their centre, bilinear; what comes from outside repeats the border."""
+    from scipy import ndimage
+
+    return _pixels(
+        ndimage.rotate(
+            images.astype(np.float32), degrees, axes=(2, 3), reshape=False, order=1, mode="nearest"
+        )
+    )
+
+
+def tilted(images: Images, rng: np.random.Generator) -> Images:
+    """Each image turned by DEGREES, to a random side."""
+    left = _coins(images, rng)
+    out = np.empty_like(images)
+    for chosen, degrees in ((left, DEGREES), (~left, -DEGREES)):
+        if chosen.any():
+            out[chosen] = turned(images[chosen], degrees)
+    return out
+
+
+def dimmed(images: Images, rng: np.random.Generator) -> Images:
+    """Each image darker or brighter, by one of BRIGHTNESS at random, and clipped."""
+    factor = np.where(_coins(images, rng), *BRIGHTNESS)
+    return _pixels(images * factor[:, None, None, None])
+
+
+def blurred(images: Images, rng: np.random.Generator) -> Images:
+    """Every image blurred by a Gaussian of SIGMA; nothing is random about it."""
+    from scipy import ndimage
+
+    return _pixels(
+        ndimage.gaussian_filter(images.astype(np.float32), SIGMA, mode="nearest", axes=(2, 3))
+    )
+
+
+DRIFTS: dict[str, Callable[[Images, np.random.Generator], Images]] = {
+    "tilted": tilted,
+    "dimmed": dimmed,
+    "blurred": blurred,
+}
+
+
+def drifted(name: str, images: Images, rng: np.random.Generator) -> Images:
+    """Images (n, c, h, w) as the drift of that name leaves them.
+
+    Raises ValueError for a name that is not in DRIFTS, and for anything but uint8 images.
+    """
+    if name not in DRIFTS:
+        raise ValueError(f"unknown drift {name!r}, expected one of {', '.join(DRIFTS)}")
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(
+            f"drift {name} is given {images.dtype} {images.shape}, expected uint8 (n, c, h, w)"
+        )
+    return DRIFTS[name](images, rng)
+
+
+def _coins(images: Images, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Heads or tails (n,) for each image."""
+    return rng.random(len(images)) < 0.5
+
+
+def _pixels(values: NDArray[Any]) -> Images:
+    """Rounded to the nearest grey level, and clipped."""
+    pixels: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return pixels
