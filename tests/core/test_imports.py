@@ -12,6 +12,7 @@ HEAVY = ("torch", "numba", "scipy", "sklearn", "mlxtend", "pandas", "rich", "mat
         "core.arrays",
         "core.artifacts",
         "core.datasets",
+        "core.drift",
         "core.images",
         "core.records",
         "core.training",
