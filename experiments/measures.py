@@ -1,9 +1,10 @@
 """Does a privacy measure see thieves? Costs of honest and of foreign images, measure by measure.
 
-Foreign are natural pools, noise, and honest images perturbed, mixed, turned or inverted. For each
-source of images: how well the cost of one query, and the mean cost of a batch of 64, tell it from
-held-out honest images (AUC: the chance that a foreign one costs more). Costs are kept beside the
-model as they come; everything else is a function of them, so a run that was cut short goes on.
+Foreign are natural pools, noise, and honest images perturbed, mixed, turned or inverted; honest
+images that drifted (`core.drift`) are here, too, and ought not to be told apart. For each source of
+images: how well the cost of one query, and the mean cost of a batch of 64, tell it from held-out
+honest images (AUC: the chance that a foreign one costs more). Costs are kept beside the model as
+they come; everything else is a function of them, so a run that was cut short goes on.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import stats
 
 from core import artifacts, datasets, records
 from core.arrays import to_float
+from core.drift import DRIFTS, drifted
 from core.images import Images
 from server import measures, model
 from server.measures import Measure
@@ -155,7 +157,8 @@ def sources(plan: Plan, victim: TorchVictim, seed: int) -> Iterator[tuple[str, I
     yield "perturbed away", perturbed(victim, honest, -STEP)
     other = honest[rng.permutation(len(honest))]
     yield "mixup", ((honest.astype(np.uint16) + other) // 2).astype(np.uint8)
-    yield "rotated 15", turned(honest, 15)
+    for drift in DRIFTS:
+        yield drift, drifted(drift, honest, rng)
     yield "rotated 90", np.ascontiguousarray(np.rot90(honest, axes=(2, 3)))
     yield "inverted", 255 - honest
 
@@ -176,15 +179,6 @@ def perturbed(victim: TorchVictim, images: Images, step: float) -> Images:
         moved = x.detach() + step * x.grad.sign()
         out[part] = (moved.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return out
-
-
-def turned(images: Images, degrees: float) -> Images:
-    """Images turned about their centre, bilinear; what comes from outside repeats the border."""
-    turn = ndimage.rotate(
-        images.astype(np.float32), degrees, axes=(2, 3), reshape=False, order=1, mode="nearest"
-    )
-    rounded: Images = np.clip(np.rint(turn), 0, 255).astype(np.uint8)
-    return rounded
 
 
 def costs_of(measure: Measure, victim: TorchVictim, images: Images) -> Costs:

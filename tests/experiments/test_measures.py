@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core import datasets
+from core.drift import DRIFTS, drifted
 from experiments import measures
 from experiments.__main__ import main
 from experiments.measures import HONEST, Plan, auc, batch_means, describe, run, sources, table
@@ -67,6 +68,8 @@ def test_a_run_goes_on_where_it_stopped(results, digits_home, monkeypatch):
 def test_sources_are_made_of_held_out_images(results, digits_home):
     victim = model.load(digits_home, "measures-digits-0", "gap").victim
     found = dict(sources(plan_for(digits_home), victim, 0))
+    again = dict(sources(plan_for(digits_home), victim, 0))
+    assert all(np.array_equal(found[name], again[name]) for name in found)
     held_out = datasets.load("digits", home=digits_home).splits["held_out"].images
     honest = found[HONEST]
     known = {image.tobytes() for image in held_out}
@@ -75,6 +78,11 @@ def test_sources_are_made_of_held_out_images(results, digits_home):
     assert {images.dtype for images in found.values()} == {np.dtype(np.uint8)}
     np.testing.assert_array_equal(np.rot90(found["rotated 90"], -1, axes=(2, 3)), honest)
     np.testing.assert_array_equal(255 - found["inverted"], honest)
+    for name in DRIFTS:
+        assert not np.array_equal(found[name], honest)
+    np.testing.assert_array_equal(
+        found["blurred"], drifted("blurred", honest, np.random.default_rng(0))
+    )
     moved = np.abs(found["perturbed"].astype(int) - honest)
     assert moved.max() <= 26  # a tenth of 255, rounded
     labels = [
