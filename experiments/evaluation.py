@@ -16,15 +16,21 @@ from experiments.folder import CLIENT_KINDS, rows
 
 
 def evaluate(
-    arms: Mapping[str, Path], victim_path: Path, dataset: str, home: Path, header: Mapping[str, Any]
+    arms: Mapping[str, Path],
+    victim_path: Path,
+    dataset: str,
+    home: Path,
+    header: Mapping[str, Any],
+    *,
+    data: Path | None = None,
 ) -> None:
     """Writes evaluation.jsonl into each arm's folder, a line for each checkpoint of its clients.
 
     Accuracy is against the labels of the data set's held-out split, fidelity is the share of these
-    images on which the surrogate's class is the victim's. Raises ArtifactError for a victim or
-    surrogate that is missing or corrupt.
+    images on which the surrogate's class is the victim's. `data` is a folder to look in for the
+    data set first. Raises ArtifactError for a victim or surrogate that is missing or corrupt.
     """
-    held_out = datasets.load(dataset, home=home).splits["held_out"]
+    held_out = datasets.load(dataset, home=home, data=data).splits["held_out"]
     images = to_float(held_out.images)
     labels = held_out.labels
 
