@@ -196,17 +196,22 @@ class Session:
         said = self._call(self._stub.GetAccount, pb.GetAccountRequest())
         return Account(said.queries, said.unpaid_batches)
 
-    def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def predict(
+        self, images: NDArray[Any], *, request_id: str | None = None
+    ) -> NDArray[np.float32]:
         """Class probabilities (b, k) of images (b, c, h, w), uint8 or float32 in [0, 1].
 
         Only an unavailable gate is asked again, with the same request id, so that nothing is
-        charged twice. Raises core.arrays.InvalidImages before anything is sent, and Refused,
-        Unreachable, BadAnswer, Closed.
+        charged twice; give the UUID yourself to ask the same request again later. Raises
+        core.arrays.InvalidImages before anything is sent, and Refused, Unreachable, BadAnswer,
+        Closed.
         """
         service = self.service
         check_images(images, service.shape, service.max_batch)
         started, cpu = time.perf_counter(), time.process_time()
-        request = pb.PredictRequest(request_id=str(uuid.uuid4()), inputs=codec.encode(images))
+        request = pb.PredictRequest(
+            request_id=request_id or str(uuid.uuid4()), inputs=codec.encode(images)
+        )
         sealed = self._call(self._stub.Predict, request)
         sent, received = request.ByteSize(), sealed.ByteSize()
         try:

@@ -4,7 +4,7 @@
     digits         1 797 digits inside scikit-learn, 8x8 grey
     photos         patches of scikit-learn's two sample photographs: a pool of any shape, no labels
     fashion-mnist  70 000 garments, 28x28 grey, from Debian's package dataset-fashion-mnist
-    npz:PATH       a NumPy archive with x_train, y_train, x_test, y_test, or with x: a pool only
+    npz:PATH       a NumPy archive with x_train, y_train, x_test, y_test, or a pool: x (and y)
 
 The splits are disjoint: `victim` trains the victim, `calibration` fits prices, `honest` plays
 honest users, `pool` is what a thief with the right data has, `held_out` is for evaluation alone.
@@ -115,21 +115,41 @@ def load_pool(
     resized by area means without keeping the aspect ratio. A smaller count gives the beginning of
     a larger one. Raises DatasetError.
     """
+    return load_labelled_pool(name, shape, count=count, seed=seed, home=home, data=data)[0]
+
+
+def load_labelled_pool(
+    name: str,
+    shape: tuple[int, int, int],
+    *,
+    count: int | None,
+    seed: int,
+    home: Path,
+    data: Path | None = None,
+) -> tuple[Images, NDArray[np.int64] | None]:
+    """The images (n, *shape) of `load_pool`, and the pool's own classes (n,) where it has any.
+
+    These are the labels of the dataset, or `y` of an archive with `x`; they need have nothing to do
+    with the victim's classes. None for photos and for an archive without `y`. Raises DatasetError.
+    """
     if count is not None and count < 1:
         raise DatasetError(f"the pool size is {count}, expected at least 1")
     if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
         raise DatasetError(f"the image shape is {shape}, expected (1 or 3, h, w)")
     if name == "photos":
-        return patches(_read_photos(), shape, PHOTOS if count is None else count, seed)
+        return patches(_read_photos(), shape, PHOTOS if count is None else count, seed), None
     archive = _read_npz(name, data) if name.startswith("npz:") else {}
     images: Images
+    labels: NDArray[np.int64] | None
     if "x" in archive:
-        images = archive["x"]
+        images, labels = archive["x"], archive.get("y")
+        if labels is not None and len(labels) != len(images):
+            raise DatasetError(f"{name}: {len(images)} images but {len(labels)} labels")
     else:
         dataset = _from_archive(name, archive) if archive else load(name, home=home, data=data)
-        images = dataset.splits["pool"].images
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(images))
-    return conform(images[order[:count]], shape)
+        images, labels = dataset.splits["pool"].images, dataset.splits["pool"].labels
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(images))[:count]
+    return conform(images[order], shape), None if labels is None else labels[order]
 
 
 def _from_archive(name: str, archive: dict[str, NDArray[Any]]) -> Dataset:
@@ -229,7 +249,7 @@ def _read_npz(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
     if all(key in archive for key in labelled):
         archive = {key: archive[key] for key in labelled}
     elif "x" in archive:
-        archive = {"x": archive["x"]}
+        archive = {key: archive[key] for key in ("x", "y") if key in archive}
     else:
         raise DatasetError(
             f"{name} holds {', '.join(sorted(archive)) or 'nothing'}; "

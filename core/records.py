@@ -72,6 +72,22 @@ class RecordWriter:
         self._file = open(self._path, "x", encoding="ascii")  # noqa: SIM115 - closed in close()
         self._append(first)
 
+    @classmethod
+    def reopen(cls, path: Path | str) -> Self:
+        """Go on with a record file that `read` accepts, without the line a killed process left."""
+        writer = cls.__new__(cls)
+        writer._path, writer._lock = Path(path), threading.Lock()
+        data = writer._path.read_bytes()
+        rest = data.rpartition(b"\n")[2]
+        writer._file = open(path, "a", encoding="ascii")  # noqa: SIM115 - closed in close()
+        try:
+            if rest:
+                _parse(writer._path, data.count(b"\n") + 1, rest)
+                writer._append("\n")  # complete but for its end
+        except RecordError:
+            writer._file.truncate(len(data) - len(rest))
+        return writer
+
     def write(self, kind: str, /, **fields: Any) -> None:
         """Append one line of the given kind."""
         if kind == "header":

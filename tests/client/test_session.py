@@ -43,6 +43,13 @@ def test_predict_pays_and_opens(gate, exchanges, solver):
     assert min(exchange.network, exchange.server, exchange.solve, exchange.open) > 0
 
 
+def test_a_request_asked_again_under_its_id_is_charged_once(session):
+    mine = "00000000-0000-0000-0000-000000000007"
+    first = session.predict(IMAGES, request_id=mine)
+    np.testing.assert_array_equal(first, session.predict(IMAGES, request_id=mine))
+    assert session.account().queries == 2
+
+
 def test_uint8_images(session):
     assert session.predict((IMAGES * 255).astype(np.uint8)).shape == (2, 3)
 

@@ -8,7 +8,7 @@ import pytest
 
 from core import datasets
 from core.artifacts import ArtifactError
-from core.datasets import SPLITS, Dataset, DatasetError, load, load_pool
+from core.datasets import SPLITS, Dataset, DatasetError, load, load_labelled_pool, load_pool
 from core.networks import build
 from core.training import Schedule, fit, logits
 
@@ -221,6 +221,32 @@ def test_an_archive_with_one_array_is_a_pool(tmp_path):
     assert {i.tobytes() for i in pool} < {i.tobytes() for i in x}
     with pytest.raises(DatasetError, match=r"npz:ood\.npz is a pool without labels"):
         load("npz:ood.npz", home=tmp_path, data=tmp_path)
+
+
+def test_a_pool_keeps_its_own_labels(tmp_path, home):
+    split = load("digits", home=home).splits["pool"]
+    known = {x.tobytes(): y for x, y in zip(split.images, split.labels, strict=True)}
+    images, labels = load_labelled_pool("digits", (1, 8, 8), count=50, seed=1, home=home)
+    np.testing.assert_array_equal(
+        images, load_pool("digits", (1, 8, 8), count=50, seed=1, home=home)
+    )
+    assert labels.dtype == np.int64
+    assert len(split) > len(labels) == 50
+    assert [known[image.tobytes()] for image in images] == labels.tolist()
+    x = np.random.default_rng(0).integers(0, 256, (20, 5, 5), np.uint8)
+    np.savez(tmp_path / "ood.npz", x=x, y=np.arange(100, 120, dtype=np.uint8))
+    name = f"npz:{tmp_path / 'ood.npz'}"
+    images, labels = load_labelled_pool(name, (1, 5, 5), count=8, seed=1, home=home)
+    np.testing.assert_array_equal(images[:, 0], x[labels - 100])
+
+
+def test_a_pool_without_labels_says_so(tmp_path, home):
+    np.savez(tmp_path / "ood.npz", x=np.zeros((20, 5, 5), np.uint8))
+    for name in ("photos", f"npz:{tmp_path / 'ood.npz'}"):
+        assert load_labelled_pool(name, (1, 5, 5), count=8, seed=1, home=home)[1] is None
+    np.savez(tmp_path / "bad.npz", x=np.zeros((20, 5, 5), np.uint8), y=np.arange(19))
+    with pytest.raises(DatasetError, match="20 images but 19 labels"):
+        load_labelled_pool(f"npz:{tmp_path / 'bad.npz'}", (1, 5, 5), count=8, seed=1, home=home)
 
 
 IMAGES = np.zeros((24, 6, 7), np.uint8)

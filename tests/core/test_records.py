@@ -183,3 +183,17 @@ def test_without_git_there_is_no_revision(monkeypatch):
     facts = provenance(None)
     assert facts["git_revision"] is None
     assert facts["git_modified"] is None
+
+
+@pytest.mark.parametrize("end", ["", '{"kind": "a", "n": 3}', '{"kind": "a", "n'])
+def test_a_record_goes_on_where_it_ended(tmp_path, end):
+    path = tmp_path / "r.jsonl"
+    with RecordWriter(path, {"seed": 1}) as record:
+        record.write("a", n=2)
+    with open(path, "a") as file:
+        file.write(end)
+    with RecordWriter.reopen(path) as record:
+        record.write("a", n=4)
+    header, lines = read(path)
+    assert header == {"kind": "header", "seed": 1}  # not truncated any more
+    assert [line["n"] for line in lines] == ([2, 3, 4] if end.endswith("}") else [2, 4])
