@@ -1,27 +1,24 @@
 """The figures of a run as SVG, pure functions of its records.
 
-Ink is `currentColor` with a style of its own for dark pages, colours are from the palette of Okabe
-and Ito, shifted where it lacks contrast on white or on black; lines differ in marker and are
-labelled where they end, so that nothing rests on colour alone.
+Colours are from the palette of Okabe and Ito, shifted where it lacks contrast on white or on black;
+lines differ in marker and are labelled where they end, so that nothing rests on colour alone.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from core.drawing import INK, STYLE, svg
 from experiments.folder import ArmRun, ClientRun, Run
 
-INK = "#010102"  # stands for currentColor until the SVG is written
 CLIENTS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")
 LineStyle = Literal["-", "--", ":", "-."]
 DASHES: tuple[LineStyle, ...] = ("--", ":", "-.")
@@ -32,34 +29,6 @@ PARTS = (
     ("network", "network", "#7fb8de"),
     ("open", "opening", "#b8609a"),
     ("training", "training", "#8e8e93"),
-)
-FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the first two are equally wide
-STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 9,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "grid.alpha": 0.15,
-    "grid.color": INK,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "powgate",
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-SHEET = (
-    "<style>.powgate{color:#1b1b1f;color-scheme:light dark}"
-    "@media (prefers-color-scheme: dark){.powgate{color:#e9e9ec}}</style>"
 )
 
 
@@ -150,7 +119,7 @@ def _accuracy(
     if len(run.arms) > 1:
         _legend(axes, styles)
         caption += " " + _read_styles(run.arms)
-    return Drawing(name, title, caption, _svg(figure, f"{title}: {caption}"))
+    return Drawing(name, title, caption, svg(figure, f"{title}: {caption}"))
 
 
 def _work(run: Run) -> Drawing | None:
@@ -184,7 +153,7 @@ def _work(run: Run) -> Drawing | None:
     )
     if free:
         caption += f" Policy {', '.join(free)} asks for none."
-    return Drawing("work", title, caption, _svg(figure, f"{title}: {caption}"))
+    return Drawing("work", title, caption, svg(figure, f"{title}: {caption}"))
 
 
 def _time(run: Run) -> Drawing | None:
@@ -226,7 +195,7 @@ def _time(run: Run) -> Drawing | None:
     figure.legend(loc="outside upper center", ncols=len(PARTS), handlelength=1.0, fontsize=8)
     title = "Where the time went"
     caption = "Seconds of predict() by part, and of training; pauses and start-up are left out."
-    return Drawing("time", title, caption, _svg(figure, f"{title}: {caption}"))
+    return Drawing("time", title, caption, svg(figure, f"{title}: {caption}"))
 
 
 def _seconds(client: ClientRun, part: str) -> float:
@@ -328,17 +297,3 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
         for rank, index in enumerate(group):
             placed[index] = edge(group, -1) + gap * rank
     return placed
-
-
-def _svg(figure: Figure, description: str) -> str:
-    """The figure as one svg element with its own style sheet, the same bytes every time."""
-    sink = io.StringIO()
-    figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = sink.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = text.replace("'DejaVu Sans'", FONTS)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    text = text.replace("<svg ", f'<svg class="powgate" role="img" aria-label="{label}" ', 1)
-    head, _, rest = text.partition(">")
-    return f"{head}>{SHEET}{rest}"
