@@ -86,6 +86,7 @@ def prepare(
             loaded.splits["victim"],
             seed=seed,
             reference=reference,
+            trained=_parts(files, measure, victim),
         )
         artifacts.save(
             path,
@@ -99,6 +100,18 @@ def prepare(
         )
         made.append(measure)
     return made
+
+
+def _parts(files: Path, measure: str, network: networks.Network) -> dict[str, Measure]:
+    """Measures of this victim, and so of its seed, that `measure` is made of and that are there."""
+    found, victim = {}, TorchVictim(network)
+    for name in measures.parse(measure):
+        path = files / f"{measures.file_stem(name)}.safetensors"
+        if path.exists():
+            arrays, about = artifacts.load(path)
+            if about.get("victim") == artifacts.weights_digest(network):
+                found[name] = measures.restore(name, arrays, about["config"], victim)
+    return found
 
 
 def load(home: Path, name: str, measure: str) -> Model:

@@ -108,17 +108,25 @@ def reserve(name: str, honest: Split) -> tuple[Split, Split]:
 
 
 def train(
-    name: str, victim: TorchVictim, split: Split, *, seed: int, reference: Split | None = None
+    name: str,
+    victim: TorchVictim,
+    split: Split,
+    *,
+    seed: int,
+    reference: Split | None = None,
+    trained: Mapping[str, Measure] | None = None,
 ) -> Measure:
     """Trains a measure on the victim's own training images.
 
-    `reference`: held-out honest images, as `reserve` gives them; only a surprisal looks at them.
-    Raises ValueError.
+    Only a surprisal looks at `reference`, held-out honest images as `reserve` gives them, and at
+    `trained`, measures of the same victim and seed that need no training again. Raises ValueError.
     """
     measure: Measure
     if name.startswith(SURPRISAL):
         surprisal = import_module("server.measures.surprisal")
-        measure = surprisal.train(parse(name), victim, split, reference=reference, seed=seed)
+        measure = surprisal.train(
+            parse(name), victim, split, reference=reference, seed=seed, trained=trained or {}
+        )
     else:
         (plain,) = parse(name)
         measure = import_module(MEASURES[plain]).train(victim, split, seed=seed)

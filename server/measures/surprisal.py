@@ -82,10 +82,12 @@ def train(
     *,
     reference: Split | None,
     seed: int,
+    trained: Mapping[str, Measure],
 ) -> Surprisal:
     """Trains the parts on `split` and keeps what `reference`, which nobody trained on, costs.
 
-    Raises ValueError without FEWEST honest images.
+    Parts that are in `trained`, by name, are taken from there. Raises ValueError without FEWEST
+    honest images.
     """
     count = 0 if reference is None else len(reference)
     if reference is None or count < FEWEST:
@@ -93,7 +95,10 @@ def train(
             f"surprisal has {count} held-out honest images to compare with; "
             f"expected at least {FEWEST}"
         )
-    parts = {name: measures.train(name, victim, split, seed=seed) for name in names}
+    parts = {
+        name: trained[name] if name in trained else measures.train(name, victim, split, seed=seed)
+        for name in names
+    }
     costs = honest_costs(parts, victim, reference)
     tails = {name: Tail(cost) for name, cost in costs.items()}
     return Surprisal(parts, tails, Tail(_sum(costs, tails)))

@@ -228,6 +228,38 @@ def test_a_surprisal_keeps_images_that_calibration_leaves_alone(victim, digits_h
     assert loaded.fingerprint != model.load(digits_home, "m", "heads").fingerprint
 
 
+def test_a_part_that_is_there_is_not_trained_again(tmp_path, fast_teachers, monkeypatch):
+    from server import model
+
+    def prepare(home, measure, seed=0):
+        model.prepare(home, "m", dataset="digits", network="lenet-thin", measure=measure, seed=seed)
+        return model.load(home, "m", measure).fingerprint
+
+    names, few = ("teachers", "knn", "typicality"), ("knn", "typicality")
+    everything, some = (f"surprisal:{'+'.join(parts)}" for parts in (names, few))
+    monkeypatch.setattr(teachers, "MOST", 2)
+    monkeypatch.setattr(model, "VICTIM_SCHEDULE", replace(model.VICTIM_SCHEDULE, epochs=1))
+    apart = {name: prepare(tmp_path / "apart", name) for name in (everything, some)}
+    for name in names:
+        prepare(tmp_path / "parts", name)
+    for name in few:
+        prepare(tmp_path / "other", name, seed=1)
+    trained = []
+    monkeypatch.setattr(
+        measures,
+        "train",
+        lambda name, *rest, real=measures.train, **named: (
+            trained.append(name) or real(name, *rest, **named)
+        ),
+    )
+    assert prepare(tmp_path / "parts", everything) == apart[everything]
+    assert trained == [everything]
+    # Parts of a victim that is there no more are not those of the one that takes its place.
+    (model.folder(tmp_path / "other", "m") / "victim.safetensors").unlink()
+    assert prepare(tmp_path / "other", some) == apart[some]
+    assert trained == [everything, some, *few]
+
+
 def test_names_say_their_parts():
     assert measures.parse("surprisal:heads+gap") == ("heads", "gap")
     assert measures.parse("knn") == ("knn",)
