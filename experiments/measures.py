@@ -238,7 +238,7 @@ def describe(
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown, a row for each measure: mean over seeds; AUC per query, then per batch of 64."""
+    """Markdown, a row for each measure: means over seeds; AUC per query, per batch, and excess."""
     rows: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in results:
         rows.setdefault((result["dataset"], result["measure"]), []).append(result)
@@ -254,12 +254,19 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             numbers = [value for value in values if value is not None]
             return float(np.mean(numbers)) if numbers else None
 
-        def pair(one: float | None, two: float | None) -> str:
-            return "-" if one is None or two is None else f"{one:.3f} / {two:.3f}"
+        def cell(digits: str, *paths: tuple[str, str]) -> str:
+            numbers = [mean(*path) for path in paths]
+            shown = zip(numbers, digits, strict=True)
+            return (
+                "-"
+                if None in numbers
+                else " / ".join(f"{number:.{digit}f}" for number, digit in shown)
+            )
 
         cells = [dataset, measure, f"{mean('mean'):.3g}", f"{mean('sd'):.3g}"]
-        cells += [pair(mean("auc", name), mean("auc_batch", name)) for name in names]
-        cells.append(pair(mean("spearman", "all"), mean("spearman", HONEST)))
+        kinds = ("auc", "auc_batch", "excess")
+        cells += [cell("331", *((kind, name) for kind in kinds)) for name in names]
+        cells.append(cell("22", ("spearman", "all"), ("spearman", HONEST)))
         lines.append(" | ".join(cells))
     return "\n".join(f"| {line} |" for line in lines)
 

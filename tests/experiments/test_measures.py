@@ -111,11 +111,14 @@ def test_batches_are_surer_than_queries():
 def test_a_row_for_each_measure_and_the_mean_over_seeds():
     def one(seed, mean, **more):
         found = {"mean": mean, "sd": 0.5, "auc": {"noise": 0.8}, "auc_batch": {"noise": 1.0}}
+        found["excess"] = {"noise": 2 * mean}
         return {"dataset": "digits", "seed": seed, "measure": "gap", **found, **more}
 
     spearman = {"all": 0.25, HONEST: 0.5}
     text = table([one(0, 1.0), one(1, 2.0, spearman=spearman)])
-    assert text.splitlines()[2:] == ["| digits | gap | 1.5 | 0.5 | 0.800 / 1.000 | 0.250 / 0.500 |"]
+    assert text.splitlines()[2:] == [
+        "| digits | gap | 1.5 | 0.5 | 0.800 / 1.000 / 3.0 | 0.25 / 0.50 |"
+    ]
     assert text.splitlines()[0].startswith("| dataset | measure | mean | sd | noise |")
     assert table([one(0, 1.0)]).endswith("| - |")
 
