@@ -113,6 +113,28 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class Strength:
+    """How good each attack is where answers cost nothing; goes on where it stopped."""
+
+    dataset: str = "npz:mnist.npz"
+    """The victim's data: npz:mnist.npz, npz:cifar10.npz, or digits for a quick look."""
+    attacks: tuple[str, ...] = ()
+    """Attacks to run (default: all that are tried on this dataset)."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the thieves (default: those of each trial)."""
+    results: Path = Path("docs/results")
+    """Folder of the results: strength-NAME.json for each dataset."""
+    home: Path | None = None
+    """Where victims are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+    pages: Path | None = None
+    """Run nothing: write figures, and the blocks of strength.md and of this folder beside it."""
+    paper: Path | None = None
+    """Run nothing: take the paper's accuracies from `pow` of its repository."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """Recompute the timelines of the calibrated-PoW paper from the records it published."""
 
@@ -128,6 +150,7 @@ Verb = (
     | Annotated[Measures, tyro.conf.subcommand("measures")]
     | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
     | Annotated[Prices, tyro.conf.subcommand("prices")]
+    | Annotated[Strength, tyro.conf.subcommand("strength")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
 )
 
@@ -149,6 +172,8 @@ def main() -> None:
             _measures_speed(verb)
         elif isinstance(verb, Prices):
             _prices(verb)
+        elif isinstance(verb, Strength):
+            _strength(verb)
         elif isinstance(verb, Replay):
             _replay(verb.folder)
         else:
@@ -322,6 +347,47 @@ def _prices(verb: Prices) -> None:
             price_tables.save(result, verb.json, command)
     except (ValueError, DatasetError, ArtifactError) as error:
         sys.exit(f"error: {error}")
+
+
+def _strength(verb: Strength) -> None:
+    from core.artifacts import ArtifactError
+    from core.datasets import DatasetError
+    from core.home import default_home
+    from experiments import strength, strength_pages, strength_paper, strength_tables
+    from experiments.arm import RunError
+    from experiments.folder import FolderError
+    from experiments.replay import ReplayError
+    from experiments.strength_cell import Place
+    from experiments.strength_plan import bench
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
+    paper = verb.results / strength_tables.PAPER
+    try:
+        if verb.paper is not None:
+            strength_paper.save(verb.paper, paper)
+            return
+        if verb.pages is not None:
+            strength_pages.save(verb.pages, verb.results)
+            return
+        chosen = bench(verb.dataset)
+        plan = strength.Plan(
+            bench=chosen,
+            attacks=verb.attacks,
+            seeds=verb.seeds,
+            place=Place(
+                home=(verb.home or default_home()).absolute(), data=data and data.absolute()
+            ),
+            file=verb.results / f"strength-{chosen.short}.json",
+        )
+        found = strength.run(plan, say)
+        print(strength_tables.table(found, chosen, strength_paper.read(paper)), end="")
+    except (ValueError, RunError, FolderError, ReplayError, ArtifactError, DatasetError) as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}")
 
 
 def _replay(folder: Path) -> None:

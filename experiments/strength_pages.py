@@ -1,0 +1,153 @@
+"""What the pages of the attacks, and the overview, say of `strength`: blocks between two marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from core.artifacts import write_atomically
+from experiments import strength_paper
+from experiments.strength import read
+from experiments.strength_plan import BENCHES, Bench
+from experiments.strength_tables import (
+    PAPER,
+    Content,
+    Paper,
+    Result,
+    lines,
+    pool,
+    published,
+    results,
+    table,
+)
+
+BEGIN, END = "<!-- strength:begin -->", "<!-- strength:end -->"
+OVERVIEW = "strength.md"
+
+
+class PageError(ValueError):
+    """A page that cannot be rewritten; one line."""
+
+
+def save(folder: Path, kept: Path) -> None:
+    """Writes figures into the folder of results, and every page. Raises ArtifactError, PageError.
+
+    Also ValueError for results that cannot be read.
+    """
+    from experiments.strength_figure import draw  # with it comes matplotlib
+
+    contents, paper = committed(kept)
+    for bench in BENCHES:
+        if bench.short in contents:
+            drawing = draw(contents[bench.short], bench, paper)
+            write_atomically(kept / f"{drawing.name}.svg", f"{drawing.svg}\n".encode())
+    found = list(pages(folder))
+    if not found:
+        raise PageError(f"no page in {folder} has a block {BEGIN}, and there is no {OVERVIEW}")
+    for file, attack in found:
+        write_atomically(file, written(file, attack, contents, paper).encode())
+
+
+def committed(kept: Path) -> tuple[Mapping[str, Content], Paper]:
+    """The results in a folder by short name of their dataset, and the paper's. Raises ValueError"""
+    contents: Mapping[str, Content] = {
+        bench.short: read(kept / f"strength-{bench.short}.json")
+        for bench in BENCHES
+        if (kept / f"strength-{bench.short}.json").exists()
+    }
+    return contents, strength_paper.read(kept / PAPER)
+
+
+def page(attack: str, contents: Mapping[str, Content], paper: Paper) -> str:
+    """The block of one attack's page: its curve on each dataset, and how to get it again."""
+    parts = []
+    for bench in BENCHES:
+        content = contents.get(bench.short)
+        if content is None:
+            continue
+        for result in results(content, bench):
+            if result.trial.attack == attack:
+                parts.append(_section(result, content, bench, paper))
+    if not parts:
+        command = f"python -m experiments strength --attacks {attack}"
+        parts = [f"Its strength has not been measured yet (`{command}`).\n"]
+    return "\n" + "\n".join(parts)
+
+
+def _section(result: Result, content: Content, bench: Bench, paper: Paper) -> str:
+    trial, victim, cells = result.trial, content["victim"], result.cells
+    variant = f", {trial.variant}" if trial.variant else ""
+    rows = [["queries", "accuracy %", "fidelity %", "paper %"], ["--:"] * 4]
+    for queries in _few(result.queries):
+        rows.append(
+            [
+                f"{queries:,}",
+                result.accuracy(queries).percent(),
+                result.fidelity(queries).percent(),
+                published(paper, bench, trial, queries),
+            ]
+        )
+    settings = ", ".join(f"{key} {value}" for key, value in trial.config.items())
+    revisions = ", ".join(sorted({str(c["provenance"]["git_revision"])[:7] for c in cells}))
+    seeds = " ".join(str(cell["seed"]) for cell in cells)
+    command = f"python -m experiments strength --dataset {bench.dataset} --attacks {trial.attack}"
+    file = f"strength-{bench.short}.json"
+    return (
+        f"**{bench.title}{variant}**: {victim['network']}, {100 * victim['accuracy']:.2f} % right"
+        f" on {victim['images']:,} held-out images; pool {pool(trial)}; {settings}.\n\n"
+        f"{lines(rows)}\n"
+        f"{result.mean('cpu_seconds'):.0f} s of one core, {result.mean('overhead_ms'):.1f} ms of"
+        f" overhead a batch. Made by `{command} --seeds {seeds}` at {revisions}"
+        f" ([{file}](../results/{file})).\n"
+    )
+
+
+def _few(queries: Sequence[int], most: int = 12) -> list[int]:
+    """At most so many of them, evenly, the last one included."""
+    if len(queries) <= most:
+        return list(queries)
+    picked = np.unique(np.linspace(0, len(queries) - 1, most).round().astype(int))
+    return [queries[at] for at in picked]
+
+
+def overview(contents: Mapping[str, Content], paper: Paper) -> str:
+    """The block of the overview: a table for each dataset."""
+    parts = []
+    for bench in BENCHES:
+        content = contents.get(bench.short)
+        if content is None:
+            continue
+        victim = content["victim"]
+        parts.append(
+            f"\n**{bench.title}** (`{bench.dataset}`; victim {victim['network']}, "
+            f"{100 * victim['accuracy']:.2f} % on {victim['images']:,} held-out images)\n\n"
+            f"{table(content, bench, paper)}"
+        )
+    return "".join(parts)
+
+
+def rewrite(text: str, block: str, where: str) -> str:
+    """A page with another block between its marks. Raises PageError where it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise PageError(f"{where} has no block from {BEGIN} to {END}")
+    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def pages(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """The overview beside a folder of attacks' pages, and these: file, and the attack it is of."""
+    beside = folder.parent / OVERVIEW
+    if beside.is_file():
+        yield beside, None
+    for file in sorted(folder.glob("*.md")):
+        if BEGIN in file.read_text(encoding="utf-8"):
+            yield file, file.stem
+
+
+def written(file: Path, attack: str | None, contents: Mapping[str, Content], paper: Paper) -> str:
+    """What a page should say. Raises PageError."""
+    block = overview(contents, paper) if attack is None else page(attack, contents, paper)
+    return rewrite(file.read_text(encoding="utf-8"), block, str(file))

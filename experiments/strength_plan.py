@@ -1,0 +1,179 @@
+"""What `strength` runs: attack, pool, settings, seeds and goal, for each dataset.
+
+A plan is a table of trials. Budgets are those of the calibrated-PoW paper; epochs are fewer than
+its 50 a round, so that an attack stays under ten minutes of one core.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from attacks import REGISTRY
+from experiments.scenario import Setting
+from experiments.settings import complaint, fields
+
+EMNIST = "npz:ood_emnist_letters.npz"
+TINY = "npz:ood_tinyimagenet32.npz"
+
+ALL = (0, 1, 2)
+"""Seeds of a thief whose attack takes less than five minutes of one core."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One attack as it is tried: what the thief has, how he goes about it, and what he should get.
+
+    `variant` tells trials of one attack apart. `paper` is the attack's name in the records of the
+    calibrated-PoW paper, where it has one. `goal` is an accuracy at the end; `above` are numbers of
+    queries at which the accuracy should be above that of the attack `random`.
+    """
+
+    attack: str
+    variant: str = ""
+    pool: str = ""  # none: the attack makes its queries up
+    pool_size: int = 10_000
+    network: str = ""  # of the surrogate; none: the victim's
+    config: Mapping[str, Setting] = field(default_factory=dict)
+    inside: str = ""  # the dataset of the thief's own genuine images, beside the pool
+    costs: bool = False  # whether the thief knows what each image of the pool costs
+    seeds: tuple[int, ...] = (0,)
+    paper: str = ""
+    goal: float | None = None
+    above: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Attack and variant, as a heading."""
+        return f"{self.attack} ({self.variant})" if self.variant else self.attack
+
+    def setting(self) -> dict[str, Any]:
+        """What the result depends on, besides victim and seed: ready for JSON."""
+        return {
+            **({"pool": self.pool, "pool_size": self.pool_size} if self.pool else {}),
+            "config": dict(self.config),
+            **({"network": self.network} if self.network else {}),
+            **({"inside": self.inside} if self.inside else {}),
+            **({"costs": True} if self.costs else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """The trials on one dataset, and the network of victim and surrogates alike."""
+
+    dataset: str
+    title: str
+    short: str  # in file names, and the dataset in the paper's records
+    network: str
+    trials: tuple[Trial, ...]
+
+
+def bench(dataset: str) -> Bench:
+    """The trials on a dataset. Raises ValueError for one that has none."""
+    for each in BENCHES:
+        if dataset in (each.dataset, each.short):
+            return each
+    known = [each.dataset for each in BENCHES]
+    near = difflib.get_close_matches(dataset, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"--dataset is {dataset!r}; expected one of {', '.join(known)}{hint}")
+
+
+def check(trial: Trial) -> None:
+    """Raises ValueError for a trial whose attack or settings are not there."""
+    if trial.attack not in REGISTRY:
+        raise ValueError(f"there is no attack {trial.attack!r}; known: {', '.join(REGISTRY)}")
+    known = fields(trial.attack)
+    for name, value in trial.config.items():
+        if name not in known:
+            raise ValueError(
+                f"{trial.name}: the attack has no setting {name!r}; known: {', '.join(known)}"
+            )
+        if wrong := complaint(known[name], value):
+            raise ValueError(f"{trial.name}: {name} {wrong}")
+
+
+_MNIST: Mapping[str, Setting] = {"budget": 10_000, "rounds": 10, "epochs": 5}
+_CIFAR: Mapping[str, Setting] = {
+    "budget": 9_000,
+    "rounds": 3,
+    "epochs": 10,
+    "lr": 0.05,
+    "momentum": 0.9,
+}
+
+BENCHES = (
+    Bench(
+        dataset="digits",
+        title="scikit-learn's digits",
+        short="digits",
+        network="lenet-thin",
+        trials=(
+            Trial(
+                attack="random",
+                pool="digits",
+                config={"budget": 160, "batch": 32, "rounds": 2, "epochs": 30},
+            ),
+            Trial(
+                attack="copycat",
+                pool="photos",
+                pool_size=160,
+                config={"budget": 160, "batch": 32, "rounds": 2, "epochs": 30},
+            ),
+        ),
+    ),
+    Bench(
+        dataset="npz:mnist.npz",
+        title="MNIST",
+        short="mnist",
+        network="lenet",
+        trials=(
+            Trial(
+                attack="random",
+                pool="npz:mnist.npz",
+                config=_MNIST,
+                seeds=ALL,
+                paper="standard",
+                goal=0.984,
+            ),
+            Trial(
+                attack="copycat",
+                variant="TinyImageNet",
+                pool=TINY,
+                config=_MNIST,
+                seeds=ALL,
+                paper="copycat",
+                goal=0.935,
+            ),
+            Trial(
+                attack="copycat",
+                variant="EMNIST letters",
+                pool=EMNIST,
+                config=_MNIST,
+                seeds=ALL,
+                paper="copycat",
+            ),
+            Trial(
+                attack="knockoff",
+                pool=TINY,
+                config={**_MNIST, "lr_step": 4},
+                seeds=ALL,
+            ),
+        ),
+    ),
+    Bench(
+        dataset="npz:cifar10.npz",
+        title="CIFAR-10",
+        short="cifar10",
+        network="resnet10-thin",
+        trials=(
+            Trial(attack="random", pool="npz:cifar10.npz", config=_CIFAR, paper="standard"),
+            Trial(attack="copycat", pool=TINY, config=_CIFAR, paper="copycat"),
+            Trial(attack="knockoff", pool=TINY, config=_CIFAR),
+        ),
+    ),
+)
+"""By dataset: `digits` takes seconds and is there to try the tool."""
