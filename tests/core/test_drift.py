@@ -37,6 +37,15 @@ def test_images_stay_images_and_the_seed_decides(name, images):
 
 @pytest.mark.parametrize("name", ["tilted", "blurred"])
 @settings(deadline=None)
+@given(images=images_of.filter(lambda images: images.size))
+def test_no_pixel_leaves_the_range_of_its_channel(name, images):
+    out = drift(name, images)
+    assert (out.max(axis=(2, 3)) <= images.max(axis=(2, 3))).all()
+    assert (out.min(axis=(2, 3)) >= images.min(axis=(2, 3))).all()
+
+
+@pytest.mark.parametrize("name", ["tilted", "blurred"])
+@settings(deadline=None)
 @given(level=st.integers(0, 255), shape=shapes)
 def test_what_is_plain_stays_plain(name, level, shape):
     images = np.full(shape, level, np.uint8)
