@@ -8,7 +8,18 @@ REGISTRY: dict[str, str] = {
     "knockoff": "attacks.knockoff",
     "random": "attacks.random_queries",
 }
-"""Name -> module; each module has a frozen dataclass `Config` and a generator `plan`."""
+"""Name -> module.
+
+Each module has a frozen dataclass `Config` (with `budget` and `batch`, both in images), a generator
+`plan` that refuses a bad Config with ValueError before its first query, and says of itself: SOURCE
+(authors, where, year), LABELS ("soft", "hard" or "soft or hard": what it learns from) and NEEDS,
+some of
+
+    pool     images to query; without it the attack is data-free
+    classes  the pool's own labels (they come with every pool that has them)
+    costs    privacy cost of each image of the pool (--costs)
+    inside   a second pool, in distribution (--inside)
+"""
 
 
 def load(name: str) -> ModuleType:

@@ -57,8 +57,15 @@ def main() -> int:
 
 
 def _list() -> None:
+    """One line for each attack: name, what it does, source, labels it learns from, needs."""
+    rows = [("name", "what it does", "source", "labels", "needs")]
     for name in attacks.REGISTRY:
-        print(f"{name:12} {(attacks.load(name).__doc__ or '').splitlines()[0]}")
+        attack = attacks.load(name)
+        first = (attack.__doc__ or "").splitlines()[0]
+        rows.append((name, first, attack.SOURCE, attack.LABELS, ", ".join(attack.NEEDS) or "none"))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        print("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

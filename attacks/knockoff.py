@@ -7,39 +7,31 @@ photographs), not ImageNet.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from attacks.world import Plan, TransferSet, World, batches_of_rounds
-from core.training import Schedule
+from attacks.world import Plan, Training, TransferSet, World, batches_of_rounds
+
+SOURCE = "Orekondy et al., CVPR 2019"
+LABELS = "soft"
+NEEDS = ("pool",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Training):
     budget: int = 1_000  # images sent to the victim, in total
     batch: int = 64  # images per request
     rounds: int = 10  # times the surrogate learns, from all answers so far
     epochs: int = 100  # in each round
-    lr: float = 0.1
     momentum: float = 0.0
     weight_decay: float = 0.0
-    lr_step: int = 30  # epochs after which the learning rate falls
-    lr_factor: float = 0.1
-    train_batch: int = 64  # images per training step
+    decay: Literal["constant", "step", "cosine"] = "step"  # of the learning rate
 
 
 def plan(cfg: Config, world: World) -> Plan:
     """Asks random images of the pool, and learns from all answers after every round."""
-    schedule = Schedule(
-        epochs=cfg.epochs,
-        batch=cfg.train_batch,
-        lr=cfg.lr,
-        momentum=cfg.momentum,
-        weight_decay=cfg.weight_decay,
-        decay="step",
-        step_every=cfg.lr_step,
-        step_factor=cfg.lr_factor,
-    )
+    schedule = cfg.schedule()
     known = TransferSet()
     for batches in batches_of_rounds(world, budget=cfg.budget, batch=cfg.batch, rounds=cfg.rounds):
         for images in batches:
             known.add(images, (yield images))
-        world.student.learn(known.images, known.answers, schedule)
+        world.student.learn(known.images, known.answers, schedule, scratch=cfg.scratch)

@@ -25,10 +25,16 @@ class Thief:
     """Dataset to take queries from: its pool split, or generated images."""
     pool_size: int = 10_000
     """Images in the pool, at most."""
+    inside: str | None = None
+    """A second pool, of images like those the victim was made for."""
+    costs: Path | None = None
+    """File with the privacy cost of each image of the pool, which only an oracle knows."""
     network: str = "lenet"
     """Network of the surrogate."""
     surrogates: Path | None = None
-    """Folder for the surrogate's checkpoints."""
+    """Folder for the surrogate's checkpoints and the transcript of paid answers."""
+    resume: bool = False
+    """Go on after a crash: what the transcript holds is not asked again."""
     record: Path | None = None
     """Write one JSON line a request to this new file."""
     seed: int = 0

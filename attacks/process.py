@@ -1,6 +1,10 @@
-"""One attack as a process: pool, surrogate, session, record, put together."""
+"""One attack as a process: pool, surrogate, session, record and transcript, put together."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -8,48 +12,66 @@ import numpy as np
 
 from attacks.driver import Driver
 from attacks.options import Thief
-from attacks.world import Student, World
+from attacks.transcript import Transcript, TranscriptError
+from attacks.world import Answers, Images, Student, World
 from client.recording import Recorder, recorded_session
-from core import datasets, networks
+from client.session import Service
+from core import artifacts, datasets, networks
+
+TRANSCRIPT = "transcript.jsonl"
+"""Beside the surrogates."""
+
+COSTS = "costs of a pool"
+"""What kind of artifact `--costs` takes; see `read_costs`."""
 
 
 def run(attack: ModuleType, config: Any, thief: Thief) -> None:
     """Runs one attack to its end.
 
     Raises client.session.GateError, client.recording.Interrupted, core.datasets.DatasetError,
-    OSError, and ValueError for numbers out of range.
+    core.artifacts.ArtifactError, OSError, and ValueError for numbers out of range, for what the
+    attack needs and was not given, and for a transcript of another attack.
     """
-    check(config, thief)
+    check(attack, config, thief)
     if thief.surrogates is not None:  # a thief that cannot keep its loot must not pay for it
         thief.surrogates.mkdir(parents=True, exist_ok=True)
     world_rng, session_rng = np.random.default_rng(thief.seed).spawn(2)
     credentials = thief.connection.credentials()
+    name = attack.__name__.removeprefix("attacks.")
     recorder = Recorder(
         thief.record,
         client=credentials.get("client_id", "owner of the key"),
-        config={
-            **asdict(thief),
-            "attack": attack.__name__.removeprefix("attacks."),
-            "attack_config": asdict(config),
-        },
+        config={**asdict(thief), "attack": name, "attack_config": asdict(config)},
         seed=thief.seed,
     )
-    with recorded_session(thief.connection, recorder, rng=session_rng) as session:
+    with (
+        ExitStack() as files,
+        recorded_session(thief.connection, recorder, rng=session_rng) as session,
+    ):
         service = session.service
-        pool = datasets.load_pool(
-            thief.pool,
-            service.shape,
-            count=thief.pool_size,
-            seed=thief.seed,
-            home=thief.home,
-            data=thief.data,
-        )
+        if config.batch > service.max_batch:
+            raise ValueError(
+                f"--attack.batch is {config.batch}; the gate takes at most {service.max_batch}"
+            )
         network = networks.build(thief.network, service.shape, service.classes, seed=thief.seed)
         student = Student(network, seed=thief.seed)
+        plan = attack.plan(config, _world(attack, thief, service, student, world_rng))
+        ask: Callable[[Images], Answers] = session.predict
+        if thief.surrogates is not None:
+            transcript = Transcript(
+                thief.surrogates / TRANSCRIPT,
+                _depends(name, config, thief, service),
+                resume=thief.resume,
+            )
+            files.callback(transcript.close)
+            ask = partial(
+                transcript.predict,
+                ask=lambda images, mark: session.predict(images, request_id=mark),
+            )
         Driver(
-            attack.plan(config, World(pool, student, world_rng)),
+            plan,
             student,
-            predict=session.predict,
+            predict=ask,
             budget=config.budget,
             surrogates=thief.surrogates,
             saved=lambda asked, path, seconds: recorder.write(
@@ -58,15 +80,90 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
         ).run()
 
 
-def check(config: Any, thief: Thief) -> None:
-    """Refuses what no attack can run with, before anything is paid. Raises ValueError."""
+def check(attack: ModuleType, config: Any, thief: Thief) -> None:
+    """Refuses what cannot be run, before the gate is called. Raises ValueError."""
     if config.batch < 1:
         raise ValueError(f"--attack.batch is {config.batch}; expected at least 1")
     if config.budget < config.batch:
         raise ValueError(
             f"--attack.budget is {config.budget}; expected at least one batch of {config.batch}"
         )
-    if config.rounds < 1:
-        raise ValueError(f"--attack.rounds is {config.rounds}; expected at least 1")
     if thief.pool_size < 1:
         raise ValueError(f"--pool-size is {thief.pool_size}; expected at least 1")
+    for need, value, meaning in (
+        ("costs", thief.costs, "--costs FILE with the privacy cost of each image of the pool"),
+        ("inside", thief.inside, "--inside NAME with images like those the victim was made for"),
+    ):
+        if (need in attack.NEEDS) != (value is not None):
+            needs = f"needs {meaning}" if value is None else f"has no use for --{need}"
+            raise ValueError(f"{attack.__name__.removeprefix('attacks.')} {needs}")
+    if thief.surrogates is None and thief.resume:
+        raise ValueError("--resume needs --surrogates, the folder where the transcript is")
+    if thief.surrogates is not None and not thief.resume:
+        path = thief.surrogates / TRANSCRIPT
+        if path.exists():
+            raise TranscriptError(f"{path} exists already; give --resume to go on from it")
+
+
+def read_costs(path: Path, thief: Thief, pool: Images) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Privacy cost (n,) of each image of a pool: a file of `core.artifacts` that an oracle wrote.
+
+    It holds `costs` (n,) and says of which pool: `kind` (COSTS), `pool`, `seed`, `size`, and
+    `images`, the fingerprint of {"pool": images}. Raises ArtifactError, and ValueError for costs of
+    another pool.
+    """
+    arrays, meta = artifacts.load(path)
+    if meta.get("kind") != COSTS or "costs" not in arrays:
+        raise ValueError(f"{path} holds no costs of a pool (kind {meta.get('kind')!r})")
+    expected = {
+        "pool": thief.pool,
+        "seed": thief.seed,
+        "size": len(pool),
+        "images": artifacts.fingerprint({"pool": pool}),
+    }
+    for key, value in expected.items():
+        if meta.get(key) != value:
+            raise ValueError(f"{path} is for {key} {meta.get(key)!r}; expected {value!r}")
+    return arrays["costs"].astype(np.float64)
+
+
+def _world(
+    attack: ModuleType, thief: Thief, service: Service, student: Student, rng: np.random.Generator
+) -> World:
+    """What the attack needs. Raises DatasetError, ArtifactError and ValueError."""
+
+    def load(name: str) -> tuple[Images, Any]:
+        return datasets.load_labelled_pool(
+            name,
+            service.shape,
+            count=thief.pool_size,
+            seed=thief.seed,
+            home=thief.home,
+            data=thief.data,
+        )
+
+    if "pool" not in attack.NEEDS:
+        return World(np.empty((0, *service.shape), np.uint8), student, rng)
+    pool, classes = load(thief.pool)
+    if "classes" in attack.NEEDS and classes is None:
+        raise ValueError(f"the pool {thief.pool} has no labels; expected one that has")
+    return World(
+        pool,
+        student,
+        rng,
+        classes=classes,
+        costs=None if thief.costs is None else read_costs(thief.costs, thief, pool),
+        inside=None if thief.inside is None else load(thief.inside)[0],
+    )
+
+
+def _depends(name: str, config: Any, thief: Thief, service: Service) -> dict[str, Any]:
+    """What the queries of an attack depend on, as flat JSON."""
+    return {
+        "attack": name,
+        **{f"attack.{key}": value for key, value in asdict(config).items()},
+        **{key: getattr(thief, key) for key in ("pool", "pool_size", "inside", "network", "seed")},
+        "model": service.model,
+        "shape": list(service.shape),
+        "classes": service.classes,
+    }

@@ -287,11 +287,11 @@ def _config(table: Table, attack: str) -> dict[str, Setting]:
     settings = Table(raw, table.path("config"), table.mistakes)
     known = fields(attack) if attack else {}
     read: dict[str, Setting] = {}
-    for name, annotation in known.items():
+    for name, wanted in known.items():
         value = settings.raw(name)
         if settings.has(name):
             read[name] = value
-            if wrong := complaint(annotation, value):
+            if wrong := complaint(wanted, value):
                 settings.mistake(name, wrong)
     if attack:
         settings.close()

@@ -1,52 +1,52 @@
-"""The settings of each attack: the fields of its `Config`, read from its source.
+"""The settings of each attack: the fields of its `Config`.
 
-Read, not imported, because an attack brings torch along, and a scenario with a mistake in it should
-be refused at once.
+An attack does not bring torch along, so that a scenario with a mistake in it is refused at once.
 """
 
 from __future__ import annotations
 
-import ast
+import dataclasses
 from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from attacks import REGISTRY
+import attacks
 
-ACCEPTED: Mapping[str, tuple[type, ...]] = {
-    "bool": (bool,),
-    "int": (int,),
-    "float": (float, int),
-    "str": (str,),
+ACCEPTED: Mapping[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str,),
 }
 
 
 def names() -> tuple[str, ...]:
     """The registered attacks."""
-    return tuple(REGISTRY)
+    return tuple(attacks.REGISTRY)
 
 
-def fields(attack: str) -> dict[str, str]:
-    """Name -> annotation of each setting of an attack."""
-    spec = find_spec(REGISTRY[attack])
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"the attack {attack!r} has no source at {REGISTRY[attack]}")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    config = next(
-        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"
-    )
-    return {
-        line.target.id: ast.unparse(line.annotation)
-        for line in config.body
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-    }
+def needs(attack: str) -> tuple[str, ...]:
+    """What an attack cannot do without, such as "inside"; see `attacks.REGISTRY`."""
+    found: tuple[str, ...] = attacks.load(attack).NEEDS
+    return found
 
 
-def complaint(annotation: str, value: object) -> str | None:
-    """What is wrong with a value for a setting; the attack itself checks ranges."""
-    accepted = ACCEPTED.get(annotation)
+def fields(attack: str) -> dict[str, Any]:
+    """Name -> type of each setting of an attack."""
+    config = attacks.load(attack).Config
+    hints = get_type_hints(config)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config)}
+
+
+def complaint(wanted: Any, value: object) -> str | None:
+    """What is wrong with a value for a setting of this type; the attack itself checks ranges."""
+    if get_origin(wanted) is Literal:
+        choices = get_args(wanted)
+        if value in choices:
+            return None
+        return f"is {value!r}, expected one of {', '.join(map(str, choices))}"
+    accepted = ACCEPTED.get(wanted)
     if accepted is None:
         return None
-    if isinstance(value, accepted) and (annotation == "bool") == isinstance(value, bool):
+    if isinstance(value, accepted) and (wanted is bool) == isinstance(value, bool):
         return None
-    return f"is {value!r}, expected {annotation}"
+    return f"is {value!r}, expected {wanted.__name__}"

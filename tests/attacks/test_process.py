@@ -1,9 +1,13 @@
 """`python -m attacks`: a thief as a process, against a gate on loopback."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import attacks
@@ -11,19 +15,23 @@ from attacks import process
 from attacks.options import Thief
 from client.options import Connection
 from client.session import Refused
+from core import artifacts
+from core.datasets import load_labelled_pool
 from core.records import read
 
 
 def thief(gate, tmp_path, **changes):
     return Thief(
-        connection=Connection(target=gate.address, client_id="thief"),
-        home=tmp_path,
-        pool="photos",
-        pool_size=200,
-        network="lenet-thin",
-        surrogates=tmp_path / "surrogates",
-        record=tmp_path / "thief.jsonl",
-        **changes,
+        **{
+            "connection": Connection(target=gate.address, client_id="thief"),
+            "home": tmp_path,
+            "pool": "photos",
+            "pool_size": 200,
+            "network": "lenet-thin",
+            "surrogates": tmp_path / "surrogates",
+            "record": tmp_path / "thief.jsonl",
+            **changes,
+        }
     )
 
 
@@ -47,6 +55,7 @@ def test_a_theft_leaves_surrogates_and_a_record(gate, tmp_path):
     assert sorted(path.name for path in (tmp_path / "surrogates").iterdir()) == [
         "000030.safetensors",
         "000060.safetensors",
+        "transcript.jsonl",
     ]
     assert gate.ledger.account("thief").result().charged == 60
 
@@ -56,10 +65,10 @@ def test_a_refusal_half_way_keeps_what_was_learnt(gate, tmp_path):
     cfg = attack.Config(budget=60, batch=20, rounds=2, epochs=1)
     ask = gate.ledger.ask
 
-    def ask_once_or_twice(client, request_id, digest, images, cost):
+    def ask_once_or_twice(*given):
         if gate.computed > 2:
             gate.ledger.close()
-        return ask(client, request_id, digest, images, cost)
+        return ask(*given)
 
     gate.ledger.ask = ask_once_or_twice
     impatient = thief(gate, tmp_path)
@@ -67,7 +76,8 @@ def test_a_refusal_half_way_keeps_what_was_learnt(gate, tmp_path):
     with pytest.raises(Exception, match="ledger"):
         process.run(attack, cfg, impatient)
     assert read(tmp_path / "thief.jsonl")[1][-1]["status"] in ("unreachable", "refused")
-    assert [path.name for path in (tmp_path / "surrogates").iterdir()] == ["000030.safetensors"]
+    kept = sorted(path.name for path in (tmp_path / "surrogates").iterdir())
+    assert kept == ["000030.safetensors", "transcript.jsonl"]
 
 
 def test_refused_by_name(gate, tmp_path):
@@ -79,6 +89,78 @@ def test_refused_by_name(gate, tmp_path):
     assert read(tmp_path / "thief.jsonl")[1][-1]["status"] == "refused"
 
 
+def test_a_batch_larger_than_the_gate_takes_is_refused_before_any_query(gate, tmp_path):
+    attack = attacks.load("random")
+    with pytest.raises(ValueError, match=r"--attack.batch is 300; the gate takes at most 256"):
+        process.run(attack, attack.Config(batch=300), thief(gate, tmp_path))
+    assert gate.computed == 0
+
+
+NEEDY = SimpleNamespace(__name__="attacks.needy", NEEDS=("pool", "classes", "costs", "inside"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inside": "digits"}, "needy needs --costs FILE"),
+        ({"costs": Path("f")}, "needy needs --inside NAME"),
+    ],
+)
+def test_what_an_attack_needs_must_be_given(gate, tmp_path, changes, message):
+    config = attacks.load("random").Config()
+    with pytest.raises(ValueError, match=message):
+        process.check(NEEDY, config, thief(gate, tmp_path, **changes))
+
+
+def test_the_world_holds_what_an_attack_needs(gate, tmp_path):
+    seen = []
+
+    def plan(cfg, world):
+        seen.append(world)
+        return
+        yield
+
+    attack = SimpleNamespace(__name__="attacks.needy", NEEDS=NEEDY.NEEDS, plan=plan)
+    pool, labels = load_labelled_pool("digits", (1, 8, 8), count=200, seed=3, home=tmp_path)
+    mark = {"kind": process.COSTS, "pool": "digits", "seed": 3, "size": len(pool)}
+    mark["images"] = artifacts.fingerprint({"pool": pool})
+    costs = np.arange(len(pool)) / 7
+    artifacts.save(tmp_path / "costs", {"costs": costs}, mark)
+    given = {"pool": "digits", "costs": tmp_path / "costs", "inside": "photos", "seed": 3}
+    config = attacks.load("random").Config()
+    process.run(attack, config, thief(gate, tmp_path, **given))
+    (world,) = seen
+    np.testing.assert_array_equal(world.pool, pool)
+    np.testing.assert_array_equal(world.classes, labels)
+    np.testing.assert_array_equal(world.costs, costs)
+    assert world.inside.shape == (200, 1, 8, 8)
+    plain = {**given, "surrogates": None, "record": None}
+    with pytest.raises(ValueError, match="the pool photos has no labels"):
+        process.run(attack, config, thief(gate, tmp_path, **{**plain, "pool": "photos"}))
+    with pytest.raises(ValueError, match="costs is for seed 3; expected 4"):
+        process.run(attack, config, thief(gate, tmp_path, **{**plain, "seed": 4}))
+    artifacts.save(tmp_path / "costs", {"costs": costs}, {**mark, "images": "0"})
+    with pytest.raises(ValueError, match="costs is for images '0'; expected"):
+        process.run(attack, config, thief(gate, tmp_path, **plain))
+    artifacts.save(tmp_path / "costs", {"costs": costs}, {**mark, "kind": "network"})
+    with pytest.raises(ValueError, match=r"holds no costs of a pool \(kind 'network'\)"):
+        process.run(attack, config, thief(gate, tmp_path, **plain))
+
+
+def test_a_data_free_attack_loads_no_pool(gate, tmp_path):
+    seen = []
+
+    def plan(cfg, world):
+        seen.append(world.pool.shape)
+        return
+        yield
+
+    attack = SimpleNamespace(__name__="attacks.free", NEEDS=(), plan=plan)
+    config = attacks.load("random").Config()
+    process.run(attack, config, thief(gate, tmp_path, pool="npz:not there"))
+    assert seen == [(0, 1, 8, 8)]
+
+
 def run(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "attacks", *arguments], capture_output=True, text=True
@@ -88,7 +170,11 @@ def run(*arguments):
 def test_the_list():
     done = run("--list")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == sorted(attacks.REGISTRY)
+    head, *rows = [re.split(r"  +", line) for line in done.stdout.splitlines()]
+    assert head == ["name", "what it does", "source", "labels", "needs"]
+    assert [row[0] for row in rows] == list(attacks.REGISTRY) == sorted(attacks.REGISTRY)
+    random = next(row for row in rows if row[0] == "random")
+    assert random[2:] == ["Dziedzic et al., ICLR 2022", "soft or hard", "pool"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +183,9 @@ def test_the_list():
         (("knockof",), "did you mean knockoff?"),
         (("zzz",), "copycat, knockoff, random"),
         (("random", "--target", "x:1", "--client-id", "a", "--attack.budget", "5"), "one batch"),
-        (("random", "--target", "x:1", "--client-id", "a", "--attack.rounds", "0"), "rounds is 0"),
+        (("random", "--target", "x:1", "--client-id", "a", "--attack.batch", "0"), "batch is 0"),
+        (("random", "--target", "x:1", "--client-id", "a", "--resume"), "needs --surrogates"),
+        (("random", "--target", "x:1", "--client-id", "a", "--costs", "f"), "no use for --costs"),
         (("random", "--target", "x:1", "--client-id", "a", "--pool-size", "0"), "pool-size is 0"),
         (("random", "--target", "x:1"), "--key-file or --client-id"),
     ],

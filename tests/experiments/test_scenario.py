@@ -133,6 +133,7 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"clients__1__config__rounds": [1]}, "clients[1].config.rounds is [1], expected int"),
         ({"clients__1__config__rounds": True}, "config.rounds is True, expected int"),
         ({"clients__1__config__lr": "high"}, "config.lr is 'high', expected float"),
+        ({"clients__1__config__decay": "stp"}, "is 'stp', expected one of constant, step, cosine"),
         ({"clients__1__config__epoch": 1}, "is not a known key, did you mean 'epochs'?"),
         ({"clientz": []}, "clientz is not a known key, did you mean 'clients'?"),
     ],

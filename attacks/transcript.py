@@ -1,0 +1,115 @@
+"""The transcript of an attack: every paid answer, kept so that a thief that crashed pays once.
+
+A plan depends on its seed and on the answers alone. Run again, it asks the same: what the
+transcript holds is answered from there, and the gate is asked from where it ends. The ids of
+requests follow from the transcript as well, so that a batch which was charged but not answered when
+the process died is the same request to the gate, and is charged once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attacks.world import Answers, Images
+from core import records
+from core.arrays import digest
+
+Ask = Callable[[Images, str], Answers]
+"""Asks the gate, under a request id."""
+
+
+class TranscriptError(ValueError):
+    """A transcript that is there already, damaged, or of another attack; one line."""
+
+
+class Transcript:
+    """Paid answers in a file, in order; one that is resumed answers from the file first.
+
+    `config` is what the queries depend on. Raises TranscriptError for a file that exists already
+    (unless to be resumed) or was made with another config, RecordError for a damaged one. A last
+    line that a killed process left unfinished is dropped.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], *, resume: bool) -> None:
+        self._path = path
+        known = json.loads(json.dumps(config))
+        kept: list[dict[str, Any]] = []
+        if not path.exists():
+            self._run = uuid.uuid4()
+            self._writer = records.RecordWriter(path, {"run": str(self._run), "config": known})
+        elif resume:
+            header, kept = records.read(path)
+            self._run = _same(path, header, known)
+            self._writer = records.RecordWriter.reopen(path)
+        else:
+            raise TranscriptError(f"{path} exists already; give --resume to go on from it")
+        self._kept: Iterator[dict[str, Any]] = iter(kept)
+        self._asked = 0  # batches
+
+    def predict(self, images: Images, ask: Ask) -> Answers:
+        """The kept answers (b, k) to these images, or the gate's, which is then kept.
+
+        Raises TranscriptError where the transcript holds the answer to other images.
+        """
+        mark = digest(images.dtype.str, images.shape, np.ascontiguousarray(images).data).hex()
+        self._asked += 1
+        kept = next(self._kept, None)
+        if kept is not None:
+            return self._read(kept, mark, len(images))
+        answers = ask(images, str(uuid.uuid5(self._run, f"{self._asked} {mark}")))
+        little = answers.astype("<f4")
+        self._writer.write(
+            "answer",
+            digest=mark,
+            shape=list(little.shape),
+            answers=base64.b64encode(little.tobytes()).decode(),
+        )
+        return answers
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+    def _read(self, kept: Mapping[str, Any], mark: str, count: int) -> Answers:
+        where = f"{self._path}, line {self._asked + 1}"
+        if kept["kind"] != "answer" or not {"digest", "shape", "answers"} <= kept.keys():
+            raise TranscriptError(f"{where}: expected an answer")
+        if kept["digest"] != mark:
+            raise TranscriptError(
+                f"{where} answers other queries; expected the same attack, seed, pool and config, "
+                "on the same kind of machine"
+            )
+        try:
+            data = base64.b64decode(kept["answers"], validate=True)
+            answers = np.frombuffer(data, "<f4").astype(np.float32).reshape(kept["shape"])
+        except (TypeError, ValueError) as error:
+            raise TranscriptError(f"{where}: its answers cannot be read ({error})") from error
+        if answers.ndim != 2 or len(answers) != count:
+            raise TranscriptError(
+                f"{where}: its answers are {answers.shape}, expected {count} rows"
+            )
+        return answers
+
+
+def _same(path: Path, header: Mapping[str, Any], config: Mapping[str, Any]) -> uuid.UUID:
+    """The run that a transcript belongs to, if it was made with this config."""
+    before = header.get("config")
+    if not isinstance(before, dict):
+        raise TranscriptError(f"{path} is not the transcript of an attack")
+    for key in sorted(before.keys() | config.keys()):
+        if before.get(key) != config.get(key):
+            raise TranscriptError(
+                f"{path} was made with {key} = {before.get(key)!r}, not {config.get(key)!r}; "
+                "expected the same attack, seed, pool and config"
+            )
+    try:
+        return uuid.UUID(header.get("run"))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TranscriptError(f"{path} is not the transcript of an attack") from error
