@@ -95,7 +95,8 @@ def run(plan: Plan, say: Callable[[str], None]) -> Content:
         if victim["accuracy"] != content["victim"].setdefault("accuracy", victim["accuracy"]):
             raise RunError(f"{plan.file} is about another victim: remove it, or write elsewhere")
         content["victim"].update(victim)
-        content["cells"] = [c for c in content["cells"] if _key(c) != key] + [cell]
+        others = [other for other in content["cells"] if _key(other) != key]
+        content["cells"] = sorted([*others, cell], key=_key)
         write(content, plan.file)
         asked, accuracy, fidelity = cell["curve"][-1]
         say(
@@ -123,10 +124,9 @@ def read(file: Path) -> Content:
 
 
 def write(content: Content, file: Path) -> None:
-    """A line a cell, in the order of attack, variant and seed."""
-    cells = sorted(content["cells"], key=_key)
+    """A line a cell."""
     head = {key: value for key, value in content.items() if key != "cells"}
-    lines = ",\n".join(json.dumps(cell, allow_nan=False) for cell in cells)
+    lines = ",\n".join(json.dumps(cell, allow_nan=False) for cell in content["cells"])
     text = f'{json.dumps(head)[:-1]}, "cells": [\n{lines}\n]}}\n'
     write_atomically(file, text.encode())
 
