@@ -1,0 +1,160 @@
+"""Defences that perturb the answer: a posterior and its images in, another posterior out.
+
+Each module of DEFENCES has a frozen dataclass `Config`: its fields are the defence's settings, and
+its `perturb` maps probabilities (b, k) to probabilities (b, k). The arithmetic is in pure functions
+of arrays beside it. docs/defences.md has the formulas and what each defence promises.
+
+Axes: b images, c channels, h rows, w columns, k classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.arrays import digest
+
+if TYPE_CHECKING:
+    from server.defences.surrogates import Surrogates
+
+DEFENCES = {
+    "none": "server.defences.none",
+    "rounding": "server.defences.rounding",
+    "topk": "server.defences.topk",
+    "hard_label": "server.defences.hard_label",
+    "random": "server.defences.random_class",
+    "reverse_sigmoid": "server.defences.reverse_sigmoid",
+    "mad": "server.defences.mad",
+    "mad_argmax": "server.defences.mad_argmax",
+    "adaptive_misinformation": "server.defences.adaptive_misinformation",
+    "gradient_redirection": "server.defences.gradient_redirection",
+    "modelguard_w": "server.defences.modelguard_w",
+}
+"""Name -> module."""
+
+SUM_TOLERANCE = 1e-4
+"""How far probabilities may be from summing to one: beyond what float32 does to 10 000 classes."""
+
+LARGEST_L1 = 2.0
+"""The distance of two posteriors that share no class."""
+
+Posterior = NDArray[np.floating[Any]]
+"""Probabilities (b, k), each row summing to one; a defence gives back what it was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Who asks, and what only the server has.
+
+    `key` is a secret that keys noise; `surrogates` are networks like the victim, for the defences
+    that look at what a student would learn.
+    """
+
+    client: str
+    key: bytes
+    surrogates: Surrogates | None = None
+
+    def draws(self, images: NDArray[Any]) -> NDArray[np.uint64]:
+        """A number (b,) for each image (b, c, h, w): the same whenever this client asks it again.
+
+        HMAC-SHA256 of client and image under the key, so that no client can foresee it or, by
+        asking one image often, average it out.
+        """
+        canonical = np.asarray(images, np.float32) + np.float32(0)  # -0.0 is no other image
+        client = self.client.encode()
+        state = hmac.new(self.key, digest("client", (len(client),), client), hashlib.sha256)
+        out = np.empty(len(canonical), np.uint64)
+        for i, image in enumerate(canonical):
+            one = state.copy()
+            one.update(digest("float32", image.shape, image.tobytes()))
+            out[i] = int.from_bytes(one.digest()[:8], "little")
+        return out
+
+
+class Defence(Protocol):
+    """A defence with its settings."""
+
+    def perturb(
+        self, posterior: Posterior, images: NDArray[np.float32], context: Context
+    ) -> Posterior:
+        """The probabilities (b, k) to give out for images (b, c, h, w)."""
+        ...
+
+
+def load(name: str) -> ModuleType:
+    """The module of a defence. Raises ValueError for one that is unknown, with the nearest."""
+    if name not in DEFENCES:
+        near = get_close_matches(name, DEFENCES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown defence {name!r}, expected one of {', '.join(DEFENCES)}{hint}")
+    return import_module(DEFENCES[name])
+
+
+def check_budget(epsilon: float) -> None:
+    """Raises ValueError for an L1 budget outside [0, 2]."""
+    if not 0 <= epsilon <= LARGEST_L1:
+        raise ValueError(f"the L1 budget is {epsilon}, expected 0 to {LARGEST_L1:g}")
+
+
+def check_posterior(posterior: NDArray[Any]) -> NDArray[np.float64]:
+    """The probabilities (b, k) in float64. Raises ValueError for what is none, and for k < 2."""
+    if posterior.ndim != 2 or posterior.dtype.kind != "f":
+        raise ValueError(
+            f"posterior is {posterior.dtype} of shape {posterior.shape}, expected floats (b, k)"
+        )
+    if posterior.shape[1] < 2:
+        raise ValueError(f"posterior has {posterior.shape[1]} classes, expected at least 2")
+    wide: NDArray[np.float64] = posterior.astype(np.float64)
+    if not (wide >= 0).all():  # NaN, too
+        wrong = wide[~(wide >= 0)][0]
+        raise ValueError(f"posterior contains {wrong}, expected probabilities")
+    total = wide.sum(axis=1)
+    if (np.abs(total - 1) > SUM_TOLERANCE).any():
+        raise ValueError(
+            f"probabilities sum to {total[np.abs(total - 1).argmax()]:.6g}, expected 1"
+        )
+    return wide
+
+
+def check_scores(scores: NDArray[np.floating[Any]], posterior: Posterior) -> NDArray[np.float64]:
+    """Scores (b, k) in float64. Raises ValueError where they do not fit or are not finite."""
+    if scores.shape != posterior.shape:
+        raise ValueError(f"scores have shape {scores.shape}, expected {posterior.shape}")
+    wide: NDArray[np.float64] = scores.astype(np.float64)
+    if not np.isfinite(wide).all():
+        wrong = wide[~np.isfinite(wide)][0]
+        raise ValueError(f"scores contain {wrong}, expected finite numbers")
+    return wide
+
+
+def towards(
+    posterior: NDArray[np.float64], target: NDArray[np.float64], epsilon: float
+) -> NDArray[np.float64]:
+    """The point (b, k) on the way from each posterior to its target that is `epsilon` away in L1.
+
+    A target that is nearer is reached: the step is never longer than the way.
+    """
+    distance = np.abs(target - posterior).sum(axis=1, keepdims=True)
+    step = np.minimum(1.0, epsilon / np.maximum(distance, np.finfo(float).tiny))
+    out: NDArray[np.float64] = posterior + step * (target - posterior)
+    return out
+
+
+def one_hot(classes: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Vertices (b, k) of the simplex."""
+    return np.eye(k)[classes]
+
+
+def needed(context: Context, defence: str) -> Surrogates:
+    """The surrogates. Raises ValueError where there are none."""
+    if context.surrogates is None:
+        raise ValueError(f"defence {defence} needs surrogates of the victim; prepare them first")
+    return context.surrogates

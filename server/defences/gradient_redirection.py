@@ -1,0 +1,84 @@
+"""Gradient redirection (GRAD^2): answers that push every student in one direction.
+
+Mazeika, Li, Forsyth, *How to Steer Your Adversary: Targeted and Efficient Model Stealing Defenses
+with Gradient Redirection*, ICML 2022, section 4. A student that learns from the answer y' moves
+along G^T y', the rows of G being the gradients of log p_k; for a target direction z
+
+    max <G^T y', z> = <s, y'>,  s = G z,  over the simplex with  |y' - y|_1 <= epsilon
+
+is solved by moving half the budget to the class of the best score from those of the worst.
+Differs from the paper: scores come from one forward-mode product (`server.defences.surrogates`) and
+are averaged over several surrogates; the target "clean" is taken image by image, not over a batch,
+so that an answer does not depend on its neighbours; the top class can be kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.defences import (
+    Context,
+    Posterior,
+    check_budget,
+    check_posterior,
+    check_scores,
+    needed,
+)
+from server.defences.keeping_top import redirect_keeping_top
+
+TARGETS = ("all-ones", "clean", "watermark")
+LAYERS = ("all", "last")
+
+MARGIN = 1e-6
+"""How far the top class stays above the others where it is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    epsilon: float = 1.0  # L1 budget
+    target: Literal["all-ones", "clean", "watermark"] = "all-ones"
+    layers: Literal["all", "last"] = "all"  # of the surrogate, whose gradients are redirected
+    keep_top: bool = False  # the top class stays the top class
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon)
+        if self.target not in TARGETS:
+            raise ValueError(f"target is {self.target!r}, expected one of {', '.join(TARGETS)}")
+        if self.layers not in LAYERS:
+            raise ValueError(f"layers is {self.layers!r}, expected one of {', '.join(LAYERS)}")
+
+    def perturb(
+        self, posterior: Posterior, images: NDArray[np.float32], context: Context
+    ) -> Posterior:
+        scores = needed(context, "gradient_redirection").scores(
+            images, posterior, target=self.target, layers=self.layers, key=context.key
+        )
+        if self.keep_top:
+            return redirect_keeping_top(posterior, scores, self.epsilon, margin=MARGIN)
+        return redirect(posterior, scores, self.epsilon)
+
+
+def redirect(posterior: Posterior, scores: NDArray[np.floating[Any]], epsilon: float) -> Posterior:
+    """The probabilities (b, k) of the largest <scores, .> within `epsilon` of the posterior in L1.
+
+    Exact, O(k log k) a row. The top class is kept where it leads by more than `epsilon`. Raises
+    ValueError for a posterior that is none, scores (b, k) that do not fit, or a budget outside
+    [0, 2].
+    """
+    check_budget(epsilon)
+    exact, wanted = check_posterior(posterior), check_scores(scores, posterior)
+    rows = np.arange(len(exact))[:, None]
+    order = np.argsort(wanted, axis=1)
+    gives = exact[rows, order]
+    best = gives[:, -1].copy()
+    gives[:, -1] = 0
+    before = gives.cumsum(axis=1) - gives
+    mass = np.minimum(epsilon / 2, 1 - best)[:, None]
+    taken = np.minimum(np.maximum(mass - before, 0), gives)
+    taken[:, -1] = -taken.sum(axis=1)
+    exact[rows, order] -= taken
+    return exact.astype(posterior.dtype)

@@ -1,0 +1,65 @@
+"""Reverse sigmoid: probabilities that say the same of the top class and mislead about the rest.
+
+Lee, Edwards, Molloy, Su, *Defending Against Machine Learning Model Stealing Attacks Using Deceptive
+Perturbations*, IEEE S&P Workshops 2019, section III: y - beta (sigmoid(gamma logit y) - 1/2),
+normalised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.defences import Context, Posterior, check_posterior
+
+ODDS = 1e-12
+"""The released code of *How to Steer Your Adversary* clips odds to [ODDS, 1 - ODDS]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    beta: float = 0.64  # how much of the sigmoid is taken away
+    gamma: float = 0.2  # its steepness
+    released_clipping: bool = False  # leave probabilities above 1/2 as they are
+
+    def __post_init__(self) -> None:
+        _check(self.beta, self.gamma)
+
+    def perturb(
+        self, posterior: Posterior, images: NDArray[np.float32], context: Context
+    ) -> Posterior:
+        return reversed_sigmoid(
+            posterior, self.beta, self.gamma, released_clipping=self.released_clipping
+        )
+
+
+def reversed_sigmoid(
+    posterior: Posterior, beta: float, gamma: float, *, released_clipping: bool = False
+) -> Posterior:
+    """Probabilities (b, k) after Lee et al.; no L1 budget holds, and the top class may change.
+
+    `released_clipping` takes the odds y / (1 - y), not y, to lie below 1: nothing is taken from
+    probabilities above 1/2. Raises ValueError for a posterior that is none, beta or gamma.
+    """
+    _check(beta, gamma)
+    exact = check_posterior(posterior)
+    if released_clipping:
+        odds = np.clip(exact / np.maximum(1 - exact, ODDS), ODDS, 1 - ODDS) ** gamma
+        sigmoid = odds / (1 + odds)
+    else:
+        exact = np.minimum(exact, 1.0)  # float32 may sum to a little more
+        up, down = exact**gamma, (1 - exact) ** gamma  # no logarithm of zero
+        sigmoid = up / (up + down)
+    moved: NDArray[np.float64] = exact - beta * (sigmoid - 0.5)
+    moved /= moved.sum(axis=1, keepdims=True)
+    return moved.astype(posterior.dtype)
+
+
+def _check(beta: float, gamma: float) -> None:
+    # Above 1/2, gamma <= 1 gives sigmoid(gamma logit y) <= y: beta <= 2 leaves nothing negative.
+    if not 0 <= beta <= 2:
+        raise ValueError(f"beta is {beta}, expected 0 to 2")
+    if not 0 < gamma <= 1:
+        raise ValueError(f"gamma is {gamma}, expected above 0, at most 1")

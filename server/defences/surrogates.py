@@ -1,0 +1,251 @@
+"""Networks like the victim, asked what a student would learn: posteriors, and scores of classes.
+
+A score is s_k = <grad log p_k, z>, the share of a target direction z in what a student learns from
+class k. All classes of a batch take one forward-mode product (`torch.func.jvp`), about three
+forward passes; back-propagating twice, as the released code does, takes twice that and more.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, jvp, vjp, vmap
+
+from core import training
+from core.arrays import softmax
+from core.networks import Network
+
+Tangents = dict[str, Tensor]
+"""A direction in parameter space: one tensor for each parameter, by name."""
+
+
+class Surrogates:
+    """Surrogates of one victim; what they say is averaged.
+
+    Raises ValueError where there is none, or where they differ in images or classes.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        kinds = {(network.shape, network.classes) for network in networks}
+        if len(kinds) != 1:
+            raise ValueError(f"surrogates are for {sorted(kinds)}, expected all for one victim")
+        ((self.shape, self.classes),) = kinds
+        self.networks = [copy.deepcopy(network).eval() for network in networks]
+        self._steered: dict[tuple[str, str, bytes], list[Steered]] = {}
+
+    def posterior(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean class probabilities (b, k) of images (b, c, h, w). Raises ValueError."""
+        self._check(images)
+        mean: NDArray[np.float32] = np.mean(
+            [softmax(training.logits(network, images)) for network in self.networks], axis=0
+        )
+        return mean
+
+    def scores(
+        self,
+        images: NDArray[np.float32],
+        posterior: NDArray[np.floating[Any]],
+        *,
+        target: str,
+        layers: str,
+        key: bytes,
+    ) -> NDArray[np.float64]:
+        """Mean score (b, k) of each class.
+
+        The target "all-ones" adds the same to every parameter, "watermark" teaches a student a
+        secret pair of image and class drawn from `key`, "clean" is the opposite of what the
+        posterior (b, k) itself would teach. Raises ValueError for images or a posterior of another
+        victim, and where every score would be zero.
+        """
+        self._check(images)
+        if posterior.shape != (len(images), self.classes):
+            raise ValueError(
+                f"posterior has shape {posterior.shape}; the surrogates expect "
+                f"{(len(images), self.classes)}"
+            )
+        if target == "clean":
+            found = [against_clean(network, images, posterior, layers) for network in self.networks]
+        else:
+            chosen = target, layers, key
+            if chosen not in self._steered:
+                self._steered[chosen] = [
+                    Steered(network, self._direction(network, target, layers, key))
+                    for network in self.networks
+                ]
+            found = [steered.scores(images) for steered in self._steered[chosen]]
+        mean: NDArray[np.float64] = np.mean(found, axis=0)
+        return mean
+
+    def _direction(self, network: Network, target: str, layers: str, key: bytes) -> Tangents:
+        if target == "all-ones":
+            return all_ones(network, layers)
+        secret = hmac.new(key, b"watermark", hashlib.sha256).digest()
+        rng = np.random.default_rng(list(secret))
+        image = rng.random((1, *self.shape), dtype=np.float32)
+        return towards_label(network, image, int(rng.integers(self.classes)), layers)
+
+    def _check(self, images: NDArray[np.float32]) -> None:
+        if images.shape[1:] != self.shape:
+            raise ValueError(f"images are {images.shape[1:]}; the surrogates expect {self.shape}")
+
+
+class Steered:
+    """A network and a direction of its parameters, ready for one product a batch."""
+
+    def __init__(self, network: Network, direction: Mapping[str, Tensor]) -> None:
+        self._network, tangents = _folded(network, direction)
+        self._parameters = _parameters(self._network)
+        self._tangents = {name: tangents[name] for name in self._parameters}
+
+    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """s_k (b, k): how fast log p_k of each image grows in the direction."""
+        x = _tensor(self._network, images)
+        with torch.no_grad():
+            out = _along(_log_p(self._network, x), self._parameters, self._tangents)
+        return _wide(out)
+
+
+def all_ones(network: Network, layers: str = "all") -> Tangents:
+    """The direction that adds the same to every parameter.
+
+    Raises ValueError where only the last layer could move: equal steps there shift all logits by
+    the same amount, so that every score is zero.
+    """
+    direction = {name: torch.ones_like(value) for name, value in _parameters(network).items()}
+    hidden = [name for name in direction if not name.startswith("head.")]
+    if layers == "last" or not hidden:
+        where = "gradients of the last layer only" if hidden else "a linear surrogate"
+        raise ValueError(
+            f"the target all-ones with {where} scores every class exactly zero: equal steps of the "
+            "last layer shift all logits alike; expected a surrogate with a hidden layer, and "
+            "layers 'all'"
+        )
+    return direction
+
+
+def towards_label(
+    network: Network, images: NDArray[np.float32], label: int, layers: str = "all"
+) -> Tangents:
+    """What a student learns from images (b, c, h, w) of one class: mean gradient of log p_label."""
+    labels = torch.zeros(len(images), network.classes, dtype=_dtype(network))
+    labels[:, label] = 1 / len(images)
+    _, pull, *_ = vjp(_log_p(network, _tensor(network, images)), _parameters(network))
+    return _kept(pull(labels)[0], layers)
+
+
+def against_clean(
+    network: Network,
+    images: NDArray[np.float32],
+    posterior: NDArray[np.floating[Any]],
+    layers: str = "all",
+) -> NDArray[np.float64]:
+    """Scores (b, k) against the gradient of each image's own posterior: s = -G G^T y."""
+    parameters = _parameters(network)
+
+    def one(x: Tensor, y: Tensor) -> Tensor:
+        log_p = _log_p(network, x[None])
+        _, pull, *_ = vjp(log_p, parameters)
+        return -_along(log_p, parameters, _kept(pull(y[None])[0], layers))[0]
+
+    x, y = _tensor(network, images), torch.from_numpy(posterior).to(_dtype(network))
+    with torch.no_grad():
+        return _wide(vmap(one)(x, y))
+
+
+def _kept(direction: Tangents, layers: str) -> Tangents:
+    """The direction; of the last layer only, if so wished."""
+    if layers == "all":
+        return direction
+    return {
+        name: value if name.startswith("head.") else torch.zeros_like(value)
+        for name, value in direction.items()
+    }
+
+
+def _folded(network: Network, direction: Mapping[str, Tensor]) -> tuple[Network, Tangents]:
+    """The same function with batch normalisation folded into the convolutions before it.
+
+    The direction goes along, by the chain rule. Forward mode takes batch normalisation apart into
+    many passes over the activations; without, the product takes two thirds of the time.
+    """
+    folded, tangents = copy.deepcopy(network).eval(), dict(direction)
+    for path, block in folded.named_modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        names = [f"{path}.{child}" for child, _ in block.named_children()]
+        for i in range(len(block) - 1):
+            conv, norm = block[i], block[i + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                _fold(conv, norm, names[i], names[i + 1], tangents)
+                block[i + 1] = nn.Identity()
+    return folded, tangents
+
+
+def _fold(
+    conv: nn.Conv2d, norm: nn.BatchNorm2d, conv_name: str, norm_name: str, tangents: Tangents
+) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+
+    def fold(weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        factor = scale * torch.rsqrt(variance + norm.eps)
+        return weight * factor[:, None, None, None], shift + (bias - mean) * factor
+
+    bias = torch.zeros_like(mean) if conv.bias is None else conv.bias
+    turned = tangents.pop(f"{conv_name}.bias", torch.zeros_like(mean))
+    (weight, bias), (along, turned), *_ = jvp(
+        fold,
+        (conv.weight.detach(), bias.detach(), norm.weight.detach(), norm.bias.detach()),
+        (
+            tangents[f"{conv_name}.weight"],
+            turned,
+            tangents.pop(f"{norm_name}.weight"),
+            tangents.pop(f"{norm_name}.bias"),
+        ),
+    )
+    conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+    tangents[f"{conv_name}.weight"], tangents[f"{conv_name}.bias"] = along, turned
+
+
+def _log_p(network: Network, x: Tensor) -> Callable[[Tangents], Tensor]:
+    """Log probabilities (b, k) of images (b, c, h, w), as a function of the parameters."""
+
+    def log_p(parameters: Tangents) -> Tensor:
+        logits: Tensor = functional_call(network, parameters, (x,))
+        return logits.log_softmax(1)
+
+    return log_p
+
+
+def _along(
+    function: Callable[[Tangents], Tensor], parameters: Tangents, direction: Tangents
+) -> Tensor:
+    """Derivative of a function of the parameters in a direction."""
+    derivative: Tensor = jvp(function, (parameters,), (direction,))[1]
+    return derivative
+
+
+def _wide(scores: Tensor) -> NDArray[np.float64]:
+    wide: NDArray[np.float64] = scores.numpy().astype(np.float64)
+    return wide
+
+
+def _parameters(network: Network) -> Tangents:
+    return {name: value.detach() for name, value in network.named_parameters()}
+
+
+def _dtype(network: Network) -> torch.dtype:
+    return network.head.weight.dtype
+
+
+def _tensor(network: Network, images: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.require(images, requirements=("C", "W"))).to(_dtype(network))

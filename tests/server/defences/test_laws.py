@@ -1,0 +1,234 @@
+"""What every defence promises, whatever the posterior: driven by the registry."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import networks
+from server import defences
+from server.defences import Context
+from server.defences.gradient_redirection import redirect
+from server.defences.mad import poisoned
+from server.defences.mad_argmax import poisoned_below_top
+from server.defences.modelguard_w import guarded
+from server.defences.rounding import rounded
+from server.defences.surrogates import Surrogates
+from server.defences.topk import largest
+
+SHAPE = (1, 8, 8)
+BUDGETED = ("random", "mad", "mad_argmax", "gradient_redirection", "modelguard_w")
+KEEP_TOP = ("none", "topk", "hard_label", "mad_argmax", "modelguard_w")
+FLOAT32 = 2e-6  # what rounding a posterior to float32 does to sums over it
+
+
+@st.composite
+def posteriors(draw, dtype=np.float32):
+    """Posteriors (b, k) of every kind: flat, peaked, with zeros and with ties."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    b, k = draw(st.integers(1, 6)), draw(st.sampled_from([2, 3, 10, 17]))
+    out = rng.dirichlet(np.full(k, draw(st.sampled_from([0.02, 0.3, 1.0, 50.0]))), size=b)
+    decimals = draw(st.sampled_from([None, 1, 2]))
+    if decimals is not None:
+        out = rounded(out, decimals)
+    return out.astype(dtype)
+
+
+class FixedSurrogates:
+    """Says anything of an image, but always the same."""
+
+    def posterior(self, images):
+        rng = np.random.default_rng(1)
+        return rng.dirichlet(np.ones(self.classes), size=len(images)).astype(np.float32)
+
+    def scores(self, images, posterior, **settings):
+        return np.random.default_rng(2).normal(size=posterior.shape)
+
+
+def context(k, client="alice", key=b"k" * 32):
+    surrogates = FixedSurrogates()
+    surrogates.classes = k
+    return Context(client=client, key=key, surrogates=surrogates)
+
+
+def images_for(posterior):
+    return np.random.default_rng(3).random((len(posterior), *SHAPE), dtype=np.float32)
+
+
+def distance(a, b):
+    return np.abs(a.astype(np.float64) - b.astype(np.float64)).sum(axis=1)
+
+
+@pytest.mark.parametrize("name", defences.DEFENCES)
+@settings(deadline=None, max_examples=40)
+@given(posterior=posteriors(), epsilon=st.floats(0, 2))
+def test_answers_are_posteriors_within_the_budget(name, posterior, epsilon):
+    module = defences.load(name)
+    config = module.Config(epsilon=epsilon) if name in BUDGETED else module.Config()
+    before = posterior.copy()
+    out = config.perturb(posterior, images_for(posterior), context(posterior.shape[1]))
+    assert out.shape == posterior.shape
+    assert out.dtype == posterior.dtype
+    assert np.array_equal(posterior, before)
+    assert out.min() >= 0
+    np.testing.assert_allclose(out.sum(axis=1), 1, atol=FLOAT32)
+    if name in BUDGETED:
+        assert (distance(out, posterior) <= epsilon + FLOAT32).all()
+    if name in KEEP_TOP:
+        assert np.array_equal(out.argmax(axis=1), posterior.argmax(axis=1))
+
+
+@settings(deadline=None, max_examples=60)
+@given(posterior=posteriors(), epsilon=st.floats(0, 2), seed=st.integers(0, 99))
+def test_redirection_that_keeps_the_top(posterior, epsilon, seed):
+    config = defences.load("gradient_redirection").Config(epsilon=epsilon, keep_top=True)
+    out = config.perturb(posterior, images_for(posterior), context(posterior.shape[1]))
+    assert np.array_equal(out.argmax(axis=1), posterior.argmax(axis=1))
+    assert (distance(out, posterior) <= epsilon + FLOAT32).all()
+    assert out.min() >= 0
+    np.testing.assert_allclose(out.sum(axis=1), 1, atol=FLOAT32)
+
+
+@settings(deadline=None)
+@given(posterior=posteriors(np.float64), epsilon=st.floats(0, 2), seed=st.integers(0, 99))
+def test_redirection_spends_what_the_best_class_can_take(posterior, epsilon, seed):
+    scores = np.random.default_rng(seed).normal(size=posterior.shape)
+    out = redirect(posterior, scores, epsilon)
+    best = posterior[np.arange(len(posterior)), scores.argmax(axis=1)]
+    np.testing.assert_allclose(
+        distance(out, posterior), 2 * np.minimum(epsilon / 2, 1 - best), atol=1e-12
+    )
+    lead = np.diff(np.sort(posterior, axis=1)[:, -2:], axis=1)[:, 0]
+    kept = out.argmax(axis=1) == posterior.argmax(axis=1)
+    assert kept[lead > epsilon + 1e-12].all()
+
+
+@settings(deadline=None)
+@given(posterior=posteriors(np.float64), factor=st.floats(1e-3, 1e3), shift=st.floats(-5, 5))
+def test_redirection_knows_scores_up_to_scale_and_shift(posterior, factor, shift):
+    scores = np.random.default_rng(0).normal(size=posterior.shape)
+    np.testing.assert_allclose(
+        redirect(posterior, scores * factor + shift, 0.7),
+        redirect(posterior, scores, 0.7),
+        atol=1e-12,
+    )
+
+
+@settings(deadline=None)
+@given(posterior=posteriors(np.float64), decimals=st.integers(0, 4))
+def test_rounding_deals_out_units_and_keeps_the_order(posterior, decimals):
+    out = rounded(posterior, decimals)
+    units = out * 10**decimals
+    np.testing.assert_allclose(units, units.round(), atol=1e-9)
+    order = np.lexsort((out, posterior), axis=1)  # of equal classes, one may get more
+    assert (np.diff(np.take_along_axis(out, order, axis=1), axis=1) >= 0).all()
+    assert (np.abs(out - posterior) <= 10.0**-decimals + 1e-12).all()
+
+
+@settings(deadline=None)
+@given(posterior=posteriors(np.float64), classes=st.integers(1, 20))
+def test_top_k_keeps_the_largest(posterior, classes):
+    out = largest(posterior, classes)
+    assert ((out > 0).sum(axis=1) <= classes).all()
+    kept = min(classes, posterior.shape[1])
+    np.testing.assert_allclose(
+        np.sort(out, axis=1)[:, -kept:],
+        np.sort(posterior, axis=1)[:, -kept:]
+        / np.sort(posterior, axis=1)[:, -kept:].sum(axis=1, keepdims=True),
+        atol=1e-12,
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), k=st.integers(2, 6))
+def test_mad_chooses_the_vertex_that_turns_the_gradient_most(seed, k):
+    rng = np.random.default_rng(seed)
+    y, p = rng.dirichlet(np.ones(k), size=(2, 1))
+    h = rng.normal(size=4)
+    gradient = np.outer(y[0] - p[0], h).ravel()
+    angles = []
+    for vertex in np.eye(k):
+        other = np.outer(vertex - p[0], h).ravel()
+        angles.append(gradient @ other / np.linalg.norm(gradient) / np.linalg.norm(other))
+    out = poisoned(y, p, 2.0)
+    assert out[0].argmax() == int(np.argmin(angles))
+    assert out[0].max() == pytest.approx(1)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 10_000), k=st.integers(2, 6))
+def test_mad_argmax_finds_the_best_of_all_sets(seed, k):
+    rng = np.random.default_rng(seed)
+    y, p = rng.dirichlet(np.ones(k), size=(2, 1))
+    top = y[0].argmax()
+    angles = {}
+    for code in range(2**k):
+        members = np.array([code >> i & 1 for i in range(k)], float)
+        if members[top]:
+            u = members / members.sum() - p[0]
+            angles[code] = (y[0] - p[0]) @ u / np.linalg.norm(u)
+    best = min(angles, key=angles.get)
+    expected = np.array([best >> i & 1 for i in range(k)], bool)
+    out = poisoned_below_top(y, p, 2.0)[0]
+    assert np.array_equal(out > 1e-9, expected)
+    np.testing.assert_allclose(out[expected], 1 / expected.sum(), atol=2e-5)
+
+
+def test_beyond_ten_classes_a_set_grows_while_that_helps():
+    rng = np.random.default_rng(0)
+    y, p = rng.dirichlet(np.ones(12), size=(2, 3))
+    out = poisoned_below_top(y, p, 2.0)
+    for i in range(3):
+        members, v = out[i] > 1e-9, y[i] - p[i]
+
+        def angle(chosen, v=v, p=p[i]):
+            u = chosen / chosen.sum() - p
+            return v @ u / np.linalg.norm(u)
+
+        assert members[y[i].argmax()]
+        for k in np.flatnonzero(~members):
+            larger = members.copy()
+            larger[k] = True
+            assert angle(larger) >= angle(members) - 1e-12
+
+
+def test_modelguard_spends_its_budget_on_unlikely_classes():
+    y = np.array([[0.7, 0.2, 0.1]])
+    np.testing.assert_allclose(guarded(y, 0.2), [[0.6, 0.2, 0.2]], atol=1e-9)
+
+
+def test_noise_is_the_same_for_a_client_and_an_image():
+    posterior = np.full((50, 10), 0.1, np.float32)
+    posterior[:, 4] += 0.05
+    posterior[:, 5] -= 0.05
+    images = images_for(posterior)
+    config = defences.load("random").Config(epsilon=0.5)
+    out = config.perturb(posterior, images, context(10))
+    assert np.array_equal(out, config.perturb(posterior, images, context(10)))
+    order = np.random.default_rng(0).permutation(50)
+    alone = config.perturb(posterior[order], images[order], context(10))
+    assert np.array_equal(out[order], alone)
+    assert not np.array_equal(out, config.perturb(posterior, images, context(10, client="bob")))
+    assert not np.array_equal(out, config.perturb(posterior, images, context(10, key=b"x" * 32)))
+    chosen = (out - 0.75 * posterior).argmax(axis=1)
+    assert 4 not in chosen
+    assert len(set(chosen)) == 9
+
+
+def test_a_negative_zero_is_no_other_image():
+    images = np.zeros((1, *SHAPE), np.float32)
+    twin = images.copy()
+    twin[0, 0, 0, 0] = -0.0
+    assert context(3).draws(images) == context(3).draws(twin)
+    assert context(3).draws(images) != context(3).draws(images + np.float32(1e-3))
+
+
+def test_an_answer_does_not_depend_on_its_neighbours():
+    surrogates = Surrogates([networks.build("lenet-thin", SHAPE, 4, seed=s) for s in range(2)])
+    posterior = np.random.default_rng(0).dirichlet(np.ones(4), size=5).astype(np.float32)
+    images, asking = images_for(posterior), Context(client="a", key=b"k", surrogates=surrogates)
+    for target in ("all-ones", "clean", "watermark"):
+        config = defences.load("gradient_redirection").Config(epsilon=0.5, target=target)
+        whole = config.perturb(posterior, images, asking)
+        parts = [config.perturb(posterior[[i]], images[[i]], asking) for i in range(5)]
+        np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-6)

@@ -1,0 +1,146 @@
+"""Scores from surrogates: as back-propagation has them, and refused where they would be zero."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from core import networks
+from core.networks import Network
+from server import defences
+from server.defences import Context
+from server.defences.surrogates import Steered, Surrogates, against_clean, all_ones, towards_label
+
+SHAPE = (3, 8, 8)
+CLASSES = 4
+
+
+@pytest.fixture(scope="module", params=["lenet-thin", "resnet10-thin"])
+def network(request):
+    built = networks.build(request.param, SHAPE, CLASSES, seed=1)
+    built.train()  # batch normalisation with statistics of its own
+    with torch.no_grad():
+        built(torch.rand(32, *SHAPE))
+    return built.double().eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((3, *SHAPE), dtype=np.float32)
+
+
+def gradients(network, images):
+    """G (b, k, p): gradient of log p_k of each image, by back-propagation."""
+    parameters = list(network.parameters())
+    log_p = network(torch.from_numpy(images).double()).log_softmax(1)
+    rows = [
+        torch.cat([g.ravel() for g in torch.autograd.grad(value, parameters, retain_graph=True)])
+        for value in log_p.ravel()
+    ]
+    return torch.stack(rows).reshape(*log_p.shape, -1).numpy()
+
+
+def flat(network, direction):
+    return np.concatenate([direction[n].numpy().ravel() for n, _ in network.named_parameters()])
+
+
+def test_scores_are_the_inner_products_with_the_gradients(network, images):
+    g = gradients(network, images)
+    np.testing.assert_allclose(
+        Steered(network, all_ones(network)).scores(images), g.sum(axis=2), rtol=1e-8, atol=1e-10
+    )
+    z = towards_label(network, images[:1], 2)
+    np.testing.assert_allclose(flat(network, z), g[0, 2], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(
+        Steered(network, z).scores(images), g @ g[0, 2], rtol=1e-7, atol=1e-10
+    )
+
+
+def test_the_clean_gradient_is_taken_image_by_image(network, images):
+    g = gradients(network, images)
+    y = np.random.default_rng(1).dirichlet(np.ones(CLASSES), size=3)
+    expected = -np.einsum("bkp,bjp,bj->bk", g, g, y)
+    np.testing.assert_allclose(against_clean(network, images, y), expected, rtol=1e-7, atol=1e-10)
+    head = np.concatenate(
+        [np.full(p.numel(), n.startswith("head.")) for n, p in network.named_parameters()]
+    )
+    expected = -np.einsum("bkp,bjp,bj->bk", g * head, g * head, y)
+    np.testing.assert_allclose(
+        against_clean(network, images, y, "last"), expected, rtol=1e-7, atol=1e-10
+    )
+
+
+def test_several_surrogates_are_averaged(images):
+    several = [networks.build("lenet-thin", SHAPE, CLASSES, seed=s) for s in range(3)]
+    posterior = np.full((3, CLASSES), 0.25, np.float32)
+    asked = {"target": "all-ones", "layers": "all", "key": b"k"}
+    alone = [Surrogates([one]).scores(images, posterior, **asked) for one in several]
+    together = Surrogates(several).scores(images, posterior, **asked)
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), rtol=1e-9)
+    posteriors = [Surrogates([one]).posterior(images) for one in several]
+    np.testing.assert_allclose(
+        Surrogates(several).posterior(images), np.mean(posteriors, axis=0), rtol=1e-6
+    )
+
+
+def test_the_watermark_is_the_servers_secret(images):
+    surrogates = Surrogates([networks.build("lenet-thin", SHAPE, CLASSES, seed=0)])
+    posterior = np.full((3, CLASSES), 0.25, np.float32)
+
+    def scores(key):
+        return surrogates.scores(images, posterior, target="watermark", layers="all", key=key)
+
+    assert np.array_equal(scores(b"a"), scores(b"a"))
+    assert not np.allclose(scores(b"a"), scores(b"b"))
+
+
+def linear():
+    return Network("linear", SHAPE, CLASSES, nn.Flatten(), 3 * 8 * 8).eval()
+
+
+@pytest.mark.parametrize(
+    ("network", "layers", "why"),
+    [
+        (linear(), "all", "a linear surrogate"),
+        (networks.build("lenet-thin", SHAPE, CLASSES, seed=0), "last", "the last layer only"),
+    ],
+)
+def test_all_ones_without_a_hidden_layer_is_refused(network, layers, why, images):
+    config = defences.load("gradient_redirection").Config(layers=layers)
+    asking = Context(client="a", key=b"k", surrogates=Surrogates([network]))
+    with pytest.raises(ValueError, match=rf"{why} scores every class exactly zero"):
+        config.perturb(np.full((3, CLASSES), 0.25, np.float32), images, asking)
+
+
+def test_the_refused_scores_would_have_been_zero(images):
+    network = linear()
+    direction = {name: torch.ones_like(p) for name, p in network.named_parameters()}
+    np.testing.assert_allclose(Steered(network, direction).scores(images), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mad", "mad_argmax", "gradient_redirection"])
+def test_a_surrogate_of_another_model_is_refused(name, images):
+    config, posterior = defences.load(name).Config(), np.full((3, CLASSES), 0.25, np.float32)
+    for shape, classes in (((1, 8, 8), CLASSES), (SHAPE, 5)):
+        other = Surrogates([networks.build("lenet-thin", shape, classes, seed=0)])
+        with pytest.raises(ValueError, match=r"expect(s|ed)? .*\d"):
+            config.perturb(posterior, images, Context(client="a", key=b"k", surrogates=other))
+
+
+@pytest.mark.parametrize(
+    "name", ["mad", "mad_argmax", "gradient_redirection", "adaptive_misinformation"]
+)
+def test_missing_surrogates_are_refused(name, images):
+    config = defences.load(name).Config()
+    with pytest.raises(ValueError, match=rf"defence {name} needs surrogates"):
+        config.perturb(
+            np.full((3, CLASSES), 0.25, np.float32), images, Context(client="a", key=b"k")
+        )
+
+
+def test_surrogates_of_two_victims_are_refused():
+    two = [networks.build("lenet-thin", SHAPE, classes, seed=0) for classes in (3, 4)]
+    with pytest.raises(ValueError, match=r"surrogates are for .*expected all for one victim"):
+        Surrogates(two)
+    with pytest.raises(ValueError, match="expected all for one victim"):
+        Surrogates([])
