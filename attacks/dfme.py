@@ -1,0 +1,144 @@
+"""Data-free model extraction: a generator makes the queries, and learns where the copy is wrong.
+
+Truong, Maini, Walls, Papernot, *Data-Free Model Extraction*, CVPR 2021: logits recovered from
+probabilities (section 3.3), and a zeroth-order estimate of the generator's gradient by forward
+differences (section 3.2), each of which is paid for like any other image.
+Differs from the paper: images are the sigmoid of what the generator makes, in float32, and never
+rounded to grey levels; smaller networks, requests and generator; Adam for both; longer forward
+differences, which drown less in the rounding of float32; the surrogate also learns from the
+answers at the points from which differences are taken; rates fall with the budget, by a cosine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attacks.world import Answers, Images, Plan, World
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from core.networks import Network
+
+SOURCE = "Truong et al., CVPR 2021"
+LABELS = "soft"
+NEEDS = ()
+
+_LEAST = 1e-30
+"""Probabilities below are taken for this one: a victim may round them to 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    budget: int = 200_000  # images sent to the victim, in total
+    batch: int = 256  # images per request
+    train_batch: int = 256  # images per training step
+    rounds: int = 10  # checkpoints of the surrogate
+    forger_steps: int = 1  # of the generator in each iteration
+    student_steps: int = 5  # of the surrogate in each iteration
+    directions: int = 1  # random directions for each gradient, m
+    epsilon: float = 1.0  # length of a forward difference (norm over an image's activations)
+    latent: int = 64  # numbers of noise an image is made from
+    width: int = 32  # channels of the generator
+    student_lr: float = 0.001
+    forger_lr: float = 0.001
+
+
+def plan(cfg: Config, world: World) -> Plan:
+    """Asks what the forger makes; teaches the surrogate to agree, the forger to find where not."""
+    import torch
+
+    from attacks.forger import Forger
+
+    for name in ("train_batch", "rounds", "forger_steps", "student_steps", "directions"):
+        if getattr(cfg, name) < 1:
+            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 1")
+    if cfg.epsilon <= 0:
+        raise ValueError(f"--attack.epsilon is {cfg.epsilon}; expected more than 0")
+    each = cfg.forger_steps * (1 + cfg.directions) + cfg.student_steps
+    size = min(cfg.train_batch, cfg.budget // each)
+    if size < 1:
+        raise ValueError(
+            f"--attack.budget is {cfg.budget}; expected at least {each}, for one iteration"
+        )
+    iterations = cfg.budget // (each * size)
+    lessons = {iterations * (i + 1) // cfg.rounds for i in range(cfg.rounds)}
+    rng = torch.Generator().manual_seed(int(world.rng.integers(2**63)))
+    network = world.student.network
+    forger = Forger(
+        network.shape, latent=cfg.latent, width=cfg.width, seed=int(world.rng.integers(2**63))
+    )
+    forging = torch.optim.Adam(forger.parameters(), lr=cfg.forger_lr)
+    learning = torch.optim.Adam(network.parameters(), lr=cfg.student_lr)
+
+    def learn(images: Tensor, truth: Tensor) -> None:
+        network.train()
+        learning.zero_grad()
+        disagreement(network(images), truth).mean().backward()  # type: ignore[no-untyped-call]
+        learning.step()
+
+    for iteration in range(iterations):
+        pace = (1 + math.cos(math.pi * iteration / iterations)) / 2
+        forging.param_groups[0]["lr"] = cfg.forger_lr * pace
+        learning.param_groups[0]["lr"] = cfg.student_lr * pace
+        for _ in range(cfg.forger_steps):
+            drafts = forger(torch.randn(size, cfg.latent, generator=rng))
+            slope, truth = yield from climb(cfg, network, drafts.detach(), rng)
+            forging.zero_grad()
+            drafts.backward(-slope / size)  # an optimiser goes down
+            forging.step()
+            learn(drafts.detach().sigmoid(), truth)
+        for _ in range(cfg.student_steps):
+            with torch.no_grad():
+                images = forger(torch.randn(size, cfg.latent, generator=rng)).sigmoid()
+            learn(images, (yield from ask(cfg, images)))
+        if iteration + 1 in lessons:
+            world.student.taught()
+
+
+def climb(
+    cfg: Config, network: Network, drafts: Tensor, rng: torch.Generator
+) -> Generator[Images, Answers, tuple[Tensor, Tensor]]:
+    """Slopes (b, c, h, w) of the disagreement at drafts (b, c, h, w), and the logits (b, k) there.
+
+    Equation 7 of the paper: d / epsilon times the rise along random unit vectors u, times u.
+    """
+    import torch
+
+    def distance(images: Tensor, truth: Tensor) -> Tensor:
+        network.eval()
+        with torch.no_grad():
+            return disagreement(network(images), truth)
+
+    images = drafts.sigmoid()
+    truth = yield from ask(cfg, images)
+    here = distance(images, truth)
+    slope = torch.zeros_like(drafts)
+    for _ in range(cfg.directions):
+        unit = torch.randn(drafts.shape, generator=rng)
+        unit /= unit.flatten(1).norm(dim=1)[:, None, None, None]
+        images = (drafts + cfg.epsilon * unit).sigmoid()
+        rise = distance(images, (yield from ask(cfg, images))) - here
+        slope += rise[:, None, None, None] * unit
+    return slope * (drafts[0].numel() / cfg.epsilon / cfg.directions), truth
+
+
+def ask(cfg: Config, images: Tensor) -> Generator[Images, Answers, Tensor]:
+    """The victim's logits (b, k) up to a constant: log-probabilities less their mean."""
+    import torch
+
+    answers = []
+    for at in range(0, len(images), cfg.batch):
+        part = images[at : at + cfg.batch].contiguous()
+        answers.append(torch.from_numpy((yield part.numpy()).copy()))
+    logs = torch.cat(answers).clamp_min(_LEAST).log()
+    return logs - logs.mean(dim=1, keepdim=True)
+
+
+def disagreement(logits: Tensor, truth: Tensor) -> Tensor:
+    """Sum over classes of how far two logits (b, k) are apart (b,): the paper's l1 loss."""
+    return (logits - truth).abs().sum(dim=1)

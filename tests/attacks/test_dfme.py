@@ -1,0 +1,174 @@
+"""Data-free extraction: its gradient against autograd, its logits, its budget; it learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from attacks import dfme
+from attacks.forger import Forger
+from attacks.world import Student, World
+from core import networks
+
+SHAPE, CLASSES = (1, 6, 7), 3
+
+
+def world(seed=0, network="lenet-thin"):
+    surrogate = networks.build(network, SHAPE, CLASSES, seed=seed + 1)
+    nothing = np.empty((0, *SHAPE), np.uint8)
+    return World(nothing, Student(surrogate, seed=seed), np.random.default_rng(seed))
+
+
+VICTIM = networks.build("lenet-thin", SHAPE, CLASSES, seed=9)
+with torch.no_grad():  # fresh weights say much the same of all images
+    VICTIM.head.weight *= 8
+
+
+def answer(images):
+    with torch.no_grad():
+        return VICTIM(torch.from_numpy(images)).softmax(dim=1).numpy()
+
+
+def finish(generator, reply=answer):
+    """Runs a generator to its end: what it asked, and what it returned."""
+    asked = []
+    try:
+        images = next(generator)
+        while True:
+            asked.append(images)
+            images = generator.send(reply(images))
+    except StopIteration as end:
+        return asked, end.value
+
+
+def test_logits_are_recovered_up_to_a_constant():
+    images = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+    _, got = finish(dfme.ask(dfme.Config(), images))
+    with torch.no_grad():
+        logits = VICTIM(images)
+    np.testing.assert_allclose(got, logits - logits.mean(dim=1, keepdim=True), atol=1e-4)
+
+
+def test_a_probability_of_nothing_stays_finite():
+    images = torch.rand(1, *SHAPE)
+    reply = lambda images: np.array([[1, 0, 0]], np.float32)  # noqa: E731
+    _, got = finish(dfme.ask(dfme.Config(), images), reply)
+    assert got.isfinite().all()
+
+
+def test_requests_are_no_larger_than_a_batch_and_float32():
+    asked, _ = finish(dfme.ask(dfme.Config(batch=4), torch.rand(10, *SHAPE)))
+    assert [len(images) for images in asked] == [4, 4, 2]
+    assert {images.dtype for images in asked} == {np.dtype(np.float32)}
+
+
+def test_disagreement_by_hand():
+    got = dfme.disagreement(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 1.0]]))
+    assert got.tolist() == [3.5]
+
+
+@pytest.mark.parametrize("network", ["lenet-thin", "resnet10-thin"])
+def test_forward_differences_approach_the_gradient(network):
+    """Averaged over many directions, the estimate is what autograd finds through the victim."""
+    surrogate = world(network=network).student.network
+    drafts = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(3))
+    many = drafts.repeat_interleave(1500, dim=0)
+    cfg = dfme.Config(directions=2, epsilon=0.01)
+    asked, (slopes, _) = finish(dfme.climb(cfg, surrogate, many, torch.Generator()))
+    assert sum(map(len, asked)) == 3 * len(many)
+    slope = slopes.unflatten(0, (2, 1500)).mean(dim=1)
+    leaf = drafts.clone().requires_grad_()
+    surrogate.eval()
+    truth = VICTIM(leaf.sigmoid()).log_softmax(dim=1)
+    truth = truth - truth.mean(dim=1, keepdim=True)
+    (exact,) = torch.autograd.grad(dfme.disagreement(surrogate(leaf.sigmoid()), truth).sum(), leaf)
+    cosine = torch.cosine_similarity(slope.flatten(1), exact.flatten(1))
+    assert (cosine > 0.98).all()
+    np.testing.assert_allclose(slope.norm() / exact.norm(), 1, atol=0.1)
+
+
+def test_one_direction_by_hand():
+    """d / epsilon times the rise, along the direction."""
+    surrogate = world().student.network
+    drafts = torch.zeros(1, *SHAPE)
+    cfg = dfme.Config(epsilon=0.5)
+    (here, there), (slope, _) = finish(dfme.climb(cfg, surrogate, drafts, torch.Generator()))
+    unit = (torch.from_numpy(there).logit() - torch.from_numpy(here).logit()) / 0.5
+    assert unit.norm().item() == pytest.approx(1, rel=1e-4)
+
+    def distance(images):
+        with torch.no_grad():
+            truth = torch.from_numpy(answer(images)).log()
+            guess = surrogate(torch.from_numpy(images))
+        return (guess - (truth - truth.mean(dim=1, keepdim=True))).abs().sum()
+
+    expected = 42 / 0.5 * (distance(there) - distance(here)) * unit
+    np.testing.assert_allclose(slope, expected, atol=1e-2 * float(expected.abs().max()))
+
+
+def test_spends_what_makes_whole_iterations_and_learns_in_time():
+    place = world()
+    cfg = dfme.Config(budget=100, batch=3, train_batch=4, rounds=3, directions=2, student_steps=2)
+    plan, asked, lessons = dfme.plan(cfg, place), 0, []
+    images = next(plan)
+    while True:
+        asked += len(images)
+        assert len(images) <= 3
+        try:
+            images = plan.send(answer(images))
+        except StopIteration:
+            break
+        if place.student.lessons > len(lessons):
+            lessons.append(asked)
+    assert asked == 100  # 5 iterations of 4 images, once in each of 1 + 2 + 2 steps
+    assert lessons == [20, 60]  # and at the end
+    assert place.student.lessons == 3
+
+
+def test_a_small_budget_makes_small_steps():
+    asked, _ = finish(dfme.plan(dfme.Config(budget=30), world()))
+    assert sum(map(len, asked)) == 28  # 7 steps of 4 images
+
+
+def test_the_copy_comes_to_agree():
+    place = world()
+    images = torch.rand(300, *SHAPE, generator=torch.Generator().manual_seed(0)).numpy()
+
+    def fidelity():
+        return (place.student.predict(images).argmax(1) == answer(images).argmax(1)).mean()
+
+    before = fidelity()
+    cfg = dfme.Config(budget=7 * 32 * 40, train_batch=32, width=8, latent=8)
+    finish(dfme.plan(cfg, place))
+    assert fidelity() > max(0.8, before)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 5, 9)])
+def test_drafts_have_any_shape_and_come_from_the_seed(shape):
+    noise = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    one, same, other = (Forger(shape, latent=8, width=4, seed=s)(noise) for s in (1, 1, 2))
+    assert one.shape == (4, *shape)
+    assert one.equal(same)
+    assert not one.equal(other)
+
+
+def test_forging_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    finish(dfme.plan(dfme.Config(budget=14), world()))
+    assert before.equal(torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"budget": 6}, "budget is 6; expected at least 7"),
+        ({"rounds": 0}, "rounds is 0"),
+        ({"directions": 0}, "directions is 0"),
+        ({"student_steps": 0}, "student_steps is 0"),
+        ({"forger_steps": 0}, "forger_steps is 0"),
+        ({"train_batch": 0}, "train_batch is 0"),
+        ({"epsilon": 0.0}, "epsilon is 0"),
+    ],
+)
+def test_refused_before_any_query(config, message):
+    with pytest.raises(ValueError, match=message):
+        next(dfme.plan(dfme.Config(**config), world()))
