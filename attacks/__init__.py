@@ -5,8 +5,19 @@ from types import ModuleType
 
 REGISTRY: dict[str, str] = {
     "copycat": "attacks.copycat",
+    "deepfool": "attacks.deepfool",
+    "dfme": "attacks.dfme",
+    "entropy": "attacks.entropy",
+    "entropyrev": "attacks.entropyrev",
+    "gap": "attacks.gap",
+    "inoutdist": "attacks.inoutdist",
+    "jacobian": "attacks.jacobian",
+    "jacobian_tr": "attacks.jacobian_tr",
+    "kcenter": "attacks.kcenter",
     "knockoff": "attacks.knockoff",
+    "mixmatch": "attacks.mixmatch",
     "random": "attacks.random_queries",
+    "worstcase": "attacks.worstcase",
 }
 """Name -> module.
 

@@ -21,6 +21,8 @@ SMALL = {
     "batch": 20,
     "rounds": 3,
     "epochs": 1,
+    "seeds": 20,
+    "steps": 2,
 }
 """Settings for these tests, of every attack that has them."""
 

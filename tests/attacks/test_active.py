@@ -1,0 +1,297 @@
+"""Selection rules: each against a case worked out by hand, and the rounds they share."""
+
+import math
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+import attacks
+from attacks import deepfool, inoutdist, kcenter
+from attacks.active import Active, ask_in_rounds, at_random, highest
+from attacks.entropy import entropy
+from attacks.entropyrev import certainty
+from attacks.gap import closeness
+from attacks.world import World
+
+PROBABILITIES = np.array(
+    [[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.25] * 4, [0.0, 0.125, 0.625, 0.25]], np.float32
+)
+
+
+def test_entropy_by_hand():
+    # 0, ln 2 / ln 4, 1, and (1/8 ln 8 + 5/8 ln 8/5 + 1/4 ln 4) / ln 4
+    last = (math.log(8) / 8 + 5 / 8 * math.log(8 / 5) + math.log(4) / 4) / math.log(4)
+    np.testing.assert_allclose(entropy(PROBABILITIES), [0, 0.5, 1, last], atol=1e-6)
+    np.testing.assert_allclose(certainty(PROBABILITIES), [1, 0.5, 0, 1 - last], atol=1e-6)
+
+
+def test_gap_by_hand():
+    np.testing.assert_allclose(closeness(PROBABILITIES), [0, 1, 1, 1 - 0.375], atol=1e-6)
+    np.testing.assert_allclose(closeness(np.array([[0.3, 0.7]], np.float32)), [0.6], atol=1e-6)
+
+
+def test_k_center_by_hand():
+    line = np.array([0, 1, 4, 9, 10], np.float32)[:, None]
+    # From 0 asked: 10 is farthest; then 4 (4 from 0); then 1 and 9 are as far: the first.
+    assert kcenter.farthest_first(line[1:], line[:1], 3).tolist() == [3, 1, 0]
+    # In the plane, (0, 0) and (6, 0) asked: (3, 4) is 5 from both, (6, 4) is 4 from one.
+    centres = np.array([[0, 0], [6, 0]], np.float32)
+    points = np.array([[6, 4], [3, 4], [1, 1]], np.float32)
+    assert kcenter.farthest_first(points, centres, 2).tolist() == [1, 0]
+
+
+def test_k_center_agrees_with_its_definition():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(60, 5)).astype(np.float32)
+    centres = rng.normal(size=(300, 5)).astype(np.float32)
+    covered = list(centres)
+    expected = []
+    for _ in range(20):
+        apart = [min(np.linalg.norm(p - c) for c in covered) for p in points]
+        expected.append(int(np.argmax(apart)))
+        covered.append(points[expected[-1]])
+    assert kcenter.farthest_first(points, centres, 20).tolist() == expected
+
+
+def test_k_center_takes_equal_points_once_each():
+    same = np.ones((5, 3), np.float32)
+    assert sorted(kcenter.farthest_first(same, same[:1], 5).tolist()) == [0, 1, 2, 3, 4]
+
+
+class Linear(torch.nn.Module):
+    """Three half-planes of one channel with two pixels: x0, x1 and a constant."""
+
+    def __init__(self, weights, bias):
+        super().__init__()
+        self.weights, self.bias = torch.tensor(weights), torch.tensor(bias)
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weights.T + self.bias
+
+
+def test_deepfool_by_hand():
+    # Boundaries of class 0 at (x0, x1): with class 1 where x0 = x1, with class 2 where x0 = 0.5.
+    network = Linear([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], [0.0, 0.0, 1.0]).train()
+    images = np.array([[0.9, 0.1], [0.9, 0.8], [0.7, 0.0]], np.float32).reshape(3, 1, 1, 2)
+    by_hand = [0.4, 0.1 / math.sqrt(2), 0.2]
+    np.testing.assert_allclose(deepfool.distances(network, images), by_hand, rtol=0.021)
+    assert (deepfool.distances(network, images) > by_hand).all()  # beyond the boundary
+    assert network.training  # as it was
+
+
+class Curved(torch.nn.Module):
+    """Class 1 where the distance from the origin is below 0.5: a boundary that is not straight."""
+
+    def forward(self, x):
+        apart = (x.flatten(1) ** 2).sum(dim=1)
+        return torch.stack([apart, torch.full_like(apart, 0.25)], dim=1)
+
+
+def test_deepfool_takes_several_steps_to_a_curved_boundary():
+    images = np.array([[0.6, 0.8], [0.3, 0.6]], np.float32).reshape(2, 1, 1, 2)
+    apart = deepfool.distances(Curved(), images)
+    np.testing.assert_allclose(apart, [0.5, math.sqrt(0.45) - 0.5], rtol=0.05)
+
+
+class Flat(torch.nn.Module):
+    """Says the same of everything."""
+
+    def forward(self, x):
+        return (x.flatten(1) * 0).sum(dim=1, keepdim=True) + torch.tensor([[2.0, 1.0]])
+
+
+def test_deepfool_ends_where_there_is_no_boundary():
+    apart = deepfool.distances(Flat(), np.zeros((2, 1, 1, 2), np.uint8))
+    assert np.isfinite(apart).all()
+
+
+class Notebook:
+    """A student that believes what it is told about each image, and notes its lessons."""
+
+    def __init__(self, beliefs):
+        self.beliefs, self.network, self.lessons = beliefs, None, []
+
+    def learn(self, images, targets, schedule, *, scratch=False):
+        self.lessons.append((images.ravel().tolist(), targets, scratch))
+
+    def predict(self, images):
+        return self.beliefs[images.ravel()]
+
+    def features(self, images):
+        return images.reshape(-1, 1).astype(np.float32)
+
+
+def pool(n):
+    return np.arange(n, dtype=np.uint8).reshape(n, 1, 1, 1)
+
+
+def asked(plan, answer=(0.2, 0.8)):
+    """The batches that a plan asks, as values of their images."""
+    batches, images = [], next(plan)
+    try:
+        while True:
+            batches.append(images.ravel().tolist())
+            images = plan.send(np.array([answer] * len(images), np.float32))
+    except StopIteration:
+        return batches
+
+
+def test_rounds_are_random_first_and_then_chosen():
+    seen = []
+
+    def last(world, known, left, count):
+        seen.append((known.tolist(), left.tolist(), count))
+        return left[::-1][:count]
+
+    student = Notebook(None)
+    world = World(pool(10), student, np.random.default_rng(0))
+    cfg = Active(budget=8, batch=2, rounds=3)
+    batches = asked(ask_in_rounds(cfg, world, last))
+    assert [len(batch) for batch in batches] == [2, 1, 2, 1, 2]
+    first = batches[0] + batches[1]
+    expected = at_random(
+        World(pool(10), None, np.random.default_rng(0)), None, np.arange(10), 3
+    ).tolist()
+    assert first == expected
+    rest = [value for value in range(10) if value not in first]
+    second = rest[::-1][:3]
+    assert seen[0] == (first, rest, 3)
+    assert batches[2] + batches[3] == second
+    assert seen[1] == (first + second, rest[:-3], 2)
+    assert [values for values, *_ in student.lessons] == [
+        first,
+        first + second,
+        first + second + batches[4],
+    ]
+
+
+def test_a_pool_smaller_than_the_budget_is_used_up():
+    world = World(pool(5), Notebook(None), np.random.default_rng(0))
+    batches = asked(ask_in_rounds(Active(budget=9, batch=9, rounds=9), world, at_random))
+    assert sorted(chain(*batches)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("labels", "shape"), [("soft", (4, 2)), ("hard", (4,))])
+def test_labels_and_fresh_weights_are_passed_on(labels, shape):
+    student = Notebook(None)
+    world = World(pool(4), student, np.random.default_rng(0))
+    cfg = Active(budget=4, rounds=1, labels=labels, scratch=labels == "soft")
+    asked(ask_in_rounds(cfg, world, at_random))
+    ((_, targets, scratch),) = student.lessons
+    assert targets.shape == shape
+    assert scratch == (labels == "soft")
+
+
+def test_the_highest_score_comes_first_and_ties_in_order():
+    beliefs = np.array([[0.1], [0.7], [0.3], [0.7], [0.9]], np.float32)
+    world = World(pool(5), Notebook(beliefs), None)
+    rule = highest(lambda p: p[:, 0])
+    assert rule(world, None, np.array([0, 1, 2, 3]), 3).tolist() == [1, 3, 2]
+
+
+def belief(certain):
+    """Two classes: image i is believed with probability certain[i]."""
+    top = np.array(certain, np.float32)
+    return np.stack([top, 1 - top], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("entropy", [3, 0, 5, 2, 1, 4]),
+        ("entropyrev", [4, 1, 2, 5, 0, 3]),
+        ("gap", [3, 0, 5, 2, 1, 4]),
+    ],
+)
+def test_which_images_come_after_the_first_round(name, order):
+    attack = attacks.load(name)
+    world = World(
+        pool(6), Notebook(belief([0.6, 0.95, 0.8, 0.5, 1.0, 0.7])), np.random.default_rng(2)
+    )
+    first, second = asked(attack.plan(attack.Config(budget=4, batch=3, rounds=2), world))
+    assert second == [value for value in order if value not in first][:2]
+
+
+def test_k_center_goes_on_from_what_was_asked():
+    attack = attacks.load("kcenter")
+    world = World(pool(100), Notebook(None), np.random.default_rng(0))
+    (first,), (second,), (third,) = asked(
+        attack.plan(attack.Config(budget=3, batch=1, rounds=3), world)
+    )
+    assert second == (0 if first > 49 else 99)
+    apart = [min(abs(value - first), abs(value - second)) for value in range(100)]
+    assert third == int(np.argmax(apart))
+
+
+def test_deepfool_measures_a_random_part_of_the_pool(monkeypatch):
+    measured = []
+
+    def distances(network, images):
+        measured.append(images.ravel().tolist())
+        return images.ravel() % 7
+
+    monkeypatch.setattr(deepfool, "distances", distances)
+    world = World(pool(40), Notebook(None), np.random.default_rng(0))
+    cfg = deepfool.Config(budget=10, batch=5, rounds=2, candidates=12)
+    first, second = asked(deepfool.plan(cfg, world))
+    ((some),) = measured
+    assert len(set(some)) == 12
+    assert not set(some) & set(first)
+    assert second == sorted(some, key=lambda value: value % 7)[:5]
+    measured.clear()
+    cfg = deepfool.Config(budget=10, batch=5, rounds=2, candidates=1)
+    asked(deepfool.plan(cfg, world))
+    assert len(measured[0]) == 5  # as many as are asked
+
+
+def test_worst_case_asks_the_cheapest_first():
+    attack = attacks.load("worstcase")
+    costs = np.array([3.0, -1.0, 2.0, 0.0, 2.0])
+    world = World(pool(5), Notebook(None), np.random.default_rng(0), costs=costs)
+    batches = asked(attack.plan(attack.Config(budget=4, batch=2, rounds=2), world))
+    assert batches == [[1, 3], [2, 4]]
+    with pytest.raises(ValueError, match="worstcase needs the costs"):
+        next(attack.plan(attack.Config(), World(pool(5), None, None)))
+
+
+def test_in_and_out_by_turns():
+    inside = pool(50) + np.uint8(100)
+    world = World(pool(50), Notebook(None), np.random.default_rng(0), inside=inside)
+    cfg = inoutdist.Config(budget=12, batch=3, rounds=4)
+    batches = asked(inoutdist.plan(cfg, world))
+    assert [[value >= 100 for value in batch] for batch in batches] == [
+        [False] * 3,
+        [False],
+        [True] * 2,
+        [False] * 3,
+        [False],
+        [True] * 2,
+    ]
+    assert len(set(chain(*batches))) == 12
+    assert [len(values) for values, *_ in world.student.lessons] == [4, 6, 10, 12]
+
+
+def test_in_and_out_leave_out_a_pool_that_is_used_up():
+    world = World(pool(3), Notebook(None), np.random.default_rng(0), inside=pool(50) + 100)
+    batches = asked(inoutdist.plan(inoutdist.Config(budget=12, batch=4, rounds=4), world))
+    assert [len(batch) for batch in batches] == [3, 2, 2]
+
+
+@pytest.mark.parametrize(("rounds", "ratio"), [(1, 2.0), (3, 1.0), (4, 2.0), (7, 0.3)])
+def test_rounds_share_the_budget(rounds, ratio):
+    sizes = inoutdist.sizes(1000, rounds, ratio)
+    assert sum(sizes) == 1000
+    assert len(sizes) == rounds
+    if rounds > 1:
+        assert sizes[0] / sizes[1] == pytest.approx(ratio, rel=0.02)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_ratio_is_refused(ratio):
+    world = World(pool(3), None, None, inside=pool(3))
+    with pytest.raises(ValueError, match=r"ratio is .*; expected more than 0"):
+        next(inoutdist.plan(inoutdist.Config(ratio=ratio), world))
+    with pytest.raises(ValueError, match="needs a second pool"):
+        next(inoutdist.plan(inoutdist.Config(), World(pool(3), None, None)))
