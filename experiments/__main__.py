@@ -89,6 +89,16 @@ class MeasuresSpeed:
 
 
 @dataclass(frozen=True, slots=True)
+class DefencesSpeed:
+    """Time the defences on one thread, beside plain ways to compute the same."""
+
+    json: Path | None = None
+    """Also write the figures to this file."""
+    rounds: int = 30
+    """Measurements of each; median and least are reported."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prices:
     """Simulate what honest clients and thieves pay, from costs that `measures` recorded."""
 
@@ -149,6 +159,7 @@ Verb = (
     | Annotated[Flood, tyro.conf.subcommand("flood")]
     | Annotated[Measures, tyro.conf.subcommand("measures")]
     | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
+    | Annotated[DefencesSpeed, tyro.conf.subcommand("defences-speed")]
     | Annotated[Prices, tyro.conf.subcommand("prices")]
     | Annotated[Strength, tyro.conf.subcommand("strength")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
@@ -170,6 +181,8 @@ def main() -> None:
             _measures(verb)
         elif isinstance(verb, MeasuresSpeed):
             _measures_speed(verb)
+        elif isinstance(verb, DefencesSpeed):
+            _defences_speed(verb)
         elif isinstance(verb, Prices):
             _prices(verb)
         elif isinstance(verb, Strength):
@@ -318,6 +331,23 @@ def _measures_speed(verb: MeasuresSpeed) -> None:
         if verb.json is not None:
             command = ["python", "-m", "experiments", *sys.argv[1:]]
             measure_speed.save(found, verb.json, command)
+    except (ValueError, ArtifactError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _defences_speed(verb: DefencesSpeed) -> None:
+    from core.artifacts import ArtifactError
+    from experiments import defences_speed
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        result = defences_speed.measure(rounds=verb.rounds, seed=0, say=say)
+        print(defences_speed.table(result))
+        if verb.json is not None:
+            command = ["python", "-m", "experiments", *sys.argv[1:]]
+            defences_speed.save(result, verb.json, command)
     except (ValueError, ArtifactError) as error:
         sys.exit(f"error: {error}")
 

@@ -140,7 +140,7 @@ def test_top_k_keeps_the_largest(posterior, classes):
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10_000), k=st.integers(2, 6))
+@given(seed=st.integers(0, 10_000), k=st.integers(3, 6))
 def test_mad_chooses_the_vertex_that_turns_the_gradient_most(seed, k):
     rng = np.random.default_rng(seed)
     y, p = rng.dirichlet(np.ones(k), size=(2, 1))
@@ -156,7 +156,7 @@ def test_mad_chooses_the_vertex_that_turns_the_gradient_most(seed, k):
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 10_000), k=st.integers(2, 6))
+@given(seed=st.integers(0, 10_000), k=st.integers(3, 6))
 def test_mad_argmax_finds_the_best_of_all_sets(seed, k):
     rng = np.random.default_rng(seed)
     y, p = rng.dirichlet(np.ones(k), size=(2, 1))
