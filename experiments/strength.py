@@ -30,7 +30,7 @@ from typing import Any
 
 from core.artifacts import write_atomically
 from experiments.arm import RunError
-from experiments.strength_cell import VICTIM_SEED, Cell, Place, model, run_cell
+from experiments.strength_cell import VICTIM_SEED, Cell, Place, model, prepare, run_cell
 from experiments.strength_plan import Bench, Trial, check
 
 FORMAT = 1
@@ -75,17 +75,19 @@ def run(plan: Plan, say: Callable[[str], None]) -> Content:
     A thief that fails costs its own cell only. Raises RunError, at the end if a cell failed, and
     ValueError for a file that holds something else.
     """
-    content = read(plan.file) if plan.file.exists() else None
+    content = read(plan.file) if plan.file.exists() else _empty(plan)
     failed: list[str] = []
+    prepared = False
     for trial, seed in plan.cells():
         name = f"{plan.bench.short}: {trial.name}, seed {seed}"
         key = (trial.attack, trial.variant, seed)
-        old = [] if content is None else content["cells"]
-        if any(_key(cell) == key and cell["setting"] == trial.setting() for cell in old):
+        old = (cell for cell in content["cells"] if _key(cell) == key)
+        if any(cell["setting"] == trial.setting() for cell in old):
             say(f"{name}: is there")
             continue
-        if content is None:
-            content = _empty(plan)
+        if not prepared:
+            prepare(plan.bench, plan.place)
+            prepared = True
         try:
             victim, cell = run_cell(plan.bench, trial, seed, plan.place)
         except RunError as error:
@@ -105,8 +107,6 @@ def run(plan: Plan, say: Callable[[str], None]) -> Content:
         )
     if failed:
         raise RunError(f"{len(failed)} cells failed: {'; '.join(failed)}")
-    if content is None:
-        raise RunError("there is nothing to run")
     return content
 
 

@@ -64,13 +64,15 @@ def _children() -> float:
 
 
 def run_cell(bench: Bench, trial: Trial, seed: int, place: Place) -> tuple[dict[str, Any], Cell]:
-    """Gate, thief, evaluation: facts of the victim, and the cell. Raises RunError."""
+    """Gate, thief, evaluation: facts of the victim, and the cell. Raises RunError.
+
+    The victim is there already: see `prepare`.
+    """
     from experiments.evaluation import evaluate  # with it comes torch
 
     header = {"seed": seed}
     scratch = Path(tempfile.mkdtemp(prefix="powgate-strength-"))
     try:
-        _prepare(bench, place, scratch)
         costs = scratch / "costs.safetensors" if trial.costs else None
         if costs is not None:
             write_costs(costs, bench, trial, seed, place)
@@ -88,7 +90,7 @@ def run_cell(bench: Bench, trial: Trial, seed: int, place: Place) -> tuple[dict[
             raise RunError(f"the thief ended with code {ended['code']}: {_words(folder)}")
         file = place.home / "models" / model(bench) / "victim.safetensors"
         evaluate({"none": folder}, file, bench.dataset, place.home, header, data=place.data)
-        victim, found = _found(folder)
+        victim, found = _found(folder, online=trial.online)
     finally:
         shutil.rmtree(scratch)
     command = ["python", "-m", "experiments", "strength", "--dataset", bench.dataset]
@@ -112,20 +114,21 @@ def _words(folder: Path) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _prepare(bench: Bench, place: Place, scratch: Path) -> None:
-    """Trains the victim unless it is there."""
+def prepare(bench: Bench, place: Place) -> None:
+    """Trains the victim unless it is there. Raises RunError."""
     command = [
         *(PYTHON, "-m", "server", "prepare", *_where(place), "--model", model(bench)),
         *("--dataset", bench.dataset, "--network", bench.network),
         *("--measure", MEASURE, "--seed", str(VICTIM_SEED)),
     ]
-    child = Child("prepare", command, scratch / "prepare.txt")
-    try:
-        code = child.wait()
-    finally:
-        stop([child], grace=5.0)
-    if code:
-        raise RunError(f"the victim cannot be prepared: {child.tail(1) or 'it said nothing'}")
+    with tempfile.TemporaryDirectory(prefix="powgate-strength-") as scratch:
+        child = Child("prepare", command, Path(scratch) / "prepare.txt")
+        try:
+            code = child.wait()
+        finally:
+            stop([child], grace=5.0)
+        if code:
+            raise RunError(f"the victim cannot be prepared: {child.tail(1) or 'it said nothing'}")
 
 
 def write_costs(file: Path, bench: Bench, trial: Trial, seed: int, place: Place) -> None:
@@ -197,7 +200,7 @@ def _thief(
     ]
 
 
-def _found(folder: Path) -> tuple[dict[str, Any], Cell]:
+def _found(folder: Path, *, online: bool) -> tuple[dict[str, Any], Cell]:
     """Facts of the victim, and what the records of one cell say."""
     records = list(rows(folder / "clients" / f"{THIEF}.jsonl", CLIENT_KINDS))
     asked = {row["path"]: row["asked"] for _, kind, row in records if kind == "checkpoint"}
@@ -219,7 +222,7 @@ def _found(folder: Path) -> tuple[dict[str, Any], Cell]:
         "train_seconds": round(
             sum(row["train_seconds"] for _, kind, row in records if kind == "checkpoint"), 1
         ),
-        "overhead_ms": round(1e3 * overhead([(kind, row) for _, kind, row in records]), 2),
+        "overhead_ms": round(1e3 * overhead([row[1:] for row in records], online=online), 2),
         "cost_per_image": round(
             sum(row["cost"] for row in served) / sum(row["images"] for row in served), 4
         ),
@@ -227,10 +230,11 @@ def _found(folder: Path) -> tuple[dict[str, Any], Cell]:
     return victim, found
 
 
-def overhead(records: Sequence[tuple[str, Mapping[str, Any]]]) -> float:
+def overhead(records: Sequence[tuple[str, Mapping[str, Any]]], *, online: bool = False) -> float:
     """Seconds a batch that are neither lesson nor puzzle, from a thief's record.
 
-    Where the surrogate learnt between two requests, choosing what to ask next counts as learning.
+    Where the surrogate learnt between two requests, choosing what to ask next counts as learning;
+    `online` says that it always does.
     """
     asking, between = [], []
     before: float | None = None  # when the last answer came, unless it was learnt from
@@ -242,4 +246,4 @@ def overhead(records: Sequence[tuple[str, Mapping[str, Any]]]) -> float:
             before = row["at"]
         else:
             before = None
-    return fmean(asking) + (median(between) if between else 0.0)
+    return fmean(asking) + (median(between) if between and not online else 0.0)

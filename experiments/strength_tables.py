@@ -130,9 +130,10 @@ def goal(result: Result, found: Sequence[Result]) -> tuple[str, str]:
     if trial.goal is not None:
         wanted.append(f"≥ {100 * trial.goal:.1f}")
         met.append(result.accuracy(result.queries[-1]).mean >= trial.goal)
-    rival = next((other for other in found if other.trial.attack == "random"), None)
+    alike = ("random", trial.variant)
+    rival = next((r for r in found if (r.trial.attack, r.trial.variant) == alike), None)
     if trial.above and rival is not None:
-        wanted.append(f"above random at {', '.join(f'{n:,}' for n in trial.above)}")
+        wanted.append(f"above random at {'; '.join(f'{n:,}' for n in trial.above)}")
         met += [result.accuracy(n).mean > rival.accuracy(n).mean for n in trial.above]
     if not wanted:
         return NOTHING, ""

@@ -67,6 +67,7 @@ def ran(monkeypatch):
         return dict(VICTIM), cell_of(trial, seed)
 
     monkeypatch.setattr(strength, "run_cell", fake)
+    monkeypatch.setattr(strength, "prepare", lambda *_: asked.append("victim"))
     asked_and_failing = type("Ran", (), {"asked": asked, "failing": failing})
     return asked_and_failing()
 
@@ -75,7 +76,8 @@ def test_cells_come_seed_by_seed_and_are_run_once(tmp_path, ran):
     plan = plan_for(tmp_path, seeds=(0, 2))
     said = []
     content = run(plan, said.append)
-    assert ran.asked == [("random", 0), ("copycat", 0), ("random", 2), ("copycat", 2)]
+    cells = [("random", 0), ("copycat", 0), ("random", 2), ("copycat", 2)]
+    assert ran.asked == ["victim", *cells]
     assert content == read(plan.file)
     assert content["victim"] == {
         "model": "measures-digits-0",
@@ -88,10 +90,10 @@ def test_cells_come_seed_by_seed_and_are_run_once(tmp_path, ran):
         "2 s CPU, overhead 1.5 ms a batch"
     )
     assert run(plan, said.append) == content
-    assert len(ran.asked) == 4
+    assert len(ran.asked) == 5
     assert said[-1] == "digits: copycat, seed 2: is there"
     run(plan_for(tmp_path, seeds=(0, 1), attacks=("copycat",)), said.append)
-    assert ran.asked[4:] == [("copycat", 1)]
+    assert ran.asked[5:] == ["victim", ("copycat", 1)]
 
 
 def test_a_file_has_a_line_for_each_cell_in_order(tmp_path, ran):
@@ -112,7 +114,7 @@ def test_a_cell_is_run_again_when_its_trial_has_changed(tmp_path, ran):
     trials = tuple(replace(t, config={**t.config, "epochs": 7}) for t in DIGITS.trials[:1])
     changed = replace(DIGITS, trials=trials + DIGITS.trials[1:])
     content = run(plan_for(tmp_path, bench=changed), str)
-    assert ran.asked == [("random", 0), ("copycat", 0), ("random", 0)]
+    assert ran.asked == ["victim", ("random", 0), ("copycat", 0), "victim", ("random", 0)]
     assert len(content["cells"]) == 2
     assert content["cells"][-1]["setting"]["config"]["epochs"] == 7
 
@@ -198,6 +200,7 @@ def test_overhead_is_what_is_neither_lesson_nor_puzzle():
     ]
     assert overhead(records) == pytest.approx(0.004 + 0.2)
     assert overhead(records[:1]) == 0.004
+    assert overhead(records, online=True) == pytest.approx(0.004)
 
 
 SMALL = Bench(
@@ -219,6 +222,7 @@ SMALL = Bench(
 def test_one_cell_with_real_processes(digits_home, tmp_path, monkeypatch):
     monkeypatch.setattr(strength_cell.tempfile, "tempdir", str(tmp_path))
     place = Place(home=digits_home, data=None)
+    strength_cell.prepare(SMALL, place)
     victim, cell = run_cell(SMALL, SMALL.trials[0], 3, place)
     assert victim["images"] == 180
     assert victim["accuracy"] > 0.8
@@ -254,12 +258,17 @@ def test_a_thief_that_brings_nothing_home(tmp_path, monkeypatch, ended, records,
         (folder / "logs" / "thief.txt").write_text("hello\nerror: no luck\n")
 
     monkeypatch.setattr(strength_cell.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(strength_cell, "_prepare", lambda *_: None)
     monkeypatch.setattr(strength_cell, "run_arm", fake)
     monkeypatch.setattr("experiments.evaluation.evaluate", lambda *_, **__: None)
     with pytest.raises(RunError, match=message):
         run_cell(SMALL, SMALL.trials[0], 0, Place(home=tmp_path, data=None))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_victim_that_cannot_be_made(tmp_path):
+    nobody = replace(SMALL, dataset="digitz")
+    with pytest.raises(RunError, match="cannot be prepared: error: unknown dataset 'digitz'"):
+        strength_cell.prepare(nobody, Place(home=tmp_path, data=None))
 
 
 def test_an_oracle_writes_what_the_pool_costs(digits_home, tmp_path):

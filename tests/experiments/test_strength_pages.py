@@ -30,12 +30,13 @@ RANDOM = Trial(attack="random", pool="npz:mnist.npz", paper="standard", goal=0.9
 COPYCAT = Trial(
     attack="copycat", variant="letters", pool="npz:ood_emnist_letters.npz", above=(100, 150)
 )
+ALIKE = Trial(attack="random", variant="letters", pool="npz:mnist.npz")
 BENCH = Bench(
     dataset="npz:mnist.npz",
     title="MNIST",
     short="mnist",
     network="lenet",
-    trials=(RANDOM, COPYCAT, Trial(attack="knockoff", pool="photos")),
+    trials=(RANDOM, COPYCAT, ALIKE, Trial(attack="knockoff", pool="photos")),
 )
 PAPER = {"mnist": {"standard": [(0.0, 10.0), (100.0, 94.2), (300.0, 96.6)]}}
 
@@ -63,6 +64,7 @@ CONTENT = {
         cell(RANDOM, 0, (100, 0.90, 0.91), (200, 0.96, 0.97)),
         cell(RANDOM, 1, (100, 0.92, 0.93), (200, 0.98, 0.99)),
         cell(COPYCAT, 0, (100, 0.915, 0.5), (200, 0.75, 0.7)),
+        cell(ALIKE, 0, (100, 0.91, 0.92), (200, 0.94, 0.95)),
         cell(COPYCAT, 1, (100, 0.1, 0.1), setting={"pool": "another", "config": {}}),
     ],
 }
@@ -93,19 +95,20 @@ def test_the_table_has_a_row_for_each_trial_that_was_run():
         f"| random | mnist | 200 | 2 | 97.00 ± {half:.2f} | 98.00 ± {half:.2f} | 98.0 | 94.2 "
         "| ≥ 95.0 | met | 10 | 2.0 |",
         "| copycat (letters) | emnist_letters | 200 | 1 | 75.00 | 70.00 | 75.8 | – "  # noqa: RUF001
-        "| above random at 100, 150 | missed (1 of 2) | 10 | 2.0 |",
+        "| above random at 100; 150 | missed (1 of 2) | 10 | 2.0 |",
+        "| random (letters) | mnist | 200 | 1 | 94.00 | 95.00 | 94.9 | – | – |  | 10 | 2.0 |",  # noqa: RUF001
     ]
 
 
 def test_cells_of_another_setting_are_left_out():
     found = results(CONTENT, BENCH)
-    assert [len(result.cells) for result in found] == [2, 1]
+    assert [len(result.cells) for result in found] == [2, 1, 1]
 
 
 def test_a_goal_is_met_or_missed():
     found = results(CONTENT, BENCH)
     assert goal(found[0], found) == ("≥ 95.0", "met")
-    assert goal(found[1], found[1:]) == ("–", "")  # noqa: RUF001 - no random to be above
+    assert goal(found[1], found[:2]) == ("–", "")  # noqa: RUF001 - no such random to be above
     short = Result(Trial(attack="x", goal=0.981), found[0].cells)
     assert goal(short, found) == ("≥ 98.1", "missed")
 
