@@ -104,6 +104,21 @@ class Account:
     unpaid_batches: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """A sealed answer and its price; `Session.accept` pays for it."""
+
+    request_id: str
+    images: NDArray[Any]
+    work: int  # asked, in expected hashes
+    until: float  # when it runs out, on the clock of time.monotonic
+    seconds: float  # it took
+    cpu: float  # seconds of this process
+    sent: int  # bytes
+    sealed: pb.SealedPrediction
+    challenge: Challenge
+
+
 class Session:
     """A client of one gate. Threads may share it; each predict() is one request and one payment.
 
@@ -206,6 +221,14 @@ class Session:
         core.arrays.InvalidImages before anything is sent, and Refused, Unreachable, BadAnswer,
         Closed.
         """
+        return self.accept(self.offer(images, request_id=request_id))
+
+    def offer(self, images: NDArray[Any], *, request_id: str | None = None) -> Offer:
+        """What an answer to images (b, c, h, w) costs, and the answer itself, under seal.
+
+        The account is charged, and has one unpaid batch more until the offer is accepted; the gate
+        allows `service.max_unpaid` of them. Raises as predict() does.
+        """
         service = self.service
         check_images(images, service.shape, service.max_batch)
         started, cpu = time.perf_counter(), time.process_time()
@@ -213,9 +236,35 @@ class Session:
             request_id=request_id or str(uuid.uuid4()), inputs=codec.encode(images)
         )
         sealed = self._call(self._stub.Predict, request)
-        sent, received = request.ByteSize(), sealed.ByteSize()
         try:
             challenge = Challenge.parse(sealed.challenge)
+        except ChallengeError as error:
+            raise _unreadable(error) from error
+        return Offer(
+            request_id=request.request_id,
+            images=images,
+            work=sealed.receipt.work,
+            until=time.monotonic() + challenge.expires - challenge.issued,
+            seconds=time.perf_counter() - started,
+            cpu=time.process_time() - cpu,
+            sent=request.ByteSize(),
+            sealed=sealed,
+            challenge=challenge,
+        )
+
+    def accept(self, offer: Offer) -> NDArray[np.float32]:
+        """Pays for an offer: class probabilities (b, k).
+
+        One that has run out is asked for again, under its own request id, so that nothing is
+        charged twice. Raises Refused, Unreachable, BadAnswer, Closed.
+        """
+        service = self.service
+        if time.monotonic() >= offer.until:
+            offer = self.offer(offer.images, request_id=offer.request_id)
+        sealed, challenge = offer.sealed, offer.challenge
+        started, cpu = time.perf_counter(), time.process_time()
+        sent, received = offer.sent, sealed.ByteSize()
+        try:
             if sealed.HasField("key"):
                 key, hashes, solving, virtual = sealed.key.key, 0, 0.0, False
             else:
@@ -238,29 +287,29 @@ class Session:
         except Cancelled as error:
             raise Closed("the session was closed before the answer was paid for") from error
         except (ChallengeError, InvalidTag, ValueError) as error:
-            raise BadAnswer(f"the gate's answer cannot be opened: {error!r}") from error
-        if probabilities.shape != (len(images), service.classes):
+            raise _unreadable(error) from error
+        if probabilities.shape != (len(offer.images), service.classes):
             raise BadAnswer(
                 f"the answer has shape {probabilities.shape}; "
-                f"expected {(len(images), service.classes)}"
+                f"expected {(len(offer.images), service.classes)}"
             )
         ended = time.perf_counter()
         # Virtual work takes no time here: its drawn seconds are added to what was measured.
-        total = ended - started + (solving if virtual else 0.0)
+        total = offer.seconds + ended - started + (solving if virtual else 0.0)
         server, opened = sealed.receipt.server_seconds, ended - opening
         if self._observe is not None:
             self._observe(
                 Exchange(
-                    request_id=request.request_id,
-                    images=len(images),
+                    request_id=offer.request_id,
+                    images=len(offer.images),
                     total=total,
                     network=total - server - solving - opened,
                     server=server,
                     solve=solving,
                     open=opened,
-                    cpu=time.process_time() - cpu,
+                    cpu=offer.cpu + time.process_time() - cpu,
                     hashes=hashes,
-                    work=sealed.receipt.work,
+                    work=offer.work,
                     bits=challenge.puzzle.bits,
                     count=challenge.puzzle.count,
                     sent=sent,
@@ -287,6 +336,11 @@ class Session:
                     )
             time.sleep(pause)
             pause *= 2
+
+
+def _unreadable(error: Exception) -> BadAnswer:
+    """For what came from the gate and is no answer to be opened."""
+    return BadAnswer(f"the gate's answer cannot be opened: {error!r}")
 
 
 def _explained(error: grpc.RpcError) -> GateError:

@@ -1,6 +1,8 @@
 """A session against a real gate on loopback: answers, refusals, retries, where the time went."""
 
 import threading
+import time
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -101,6 +103,47 @@ def test_a_refusal_says_why(gate):
     assert caught.value.reason == "BAD_CLIENT_ID"
     assert "1 to 64" in caught.value.message
     assert caught.value.retry_seconds is None
+
+
+def test_an_offer_says_its_price_before_it_is_paid(gate, session, exchanges):
+    offer = session.offer(IMAGES)
+    assert (offer.work, offer.images is IMAGES) == (64, True)
+    assert session.account().unpaid_batches == 1
+    assert exchanges == []
+    assert session.accept(offer).argmax(axis=1).tolist() == [0, 2]
+    assert session.account().unpaid_batches == 0
+    assert session.account().queries == 2
+    (exchange,) = exchanges
+    assert (exchange.request_id, exchange.images, exchange.work) == (offer.request_id, 2, 64)
+
+
+def test_time_between_offer_and_payment_is_nobodys(session, exchanges):
+    started = time.perf_counter()
+    offer = session.offer(IMAGES)
+    time.sleep(0.1)
+    session.accept(offer)
+    (exchange,) = exchanges
+    assert exchange.total <= time.perf_counter() - started - 0.1
+    assert exchange.total > offer.seconds > 0
+
+
+def test_an_offer_that_ran_out_is_asked_again_and_charged_once(gate, session):
+    offer = session.offer(IMAGES)
+    assert offer.until > time.monotonic() + 500
+    gate.clock.now += 3600
+    session.accept(replace(offer, until=time.monotonic()))
+    assert session.account().queries == 2
+    assert session.account().unpaid_batches == 0
+
+
+def test_more_offers_than_may_stay_unpaid_are_refused(gate, session):
+    images = [IMAGES[:1] * np.float32(i / 9) for i in range(9)]
+    offers = [session.offer(each) for each in images[:8]]
+    assert session.service.max_unpaid == 8
+    with pytest.raises(Refused, match="TOO_MANY_UNPAID"):
+        session.offer(images[8])
+    session.accept(offers[3])
+    session.offer(images[8])
 
 
 def test_nobody_there():
