@@ -47,6 +47,27 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True)
+class Costs:
+    """Write what each image of a thief's pool costs, for the attack worstcase (--costs)."""
+
+    model: str
+    """A prepared model."""
+    pool: str
+    """The thief's pool."""
+    out: Path
+    """The file to write."""
+    size: int = 10_000
+    """The thief's --pool-size."""
+    seed: int = 0
+    """The thief's --seed."""
+    measure: str = DEFAULT_MEASURE
+    home: Path | None = None
+    """Where models are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder with image data that does not come with a package."""
+
+
+@dataclass(frozen=True, slots=True)
 class Flood:
     """Measure what a client can do to the gate by redeeming without pause, under argon2id."""
 
@@ -104,7 +125,7 @@ class Prices:
 
     dataset: str = "mnist5k"
     """The victim's data, as given to `measures`."""
-    measure: str = "heads"
+    measure: str = DEFAULT_MEASURE
     """The measure whose costs are priced."""
     seed: int = 0
     """The victim's, and that of what is drawn."""
@@ -156,6 +177,7 @@ Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Costs, tyro.conf.subcommand("costs")]
     | Annotated[Flood, tyro.conf.subcommand("flood")]
     | Annotated[Measures, tyro.conf.subcommand("measures")]
     | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
@@ -175,6 +197,8 @@ def main() -> None:
             _run(verb)
         elif isinstance(verb, Bench):
             _bench(verb)
+        elif isinstance(verb, Costs):
+            _costs(verb)
         elif isinstance(verb, Flood):
             _flood(verb)
         elif isinstance(verb, Measures):
@@ -240,6 +264,27 @@ def _report(folder: Path) -> None:
     except OSError as error:
         sys.exit(f"error: {error.filename or folder}: {error.strerror}")
     _show(folder)
+
+
+def _costs(verb: Costs) -> None:
+    from core.artifacts import ArtifactError
+    from core.home import default_home
+    from experiments.oracle import write_costs
+
+    try:
+        written = write_costs(
+            verb.out,
+            home=verb.home or default_home(),
+            model=verb.model,
+            measure=verb.measure,
+            pool=verb.pool,
+            size=verb.size,
+            seed=verb.seed,
+            data=verb.data,
+        )
+    except (ValueError, ArtifactError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{verb.out}: costs of {written} images")
 
 
 def _flood(verb: Flood) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from experiments.arm import Commands, Place
 from experiments.scenario import Client, Honest, Scenario, Setting, Thief
+from experiments.settings import budget, needs
 
 PYTHON = sys.executable
 
@@ -41,13 +42,17 @@ def calibrate(scenario: Scenario, home: Path) -> list[str]:
     ]
 
 
+def knows_costs(client: Client) -> bool:
+    """Whether this is a thief who is told what each image of his pool costs."""
+    return isinstance(client, Thief) and "costs" in needs(client.attack)
+
+
 def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
     """The server and the clients of one arm."""
     return Commands(
         server=_server(scenario, policy, folder, home),
         clients={
-            client.name: _starter(scenario, client, scenario.seed + 1 + index, folder, home)
-            for index, client in enumerate(scenario.clients)
+            client.name: _starter(scenario, client, folder, home) for client in scenario.clients
         },
         server_core=scenario.server.core,
         places={c.name: Place(niceness=c.nice, core=c.core) for c in scenario.clients},
@@ -64,12 +69,30 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
     ]
 
 
-def _starter(
-    scenario: Scenario, client: Client, seed: int, folder: Path, home: Path
-) -> Callable[[str], Sequence[str]]:
-    """The same seed in every arm, so that a client asks the same under each policy."""
+def costs(scenario: Scenario, client: Thief, out: Path, home: Path) -> list[str]:
+    """Writes what the images of a thief's pool cost, for an attack that knows."""
+    return [
+        *(PYTHON, "-m", "experiments", "costs", "--home", str(home)),
+        *("--model", model_name(scenario), "--measure", scenario.server.measure),
+        *("--pool", client.pool, "--size", str(client.pool_size)),
+        *("--seed", str(_seed(scenario, client)), "--out", str(_costs(client, out))),
+    ]
 
+
+def _costs(client: Thief, out: Path) -> Path:
+    return out / "costs" / f"{client.name}.safetensors"
+
+
+def _seed(scenario: Scenario, client: Client) -> int:
+    """The same seed in every arm, so that a client asks the same under each policy."""
+    return scenario.seed + 1 + scenario.clients.index(client)
+
+
+def _starter(
+    scenario: Scenario, client: Client, folder: Path, home: Path
+) -> Callable[[str], Sequence[str]]:
     def command(target: str) -> list[str]:
+        seed = _seed(scenario, client)
         shared = [
             *("--target", target, "--client-id", client.name, "--home", str(home)),
             *("--solver", client.solver, "--threads", str(client.threads), "--seed", str(seed)),
@@ -83,7 +106,9 @@ def _starter(
             ]
         return [
             *(PYTHON, "-m", "attacks", client.attack, *shared),
-            *("--pool", client.pool, "--pool-size", str(client.pool_size)),
+            *(["--pool", client.pool, "--pool-size", str(client.pool_size)] if client.pool else []),
+            *(["--inside", client.inside] if client.inside else []),
+            *(["--costs", str(_costs(client, folder.parent))] if knows_costs(client) else []),
             *("--network", client.network),
             *("--surrogates", str(folder / "surrogates" / client.name)),
             *(flag for key, value in client.config.items() for flag in _flag(key, value)),
@@ -102,6 +127,5 @@ def _flag(key: str, value: Setting) -> list[str]:
 def images(client: Client) -> int:
     """How many images a client means to ask, for its progress bar."""
     if isinstance(client, Thief):
-        budget = client.config.get("budget", client.pool_size)
-        return int(budget)
+        return int(client.config.get("budget", budget(client.attack)))
     return client.images

@@ -1,6 +1,7 @@
 """A run folder read back: every record checked, both sides of each query joined.
 
     scenario.json            the scenario as given and as resolved, command, calibration, provenance
+    costs/NAME.safetensors   what the images of a thief's pool cost, if he knows
     ARM/server.jsonl         what the gate recorded
     ARM/clients/NAME.jsonl   what each client recorded
     ARM/runner.jsonl         when each client started and how it ended

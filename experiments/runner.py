@@ -15,7 +15,7 @@ from experiments import commands, report
 from experiments.arm import RunError, run_arm
 from experiments.processes import Child, stop
 from experiments.progress import ArmView
-from experiments.scenario import Scenario
+from experiments.scenario import Scenario, Thief
 from server.measures import file_stem
 
 
@@ -44,6 +44,10 @@ def run(
     try:
         _step("prepare", commands.prepare(scenario, home), out / "logs", console)
         _step("calibrate", commands.calibrate(scenario, home), out / "logs", console)
+        for thief in scenario.clients:
+            if isinstance(thief, Thief) and commands.knows_costs(thief):
+                command_line = commands.costs(scenario, thief, out, home)
+                _step(f"costs-{thief.name}", command_line, out / "logs", console)
         header = provenance(scenario.seed)
         command = command or f"python -m experiments run {scenario.source or scenario.name}"
         model = home / "models" / commands.model_name(scenario)
@@ -89,4 +93,4 @@ def _step(name: str, command: list[str], logs: Path, console: Console) -> None:
         stop([child], grace=5.0)
     if code:
         words = child.tail(1) or "it said nothing"
-        raise RunError(f"the server's {name} failed (exit code {code}): {words}")
+        raise RunError(f"{name} failed (exit code {code}): {words}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.checked import Table, nearest
-from experiments.settings import complaint, fields, names
+from experiments.settings import complaint, fields, names, needs
 from server import measures
 
 POLICIES = ("none", "paper", "rate")
@@ -81,9 +81,10 @@ class Thief:
 
     name: str
     attack: str
-    pool: str
-    pool_size: int
     network: str
+    pool: str = ""  # "": the attack makes its queries up
+    pool_size: int = 0
+    inside: str = ""  # a second pool, of images like those the victim was made for
     solver: str = "native"
     threads: int = 1
     nice: int = 19
@@ -264,6 +265,13 @@ def _client(table: Table, server: Server) -> Client | None:
         )
     else:
         attack = table.text("attack", choices=names())
+        has = {"pool": True, "inside": table.has("inside")}  # of an attack nobody knows
+        if attack:
+            has = {need: need in needs(attack) for need in has}
+            for key in ("pool", "pool_size", "inside"):
+                if table.has(key) and not has[key.removesuffix("_size")]:
+                    table.mistake(key, f"is of no use to the attack {attack}")
+                table.known(key)
         client = Thief(
             name=name,
             solver=solver,
@@ -271,8 +279,9 @@ def _client(table: Table, server: Server) -> Client | None:
             nice=nice,
             core=core,
             attack=attack,
-            pool=table.text("pool", choices=POOLS, also=_npz),
-            pool_size=table.whole("pool_size", low=1, high=10_000_000),
+            pool=table.text("pool", choices=POOLS, also=_npz) if has["pool"] else "",
+            pool_size=table.whole("pool_size", low=1, high=10_000_000) if has["pool"] else 0,
+            inside=table.text("inside", choices=POOLS, also=_npz) if has["inside"] else "",
             network=table.text("network", choices=NETWORKS),
             config=_config(table, attack),
         )

@@ -30,6 +30,11 @@ def needs(attack: str) -> tuple[str, ...]:
     return found
 
 
+def budget(attack: str) -> int:
+    """How many images an attack asks unless it is told otherwise."""
+    return int(attacks.load(attack).Config().budget)
+
+
 def fields(attack: str) -> dict[str, Any]:
     """Name -> type of each setting of an attack."""
     config = attacks.load(attack).Config

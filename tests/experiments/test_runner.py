@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+import attacks
 from experiments import commands, runner
 from experiments.arm import RunError
 from experiments.scenario import Honest, Scenario, Server, Thief, Victim
@@ -84,6 +87,32 @@ def test_what_each_process_is_told(tmp_path: Path) -> None:
     assert bob.endswith("--attack.train-batch 8 --attack.fast --attack.no-loud")
     free = commands.arm(SCENARIO, "none", tmp_path / "none", tmp_path / "home")
     assert "--seed 9" in " ".join(free.clients["bob"]("h:1"))  # asks the same under each policy
+
+
+def test_what_thieves_need_besides_a_pool(tmp_path: Path) -> None:
+    common: dict[str, Any] = {"network": "lenet", "config": {"budget": 30}}
+    pool: dict[str, Any] = {"pool": "digits", "pool_size": 50}
+    thieves = (
+        Thief(name="knows", attack="worstcase", **pool, **common),
+        Thief(name="mixes", attack="inoutdist", inside="digits", **pool, **common),
+        Thief(name="dreams", attack="dfme", network="lenet"),
+    )
+    scenario = replace(SCENARIO, clients=thieves)
+    started = commands.arm(scenario, "rate", tmp_path / "rate", tmp_path / "home").clients
+    knows, mixes, dreams = (" ".join(started[thief.name]("h:1")) for thief in thieves)
+    file = tmp_path / "costs" / "knows.safetensors"
+    assert f"--costs {file}" in knows
+    assert "--inside digits" in mixes
+    assert "--costs" not in mixes
+    assert "--pool" not in dreams
+    assert [commands.knows_costs(thief) for thief in thieves] == [True, False, False]
+    oracle = " ".join(commands.costs(scenario, thieves[0], tmp_path, tmp_path / "home"))
+    assert "-m experiments costs --home" in oracle
+    assert "--model digits-lenet-thin-s7 --measure heads --pool digits --size 50" in oracle
+    assert f"--seed 8 --out {file}" in oracle
+    assert "--seed 8" in knows  # the pool is the same
+    assert [commands.images(thief) for thief in thieves[:2]] == [30, 30]
+    assert commands.images(thieves[2]) == attacks.load("dfme").Config().budget
 
 
 def test_a_victim_from_a_file_gets_a_name_of_its_own() -> None:

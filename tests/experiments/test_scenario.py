@@ -128,6 +128,9 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"clients__1__attack": "knokoff"}, "did you mean 'knockoff'?"),
         ({"clients__1__pool": "photo"}, "did you mean 'photos'?"),
         ({"clients__1__pool": "npz:"}, "clients[1].pool is 'npz:'"),
+        ({"clients__1__inside": "digits"}, "clients[1].inside is of no use to the attack knockoff"),
+        ({"clients__1__attack": "inoutdist"}, "clients[1].inside is missing"),
+        ({"clients__1__attack": "inoutdist", "clients__1__inside": "digit"}, "mean 'digits'?"),
         ({"clients__1__name": "ann"}, "clients[1].name is 'ann', as in clients[0]"),
         ({"clients__1__config": 3}, "clients[1].config is 3, expected a table"),
         ({"clients__1__config__rounds": [1]}, "clients[1].config.rounds is [1], expected int"),
@@ -160,6 +163,23 @@ def test_all_mistakes_are_named_at_once() -> None:
     assert text.startswith("scenario bad.toml has 5 mistakes:\n  seed is 'one'")
     for part in ("policies[0] is 'rates'", "images is 0", "'copycat'?", "colour is not"):
         assert part in text
+
+
+def test_an_attack_is_given_what_it_needs_and_no_more() -> None:
+    both = parse(broken(clients__1__attack="inoutdist", clients__1__inside="digits")).clients[1]
+    assert isinstance(both, Thief)
+    assert (both.pool, both.inside) == ("npz:pool.npz", "digits")
+    free = broken(
+        clients__1__attack="dfme",
+        clients__1__pool=None,
+        clients__1__pool_size=None,
+        clients__1__config=None,
+    )
+    made_up = parse(free).clients[1]
+    assert isinstance(made_up, Thief)
+    assert (made_up.pool, made_up.pool_size) == ("", 0)
+    with pytest.raises(ScenarioError, match=r"pool is of no use to the attack dfme"):
+        parse({**free, "clients": [{**free["clients"][1], "pool": "photos"}]})
 
 
 def test_virtual_servers_take_virtual_clients() -> None:
