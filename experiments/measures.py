@@ -101,12 +101,18 @@ def run(
     for seed in plan.seeds:
         name = model_name(plan.dataset, seed)
         pictures: dict[str, Images] = {}
+        right: dict[str, float] = {}
         reference: dict[str, Costs] | None = None
         for measure in plan.measures:
             prepared = _prepare(plan, name, measure, seed)
             if not pictures:
                 assert isinstance(prepared.victim, TorchVictim)
                 pictures = dict(sources(plan, prepared.victim, seed))
+                labels = held_out(plan, np.random.default_rng(seed)).labels
+                right = {
+                    source: accuracy(prepared.victim, pictures[source], labels)
+                    for source in (HONEST, *DRIFTS)
+                }
                 missing = sorted(set(POOLS) - set(pictures))
                 say(f"{plan.dataset}, seed {seed}" + "".join(f"; no {pool}" for pool in missing))
             costs = _costs(plan, name, measure, prepared, pictures)
@@ -118,6 +124,7 @@ def run(
                 "measure": measure,
                 "images": len(costs[HONEST]),
                 **describe(costs, reference, seed=seed),
+                "accuracy": right,
             }
             found.append(result)
             say(f"{measure}: mean {result['mean']:.4g}, sd {result['sd']:.4g}")
@@ -137,11 +144,17 @@ def costs_file(home: Path, name: str, measure: str) -> Path:
     return model.folder(home, name) / f"costs-{measures.file_stem(measure)}.safetensors"
 
 
+def held_out(plan: Plan, rng: np.random.Generator) -> datasets.Split:
+    """Honest images that nothing was trained on or fitted to, and their labels."""
+    split = datasets.load(plan.dataset, home=plan.home, data=plan.data).splits["held_out"]
+    chosen = rng.permutation(len(split))[: plan.images]
+    return datasets.Split(split.images[chosen], split.labels[chosen])
+
+
 def sources(plan: Plan, victim: TorchVictim, seed: int) -> Iterator[tuple[str, Images]]:
     """Images (n, c, h, w) by the name of where they come from, held-out honest ones first."""
     rng = np.random.default_rng(seed)
-    held_out = datasets.load(plan.dataset, home=plan.home, data=plan.data).splits["held_out"]
-    honest = held_out.images[rng.permutation(len(held_out))[: plan.images]]
+    honest = held_out(plan, rng).images
     yield HONEST, honest
     for name, pool in POOLS.items():
         if pool.startswith("npz:") and not (
@@ -179,6 +192,19 @@ def perturbed(victim: TorchVictim, images: Images, step: float) -> Images:
         moved = x.detach() + step * x.grad.sign()
         out[part] = (moved.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return out
+
+
+def accuracy(victim: TorchVictim, images: Images, labels: NDArray[np.int64]) -> float:
+    """Share of images (n, c, h, w) that the victim labels right.
+
+    Where a drift lowers it, the images are foreign to the victim itself, and no measure is to blame
+    for seeing them.
+    """
+    answers = [
+        victim.answer(to_float(images[start : start + BATCH])).logits.argmax(axis=1)
+        for start in range(0, len(images), BATCH)
+    ]
+    return float((np.concatenate(answers) == labels).mean())
 
 
 def costs_of(measure: Measure, victim: TorchVictim, images: Images) -> Costs:

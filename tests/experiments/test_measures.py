@@ -47,6 +47,10 @@ def test_a_result_for_each_measure(results):
     assert found[0]["images"] == 96
     assert found[0]["auc_batch"]["noise"] > 0.99
     assert 0.5 < found[0]["auc"]["photos"] <= 1
+    right = found[0]["accuracy"]
+    assert set(right) == {HONEST, *DRIFTS}
+    assert right["tilted"] < right[HONEST]
+    assert right[HONEST] > 0.9
     assert "spearman" not in found[0]  # teachers were not asked for
 
 
