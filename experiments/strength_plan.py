@@ -260,9 +260,28 @@ BENCHES = (
         short="cifar10",
         network="resnet10-thin",
         trials=(
-            Trial(attack="random", pool=CIFAR, config=_CIFAR, paper="standard"),
+            # The pool of genuine images has 3 333.
+            Trial(
+                attack="random",
+                pool=CIFAR,
+                config={**_CIFAR, "budget": 3_333, "epochs": 20},
+                paper="standard",
+            ),
             Trial(attack="copycat", pool=TINY, config=_CIFAR, paper="copycat"),
-            Trial(attack="knockoff", pool=TINY, config=_CIFAR),
+            Trial(attack="knockoff", variant="random", pool=TINY, config=_CIFAR),
+            Trial(
+                attack="jacobian",
+                pool=CIFAR,
+                config={
+                    "budget": 9_000,
+                    "seeds": 500,
+                    "growth": 2_000,
+                    "epochs": 5,
+                    "precision": "bfloat16",
+                },
+                paper="jacobian",
+            ),
+            Trial(attack="mixmatch", pool=CIFAR, config={"budget": 1_000, "steps": 800}),
         ),
     ),
 )
