@@ -16,6 +16,7 @@ REGISTRY: dict[str, str] = {
     "kcenter": "attacks.kcenter",
     "knockoff": "attacks.knockoff",
     "mixmatch": "attacks.mixmatch",
+    "price_probe": "attacks.price_probe",
     "random": "attacks.random_queries",
     "worstcase": "attacks.worstcase",
 }

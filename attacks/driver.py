@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
-from attacks.world import Answers, Images, Plan, Student
+from attacks.world import Answers, Images, Price, Probe, Student
 from core import artifacts
 
 
 class Driver:
-    """One attack under way. `predict` answers a batch; `saved` is told of every checkpoint.
+    """One attack under way. `predict` answers a batch, `price` says what it would cost.
+
+    `saved` is told of every checkpoint. A batch counts when it is paid for, not when it is priced.
 
     The driver never trains and never reads held-out data. It stops before a batch that would go
     beyond the budget: a batch that is cut short would be paid for and be of no use to the plan.
@@ -18,10 +19,11 @@ class Driver:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Probe,
         student: Student,
         *,
         predict: Callable[[Images], Answers],
+        price: Callable[[Images], int],
         budget: int,
         surrogates: Path | None,
         saved: Callable[[int, str, float], None],
@@ -30,6 +32,7 @@ class Driver:
         self._plan = plan
         self._student = student
         self._predict = predict
+        self._price = price
         self._budget = budget
         self._surrogates = surrogates
         self._saved = saved
@@ -41,19 +44,24 @@ class Driver:
         """Asks until the plan or the budget ends. What predict() raises ends the plan, too."""
         try:
             batch = self._resume(None)
-            while batch is not None and self.asked + len(batch) <= self._budget:
+            while batch is not None:
+                if isinstance(batch, Price):
+                    batch = self._resume(self._price(batch.images))
+                    continue
+                if self.asked + len(batch) > self._budget:
+                    break
                 answers = self._predict(batch)
                 self.asked += len(batch)
                 batch = self._resume(answers)
         finally:
             self._plan.close()
 
-    def _resume(self, answers: Answers | None) -> Images | None:
+    def _resume(self, answers: Answers | int | None) -> Images | Price | None:
         """The plan's next batch, None at its end; a checkpoint if the surrogate learnt."""
         start = self._clock()
         try:
             # Sending None starts a generator.
-            batch = self._plan.send(cast(Answers, answers))
+            batch = self._plan.send(answers)
         except StopIteration:
             batch = None
         if self._student.lessons > self._lessons:

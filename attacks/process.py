@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from attacks.driver import Driver
+from attacks.offers import Offers
 from attacks.options import Thief
 from attacks.transcript import Transcript, TranscriptError
 from attacks.world import Answers, Images, Student, World
@@ -56,7 +57,14 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
         network = networks.build(thief.network, service.shape, service.classes, seed=thief.seed)
         student = Student(network, seed=thief.seed)
         plan = attack.plan(config, _world(attack, thief, service, student, world_rng))
-        ask: Callable[[Images], Answers] = session.predict
+        offers = Offers(
+            session,
+            seen=lambda offer: recorder.write(
+                "price", request_id=offer.request_id, images=len(offer.images), work=offer.work
+            ),
+        )
+        ask: Callable[[Images], Answers] = offers.predict
+        price: Callable[[Images], int] = offers.price
         if thief.surrogates is not None:
             transcript = Transcript(
                 thief.surrogates / TRANSCRIPT,
@@ -64,14 +72,13 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
                 resume=thief.resume,
             )
             files.callback(transcript.close)
-            ask = partial(
-                transcript.predict,
-                ask=lambda images, mark: session.predict(images, request_id=mark),
-            )
+            ask = partial(transcript.predict, ask=offers.predict)
+            price = partial(transcript.price, ask=offers.price)
         Driver(
             plan,
             student,
             predict=ask,
+            price=price,
             budget=config.budget,
             surrogates=thief.surrogates,
             saved=lambda asked, path, seconds: recorder.write(

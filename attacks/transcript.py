@@ -3,7 +3,8 @@
 A plan depends on its seed and on the answers alone. Run again, it asks the same: what the
 transcript holds is answered from there, and the gate is asked from where it ends. The ids of
 requests follow from the transcript as well, so that a batch which was charged but not answered when
-the process died is the same request to the gate, and is charged once.
+the process died is the same request to the gate, and is charged once. Prices that were only asked
+are kept, too, and a batch whose price was asked is paid for as that same request.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ from core.arrays import digest
 
 Ask = Callable[[Images, str], Answers]
 """Asks the gate, under a request id."""
+
+AskPrice = Callable[[Images, str], int]
+"""Asks the gate for the work of an answer, under a request id."""
+
+
+_KINDS = {"answer": "an answer", "price": "a price"}
 
 
 class TranscriptError(ValueError):
@@ -52,18 +59,18 @@ class Transcript:
             raise TranscriptError(f"{path} exists already; give --resume to go on from it")
         self._kept: Iterator[dict[str, Any]] = iter(kept)
         self._asked = 0  # batches
+        self._priced: dict[str, str] = {}  # digest of a batch that is not paid for -> request id
 
     def predict(self, images: Images, ask: Ask) -> Answers:
         """The kept answers (b, k) to these images, or the gate's, which is then kept.
 
         Raises TranscriptError where the transcript holds the answer to other images.
         """
-        mark = digest(images.dtype.str, images.shape, np.ascontiguousarray(images).data).hex()
-        self._asked += 1
-        kept = next(self._kept, None)
+        kept, mark, request_id = self._next(images)
+        request_id = self._priced.pop(mark, request_id)
         if kept is not None:
             return self._read(kept, mark, len(images))
-        answers = ask(images, str(uuid.uuid5(self._run, f"{self._asked} {mark}")))
+        answers = ask(images, request_id)
         little = answers.astype("<f4")
         self._writer.write(
             "answer",
@@ -73,19 +80,45 @@ class Transcript:
         )
         return answers
 
+    def price(self, images: Images, ask: AskPrice) -> int:
+        """The kept price of an answer to these images, in expected hashes, or the gate's.
+
+        Raises TranscriptError where the transcript holds something else.
+        """
+        kept, mark, request_id = self._next(images)
+        self._priced[mark] = request_id
+        if kept is not None:
+            self._check(kept, mark, "price", {"work"})
+            return int(kept["work"])
+        work = ask(images, request_id)
+        self._writer.write("price", digest=mark, work=work)
+        return work
+
     def close(self) -> None:
         """Closes the file."""
         self._writer.close()
 
-    def _read(self, kept: Mapping[str, Any], mark: str, count: int) -> Answers:
+    def _next(self, images: Images) -> tuple[dict[str, Any] | None, str, str]:
+        """What is kept of the next request, if it is; its digest, and its id."""
+        mark = digest(images.dtype.str, images.shape, np.ascontiguousarray(images).data).hex()
+        self._asked += 1
+        request_id = str(uuid.uuid5(self._run, f"{self._asked} {mark}"))
+        return next(self._kept, None), mark, request_id
+
+    def _check(self, kept: Mapping[str, Any], mark: str, kind: str, fields: set[str]) -> str:
+        """Where the line is; raises TranscriptError if it is of another kind or request."""
         where = f"{self._path}, line {self._asked + 1}"
-        if kept["kind"] != "answer" or not {"digest", "shape", "answers"} <= kept.keys():
-            raise TranscriptError(f"{where}: expected an answer")
+        if kept["kind"] != kind or not {"digest", *fields} <= kept.keys():
+            raise TranscriptError(f"{where}: expected {_KINDS[kind]}")
         if kept["digest"] != mark:
             raise TranscriptError(
                 f"{where} answers other queries; expected the same attack, seed, pool and config, "
                 "on the same kind of machine"
             )
+        return where
+
+    def _read(self, kept: Mapping[str, Any], mark: str, count: int) -> Answers:
+        where = self._check(kept, mark, "answer", {"shape", "answers"})
         try:
             data = base64.b64decode(kept["answers"], validate=True)
             answers = np.frombuffer(data, "<f4").astype(np.float32).reshape(kept["shape"])

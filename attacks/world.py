@@ -26,6 +26,21 @@ Plan = Generator[Images, Answers, None]
 """An attack at work: yields batches of images, is sent the answers."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Price:
+    """Asks what the answer to images would cost. What is sent is the work, in expected hashes.
+
+    The gate lets a client have only so many batches open that it asked the price of and did not
+    pay for. A batch that is asked afterwards, as it is, is paid for at that price.
+    """
+
+    images: Images
+
+
+Probe = Generator[Images | Price, Any, None]
+"""A plan that also asks for prices."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """How a surrogate learns: the flags of every attack that trains it by gradient descent.

@@ -53,6 +53,11 @@ def victim(images):
     return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def work(images):
+    """A price that rises with the brightness."""
+    return 1 << int(8 * images.mean() / (255 if images.dtype == np.uint8 else 1))
+
+
 def config(attack, **changes):
     known = {field.name for field in fields(attack.Config)}
     wanted = {key: value for key, value in SMALL.items() if key in known}
@@ -71,6 +76,7 @@ def drive(attack, cfg, place, *, predict=victim, surrogates=None):
         attack.plan(cfg, place),
         place.student,
         predict=answer,
+        price=work,
         budget=cfg.budget,
         surrogates=surrogates,
         saved=lambda images, name, seconds: checkpoints.append((images, name)),
@@ -189,6 +195,7 @@ def test_closes_cleanly_when_refused_half_way(attack, tmp_path):
         plan,
         place.student,
         predict=predict,
+        price=work,
         budget=90,
         surrogates=tmp_path,
         saved=lambda images, name, seconds: saved.append(name),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from attacks.driver import Driver
+from attacks.world import Price
 
 IMAGES = np.zeros((4, 1, 2, 2), np.uint8)
 
@@ -21,6 +22,7 @@ def run(plan, student, *, budget):
         plan,
         student,
         predict=lambda images: asked.append(len(images)) or np.ones((len(images), 3)),
+        price=lambda images: 100 * len(images),
         budget=budget,
         surrogates=None,
         saved=lambda images, name, seconds: saved.append((images, name, seconds)),
@@ -80,3 +82,16 @@ def test_a_lesson_at_the_very_end_of_the_budget_is_saved():
 
     _, saved = run(plan(), student, budget=4)
     assert [images for images, _, _ in saved] == [4]
+
+
+def test_prices_go_to_the_plan_and_do_not_count():
+    got = []
+
+    def plan():
+        got.append((yield Price(IMAGES)))
+        got.append((yield Price(IMAGES[:1])))
+        yield IMAGES
+
+    asked, _ = run(plan(), Counter(), budget=4)
+    assert got == [400, 100]
+    assert asked == [4]

@@ -86,6 +86,41 @@ def test_equal_batches_are_requests_of_their_own(tmp_path):
     assert other[0][1] not in {request_id for _, request_id in asked}
 
 
+class Shop(Gate):
+    """Also says prices."""
+
+    def price(self, images, request_id):
+        self.ask(images, request_id)
+        return 64 + int(images[0, 0, 0, 0])
+
+
+def test_a_priced_batch_is_paid_for_as_the_request_that_was_priced(tmp_path):
+    path, shop = tmp_path / "t.jsonl", Shop()
+    transcript = Transcript(path, CONFIG, resume=False)
+    assert transcript.price(BATCHES[1], shop.price) == 65
+    transcript.predict(BATCHES[0], shop.ask)
+    transcript.close()
+    again = Shop()
+    transcript = Transcript(path, CONFIG, resume=True)
+    assert transcript.price(BATCHES[1], again.price) == 65  # not asked again
+    transcript.predict(BATCHES[0], again.ask)
+    transcript.predict(BATCHES[1], again.ask)
+    transcript.predict(BATCHES[1], again.ask)  # once more, at a price of its own
+    transcript.close()
+    (first, priced), (second, other) = again.asked
+    assert (first, second) == (1, 1)
+    assert priced == shop.asked[0][1] != other
+
+
+def test_a_price_is_not_an_answer(tmp_path):
+    path = tmp_path / "t.jsonl"
+    replay(path, BATCHES[:1], resume=False)
+    transcript = Transcript(path, CONFIG, resume=True)
+    with pytest.raises(TranscriptError, match=r"line 2: expected a price"):
+        transcript.price(BATCHES[0], Shop().price)
+    transcript.close()
+
+
 def test_other_queries_are_refused(tmp_path):
     path = tmp_path / "t.jsonl"
     replay(path, BATCHES[:3], resume=False)
