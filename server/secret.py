@@ -1,6 +1,7 @@
 """The server's secret: 32 random bytes in a file that only its owner can read."""
 
 import contextlib
+import hmac
 import os
 import tempfile
 from pathlib import Path
@@ -19,11 +20,27 @@ def keyring(home: Path, *, virtual: bool) -> Keyring:
     expiry. Virtual puzzles cost nothing, so their challenges are signed with a secret of their own.
     Raises SecretError for a file of another size or one that others can read, and OSError.
     """
+    path = _current(home, virtual)
+    previous = path.with_name(path.name + ".previous")
+    return Keyring([_read(file) for file in (path, previous) if file.exists()])
+
+
+def noise_key(home: Path, *, virtual: bool) -> bytes:
+    """The key of the noise in perturbed answers (32 bytes), derived from the current secret.
+
+    It changes when the secret is rotated: a client then gets other noise for the same image. Raises
+    as `keyring` does.
+    """
+    secret = _read(_current(home, virtual))
+    return hmac.digest(secret, b"powgate/1 noise", "sha256")
+
+
+def _current(home: Path, virtual: bool) -> Path:
+    """The file of the current secret, made if it is not there."""
     path = home / ("secret.virtual" if virtual else "secret")
     if not path.exists():
         _create(path)
-    previous = path.with_name(path.name + ".previous")
-    return Keyring([_read(file) for file in (path, previous) if file.exists()])
+    return path
 
 
 def _create(path: Path) -> None:

@@ -89,6 +89,26 @@ class Defence(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """A defence ready to serve: settings, secret, and the surrogates it looks at."""
+
+    name: str
+    defence: Defence
+    key: bytes
+    surrogates: Surrogates | None = None
+
+    def answer(
+        self, posterior: NDArray[np.float32], images: NDArray[np.float32], client: str
+    ) -> NDArray[np.float32]:
+        """What a client gets instead of the posterior (b, k); asked again, it gets the same.
+
+        Raises ValueError for surrogates of another victim.
+        """
+        context = Context(client=client, key=self.key, surrogates=self.surrogates)
+        return self.defence.perturb(posterior, images, context).astype(np.float32, copy=False)
+
+
 def load(name: str) -> ModuleType:
     """The module of a defence. Raises ValueError for one that is unknown, with the nearest."""
     if name not in DEFENCES:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.secret import SecretError, keyring
+from server.secret import SecretError, keyring, noise_key
 
 
 def issued(keys):
@@ -54,3 +54,13 @@ def test_a_secret_of_another_size_is_refused(tmp_path):
     (tmp_path / "secret").chmod(0o600)
     with pytest.raises(SecretError, match="5 bytes; expected 32"):
         keyring(tmp_path, virtual=False)
+
+
+def test_the_key_of_noise_belongs_to_the_current_secret(tmp_path):
+    key = noise_key(tmp_path, virtual=False)
+    assert len(key) == 32
+    assert key != (tmp_path / "secret").read_bytes()
+    assert noise_key(tmp_path, virtual=False) == key
+    assert noise_key(tmp_path, virtual=True) != key
+    (tmp_path / "secret").rename(tmp_path / "secret.previous")
+    assert noise_key(tmp_path, virtual=False) != key

@@ -1,0 +1,113 @@
+"""Networks that defences look at: made once, of one victim, refused with another."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core import artifacts, networks
+from core.arrays import softmax
+from core.datasets import Split, load
+from core.training import Schedule, fit, logits
+from server.defences import trained
+from server.defences.surrogates import Surrogates
+
+
+@pytest.fixture(scope="module")
+def split(digits_home):
+    whole = load("digits", home=digits_home).splits["victim"]
+    return Split(whole.images[:600], whole.labels[:600])
+
+
+@pytest.fixture(scope="module")
+def victim(split):
+    network = networks.build("lenet-thin", (1, 8, 8), 10, seed=0)
+    fit(network, split.images, split.labels, Schedule(epochs=6, lr=0.05, momentum=0.9), seed=0)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, victim, split):
+    folder = tmp_path_factory.mktemp("model")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("EARLY", "MISLEADING"):  # few images, so more epochs
+            patch.setattr(trained, name, replace(getattr(trained, name), epochs=8))
+        for defence in ("gradient_redirection", "mad", "adaptive_misinformation"):
+            assert trained.prepare(folder, defence, victim, split, seed=0, count=2)
+        yield folder
+
+
+def right(surrogates, split):
+    p = surrogates.posterior(split.images.astype(np.float32) / 255)
+    return float(np.mean(p.argmax(axis=1) == split.labels)), p
+
+
+def test_students_learn_fresh_networks_do_not_and_the_misled_are_wrong(files, victim, split):
+    students = trained.load(files, "gradient_redirection", victim)
+    assert len(students.networks) == 2
+    assert right(students, split)[0] > 0.5
+    assert not np.allclose(
+        *(logits(network, split.images[:4]) for network in students.networks), atol=0.1
+    )
+    fresh = trained.load(files, "mad_argmax", victim)
+    assert len(fresh.networks) == 1
+    assert right(fresh, split)[1].max() < 0.3
+    misled = trained.load(files, "adaptive_misinformation", victim)
+    assert right(misled, split)[0] < 0.05
+
+
+def test_no_surrogate_begins_where_the_victim_began(files, victim):
+    untrained = networks.build("lenet-thin", (1, 8, 8), 10, seed=0)
+    first = trained.load(files, "mad", victim).networks[0]
+    assert artifacts.weights_digest(first) != artifacts.weights_digest(untrained)
+
+
+def test_what_is_there_is_not_made_again(files, victim, split):
+    path = files / "surrogates-students.safetensors"
+    before = path.read_bytes()
+    asked = (files, "gradient_redirection", victim, split)
+    assert trained.prepare(*asked, seed=0, count=2) is None
+    assert path.read_bytes() == before
+    assert trained.prepare(files, "none", victim, split, seed=0, count=2) is None
+    assert trained.prepare(files, "mad_argmax", victim, split, seed=0, count=2) is None
+
+
+def test_other_numbers_are_made_anew(tmp_path, victim, split, monkeypatch):
+    monkeypatch.setattr(trained, "EARLY", replace(trained.EARLY, epochs=1))
+    few = Split(split.images[:64], split.labels[:64])
+    asked = (tmp_path, "gradient_redirection", victim, few)
+    assert trained.prepare(*asked, seed=0, count=1) == "1 students for gradient_redirection"
+    one = trained.load(tmp_path, "gradient_redirection", victim).networks
+    assert trained.prepare(*asked, seed=0, count=2) == "2 students for gradient_redirection"
+    two = trained.load(tmp_path, "gradient_redirection", victim).networks
+    assert artifacts.weights_digest(one[0]) == artifacts.weights_digest(two[0])
+    assert trained.prepare(*asked, seed=1, count=2) is not None
+
+
+def test_surrogates_of_another_victim_are_refused(files, split):
+    other = networks.build("lenet-thin", (1, 8, 8), 10, seed=5)
+    with pytest.raises(artifacts.ArtifactError, match="holds no students of this victim; prepare"):
+        trained.load(files, "gradient_redirection", other)
+
+
+def test_missing_surrogates_are_refused(tmp_path, victim):
+    with pytest.raises(artifacts.ArtifactError, match=r"missing; prepare .* --defence mad"):
+        trained.load(tmp_path, "mad", victim)
+    assert trained.load(tmp_path, "rounding", victim) is None
+
+
+def test_no_surrogates_at_all_are_refused(tmp_path, victim, split):
+    with pytest.raises(ValueError, match="--surrogates is 0; expected at least 1"):
+        trained.prepare(tmp_path, "gradient_redirection", victim, split, seed=0, count=0)
+
+
+def test_a_ready_defence_serves(files, victim, split):
+    from server.defences.options import Perturb
+
+    config = Perturb(defence="gradient_redirection", budget=0.4).config()
+    served = trained.ready(files, "gradient_redirection", config, victim, b"k" * 32)
+    assert isinstance(served.surrogates, Surrogates)
+    images = split.images[:8].astype(np.float32) / 255
+    posterior = softmax(logits(victim, images))
+    moved = np.abs(served.answer(posterior, images, "alice") - posterior).sum(axis=1)
+    assert 0 < moved.max() <= 0.4 + 1e-5
