@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attacks.world import Answers, Images, Plan, World
 
@@ -46,6 +46,7 @@ class Config:
     width: int = 32  # channels of the generator
     student_lr: float = 0.001
     forger_lr: float = 0.001
+    precision: Literal["float32", "bfloat16"] = "float32"  # of training, not of differences
 
 
 def plan(cfg: Config, world: World) -> Plan:
@@ -75,10 +76,15 @@ def plan(cfg: Config, world: World) -> Plan:
     forging = torch.optim.Adam(forger.parameters(), lr=cfg.forger_lr)
     learning = torch.optim.Adam(network.parameters(), lr=cfg.student_lr)
 
+    def fast() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=cfg.precision == "bfloat16")
+
     def learn(images: Tensor, truth: Tensor) -> None:
         network.train()
         learning.zero_grad()
-        disagreement(network(images), truth).mean().backward()  # type: ignore[no-untyped-call]
+        with fast():
+            out = network(images)
+        disagreement(out.float(), truth).mean().backward()  # type: ignore[no-untyped-call]
         learning.step()
 
     for iteration in range(iterations):
@@ -86,15 +92,16 @@ def plan(cfg: Config, world: World) -> Plan:
         forging.param_groups[0]["lr"] = cfg.forger_lr * pace
         learning.param_groups[0]["lr"] = cfg.student_lr * pace
         for _ in range(cfg.forger_steps):
-            drafts = forger(torch.randn(size, cfg.latent, generator=rng))
+            with fast():
+                drafts = forger(torch.randn(size, cfg.latent, generator=rng)).float()
             slope, truth = yield from climb(cfg, network, drafts.detach(), rng)
             forging.zero_grad()
             drafts.backward(-slope / size)  # an optimiser goes down
             forging.step()
             learn(drafts.detach().sigmoid(), truth)
         for _ in range(cfg.student_steps):
-            with torch.no_grad():
-                images = forger(torch.randn(size, cfg.latent, generator=rng)).sigmoid()
+            with torch.no_grad(), fast():
+                images = forger(torch.randn(size, cfg.latent, generator=rng)).float().sigmoid()
             learn(images, (yield from ask(cfg, images)))
         if iteration + 1 in lessons:
             world.student.taught()

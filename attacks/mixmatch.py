@@ -44,6 +44,7 @@ class Config:
     unlabelled_weight: float = 75.0  # at the end of a round, lambda_U
     lr: float = 0.002
     ema: float = 0.999  # share the averaged surrogate keeps of itself in each step
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 def plan(cfg: Config, world: World) -> Plan:
@@ -94,19 +95,25 @@ def train(
     u = torch.from_numpy(rest) if len(rest) else x
     size = min(cfg.train_batch, len(x))
     draws = np.random.default_rng(seed)  # torch draws no Beta from a generator of its own
+
+    def fast() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=cfg.precision == "bfloat16")
+
     for step in range(cfg.steps):
         chosen = torch.randint(len(x), (size,), generator=rng)
         others = torch.randint(len(u), (cfg.train_batch,), generator=rng)
         views = [augmented(pixels(u[others]), rng) for _ in range(cfg.copies)]
-        with torch.no_grad():
-            guess = torch.stack([live(view).softmax(dim=1) for view in views]).mean(dim=0)
+        with torch.no_grad(), fast():
+            guess = torch.stack([live(view).float().softmax(dim=1) for view in views]).mean(dim=0)
         guess = sharpened(guess, cfg.temperature)
         inputs = torch.cat([augmented(pixels(x[chosen]), rng), *views])
         wanted = torch.cat([y[chosen], *[guess] * cfg.copies])
         shares = torch.from_numpy(draws.beta(cfg.alpha, cfg.alpha, len(inputs)).astype(np.float32))
         order = torch.randperm(len(inputs), generator=rng)
         inputs, wanted = mixed(inputs, wanted, shares, order)
-        out = live(inputs)
+        with fast():
+            out = live(inputs)
+        out = out.float()
         labelled = cross_entropy(out[:size], wanted[:size])
         unlabelled = ((out[size:].softmax(dim=1) - wanted[size:]) ** 2).mean()
         weight = cfg.unlabelled_weight * (step + 1) / cfg.steps
