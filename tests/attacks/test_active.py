@@ -79,6 +79,8 @@ def test_deepfool_by_hand():
     np.testing.assert_allclose(deepfool.distances(network, images), by_hand, rtol=0.021)
     assert (deepfool.distances(network, images) > by_hand).all()  # beyond the boundary
     assert network.training  # as it was
+    coarse = deepfool.distances(network, images, precision="bfloat16")
+    np.testing.assert_allclose(coarse, by_hand, rtol=0.03)
 
 
 class Curved(torch.nn.Module):
@@ -228,7 +230,7 @@ def test_k_center_goes_on_from_what_was_asked():
 def test_deepfool_measures_a_random_part_of_the_pool(monkeypatch):
     measured = []
 
-    def distances(network, images):
+    def distances(network, images, *, precision):
         measured.append(images.ravel().tolist())
         return images.ravel() % 7
 
