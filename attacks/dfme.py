@@ -4,9 +4,9 @@ Truong, Maini, Walls, Papernot, *Data-Free Model Extraction*, CVPR 2021: logits 
 probabilities (section 3.3), and a zeroth-order estimate of the generator's gradient by forward
 differences (section 3.2), each of which is paid for like any other image.
 Differs from the paper: images are the sigmoid of what the generator makes, in float32, and never
-rounded to grey levels; smaller networks, requests and generator; Adam for both; longer forward
-differences, which drown less in the rounding of float32; the surrogate also learns from the
-answers at the points from which differences are taken; rates fall with the budget, by a cosine.
+rounded to grey levels; a smaller generator; Adam for both networks; forward differences ten times
+longer, for the rounding of float32; the surrogate also learns from the answers at the points from
+which differences are taken; rates fall with the budget, by a cosine.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _LEAST = 1e-30
 class Config:
     budget: int = 200_000  # images sent to the victim, in total
     batch: int = 256  # images per request
-    train_batch: int = 256  # images per training step
+    train_batch: int = 64  # images per training step
     rounds: int = 10  # checkpoints of the surrogate
     forger_steps: int = 1  # of the generator in each iteration
     student_steps: int = 5  # of the surrogate in each iteration
     directions: int = 1  # random directions for each gradient, m
-    epsilon: float = 1.0  # length of a forward difference (norm over an image's activations)
+    epsilon: float = 0.01  # length of a forward difference (norm over an image's activations)
     latent: int = 64  # numbers of noise an image is made from
-    width: int = 32  # channels of the generator
+    width: int = 16  # channels of the generator
     student_lr: float = 0.001
     forger_lr: float = 0.001
     precision: Literal["float32", "bfloat16"] = "float32"  # of training, not of differences
@@ -99,10 +99,13 @@ def plan(cfg: Config, world: World) -> Plan:
             drafts.backward(-slope / size)  # an optimiser goes down
             forging.step()
             learn(drafts.detach().sigmoid(), truth)
-        for _ in range(cfg.student_steps):
-            with torch.no_grad(), fast():
-                images = forger(torch.randn(size, cfg.latent, generator=rng)).float().sigmoid()
-            learn(images, (yield from ask(cfg, images)))
+        # The forger stands still while the surrogate learns: one large request for all its steps.
+        with torch.no_grad(), fast():
+            drafts = forger(torch.randn(cfg.student_steps * size, cfg.latent, generator=rng))
+        images = drafts.float().sigmoid()
+        truth = yield from ask(cfg, images)
+        for part in range(0, len(images), size):
+            learn(images[part : part + size], truth[part : part + size])
         if iteration + 1 in lessons:
             world.student.taught()
 
