@@ -60,7 +60,7 @@ class Costs:
     """The thief's --pool-size."""
     seed: int = 0
     """The thief's --seed."""
-    measure: str = DEFAULT_MEASURE
+    measure: str = "heads"
     home: Path | None = None
     """Where models are kept (default: the user's cache folder)."""
     data: Path | None = None
@@ -125,7 +125,7 @@ class Prices:
 
     dataset: str = "mnist5k"
     """The victim's data, as given to `measures`."""
-    measure: str = DEFAULT_MEASURE
+    measure: str = "heads"
     """The measure whose costs are priced."""
     seed: int = 0
     """The victim's, and that of what is drawn."""
