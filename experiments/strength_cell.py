@@ -69,13 +69,23 @@ def run_cell(bench: Bench, trial: Trial, seed: int, place: Place) -> tuple[dict[
     The victim is there already: see `prepare`.
     """
     from experiments.evaluation import evaluate  # with it comes torch
+    from experiments.oracle import write_costs
 
     header = {"seed": seed}
     scratch = Path(tempfile.mkdtemp(prefix="powgate-strength-"))
     try:
         costs = scratch / "costs.safetensors" if trial.costs else None
         if costs is not None:
-            write_costs(costs, bench, trial, seed, place)
+            write_costs(
+                costs,
+                home=place.home,
+                model=model(bench),
+                measure=MEASURE,
+                pool=trial.pool,
+                size=trial.pool_size,
+                seed=seed,
+                data=place.data,
+            )
         folder, watch = scratch / "none", _Watch()
         commands = Commands(
             server=_server(bench, place, folder),
@@ -129,34 +139,6 @@ def prepare(bench: Bench, place: Place) -> None:
             stop([child], grace=5.0)
         if code:
             raise RunError(f"the victim cannot be prepared: {child.tail(1) or 'it said nothing'}")
-
-
-def write_costs(file: Path, bench: Bench, trial: Trial, seed: int, place: Place) -> None:
-    """What each image of a thief's pool costs, as `python -m attacks --costs` takes it."""
-    from attacks.process import COSTS
-    from core import artifacts, datasets
-    from experiments.measures import costs_of
-    from server.model import load
-    from server.victim import TorchVictim
-
-    served = load(place.home, model(bench), MEASURE)
-    assert isinstance(served.victim, TorchVictim)
-    images = datasets.load_pool(
-        trial.pool,
-        served.victim.shape,
-        count=trial.pool_size,
-        seed=seed,
-        home=place.home,
-        data=place.data,
-    )
-    about = {
-        "kind": COSTS,
-        "pool": trial.pool,
-        "seed": seed,
-        "size": len(images),
-        "images": artifacts.fingerprint({"pool": images}),
-    }
-    artifacts.save(file, {"costs": costs_of(served.measure, served.victim, images)}, about)
 
 
 def _where(place: Place) -> list[str]:

@@ -71,8 +71,7 @@ def page(attack: str, contents: Mapping[str, Content], paper: Paper) -> str:
             if result.trial.attack == attack:
                 parts.append(_section(result, content, bench, paper))
     if not parts:
-        command = f"python -m experiments strength --attacks {attack}"
-        parts = [f"Its strength has not been measured yet (`{command}`).\n"]
+        parts = ["Not measured: `experiments/strength_plan.py` says what is tried, and on what.\n"]
     return "\n" + "\n".join(parts)
 
 

@@ -161,7 +161,7 @@ BENCHES = (
             Trial(
                 attack="entropyrev",
                 pool=MNIST,
-                config=_MNIST,
+                config={**_MNIST, "decay": "cosine"},
                 seeds=ALL,
                 paper="entropyrev",
                 goal=0.983,
@@ -244,10 +244,15 @@ BENCHES = (
                 seeds=ALL,
                 paper="jacobian",
             ),
-            Trial(attack="mixmatch", pool=MNIST, config={"budget": 1_000}, goal=0.98),
+            Trial(
+                attack="mixmatch",
+                pool=MNIST,
+                config={"budget": 1_000, "precision": "bfloat16"},
+                goal=0.98,
+            ),
             Trial(
                 attack="dfme",
-                config={"budget": 300_000},
+                config={"budget": 100_000, "precision": "bfloat16"},
                 online=True,
                 paper="data free",
                 goal=0.9,
@@ -281,7 +286,11 @@ BENCHES = (
                 },
                 paper="jacobian",
             ),
-            Trial(attack="mixmatch", pool=CIFAR, config={"budget": 1_000, "steps": 800}),
+            Trial(
+                attack="mixmatch",
+                pool=CIFAR,
+                config={"budget": 1_000, "steps": 800, "precision": "bfloat16"},
+            ),
         ),
     ),
 )

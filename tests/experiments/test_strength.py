@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from core import datasets
 from experiments import strength, strength_cell
 from experiments.__main__ import main
 from experiments.arm import RunError
@@ -271,33 +270,45 @@ def test_a_victim_that_cannot_be_made(tmp_path):
         strength_cell.prepare(nobody, Place(home=tmp_path, data=None))
 
 
-def test_an_oracle_writes_what_the_pool_costs(digits_home, tmp_path):
-    from attacks.process import COSTS
-    from core import artifacts
-    from server import model
+def test_what_the_thief_is_told(tmp_path, monkeypatch):
+    """Pools, costs and settings, as flags; and the costs are those of his pool."""
+    told, known = [], {}
 
-    model.prepare(
-        digits_home,
-        "measures-digits-0",
-        dataset="digits",
-        network="lenet-thin",
-        measure="heads",
-        seed=0,
+    def fake(folder, commands, **_):
+        told.extend(commands.clients["thief"]("1.2.3.4:5"))
+        raise RunError("enough")
+
+    monkeypatch.setattr(strength_cell, "run_arm", fake)
+    monkeypatch.setattr("experiments.oracle.write_costs", lambda *_, **words: known.update(words))
+    trial = Trial(
+        attack="worstcase",
+        pool="digits",
+        pool_size=99,
+        inside="mnist5k",
+        costs=True,
+        config={"budget": 64, "scratch": False},
     )
-    file = tmp_path / "costs.safetensors"
-    place = Place(home=digits_home, data=None)
-    strength_cell.write_costs(file, SMALL, SMALL.trials[0], 5, place)
-    arrays, about = artifacts.load(file)
-    images = datasets.load_pool("digits", (1, 8, 8), count=None, seed=5, home=digits_home)
-    assert arrays["costs"].shape == (180,)
-    assert (arrays["costs"] > 0).all()
-    assert about == {
-        "kind": COSTS,
+    place = Place(home=tmp_path, data=tmp_path / "data")
+    with pytest.raises(RunError, match="enough"):
+        run_cell(SMALL, trial, 5, place)
+    flags = " ".join(told[2:])
+    assert flags.startswith(f"attacks worstcase --home {tmp_path} --data {tmp_path / 'data'} ")
+    assert "--target 1.2.3.4:5 --client-id thief --seed 5 --network lenet-thin " in flags
+    assert "--pool digits --pool-size 99 --inside mnist5k --costs " in flags
+    assert flags.endswith(" --attack.budget 64 --attack.no-scratch")
+    assert known == {
+        "home": tmp_path,
+        "model": "measures-digits-0",
+        "measure": "heads",
         "pool": "digits",
+        "size": 99,
         "seed": 5,
-        "size": 180,
-        "images": artifacts.fingerprint({"pool": images}),
+        "data": tmp_path / "data",
     }
+    told.clear()
+    with pytest.raises(RunError, match="enough"):
+        run_cell(SMALL, Trial(attack="dfme"), 0, place)
+    assert not {"--pool", "--pool-size", "--inside", "--costs"} & set(told)
 
 
 def test_the_command(tmp_path, ran, monkeypatch, capsys):
