@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from server.defences import Defence, load
 
@@ -73,3 +73,21 @@ class Perturb:
                 )
         made: Defence = config(**{name: value for name, (_, value) in given.items()})
         return made
+
+
+def flags() -> dict[str, tuple[type, ...]]:
+    """The settings of all defences by flag, and the types of their values in a file."""
+    found: dict[str, tuple[type, ...]] = {}
+    for name, hint in get_type_hints(Perturb).items():
+        types = {leaf if isinstance(leaf, type) else type(leaf) for leaf in _leaves(hint)}
+        found[name] = (*types, int) if float in types else tuple(types)
+    del found["defence"]
+    return found
+
+
+def _leaves(hint: object) -> list[object]:
+    """What a hint allows, None apart: types, and the values of a Literal."""
+    inner = get_args(hint)
+    if not inner:
+        return [] if hint is type(None) else [hint]
+    return [leaf for part in inner for leaf in _leaves(part)]

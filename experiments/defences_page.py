@@ -1,0 +1,153 @@
+"""The page of `defences`: a pure function of committed results, written between two marks.
+
+A number over several seeds is their mean and half the width of its 95 % interval (Student's t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.artifacts import write_atomically
+from experiments.defences import read
+from experiments.defences_plan import BENCHES, Bench, label
+from experiments.defences_wire import SHIELDS
+from experiments.strength_tables import NOTHING, estimate, lines
+
+BEGIN, END = "<!-- defences:begin -->", "<!-- defences:end -->"
+
+Cells = Sequence[Mapping[str, Any]]
+
+
+class PageError(ValueError):
+    """A page that cannot be rewritten; one line."""
+
+
+def save(page: Path, kept: Path) -> None:
+    """Rewrites the block of the page from the results in a folder.
+
+    Raises PageError, ArtifactError, and ValueError for results that cannot be read.
+    """
+    text = page.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise PageError(f"{page} has no block {BEGIN} … {END}")
+    write_atomically(page, f"{head}{BEGIN}\n\n{block(kept)}\n{END}{tail}".encode())
+
+
+def block(kept: Path) -> str:
+    """All tables, in Markdown. Raises ValueError for results that cannot be read."""
+    parts: list[str] = []
+    for bench in BENCHES:
+        file = kept / f"defences-{bench.short}.json"
+        if file.exists():
+            parts += _dataset(read(file), bench, file.name)
+    return "\n".join(parts) or "Nothing has been measured yet (`python -m experiments defences`).\n"
+
+
+def _dataset(content: Mapping[str, Any], bench: Bench, file: str) -> Iterator[str]:
+    shields = [label(shield) for shield in bench.shields]
+    thefts, benign, wire = content["thefts"], content["benign"], content["wire"]
+    if thefts:
+        victim = content["victim"]
+        revisions = sorted({str(c["provenance"]["git_revision"])[:7] for c in [*thefts, *benign]})
+        queries = sorted({cell["queries"] for cell in thefts})
+        yield (
+            f"### {bench.title}\n\n"
+            f"{victim['network']}, {_percent([victim['accuracy']])} % right on"
+            f" {victim['images']:,} held-out images; thieves ask"
+            f" {' or '.join(f'{n:,}' for n in queries)} images. Clones: accuracy (fidelity), in %."
+            f" [{file}](results/{file}), made at {', '.join(revisions)} by"
+            f" `python -m experiments defences --dataset {bench.dataset}`.\n"
+        )
+        yield lines(_clones(thefts, shields, [thief.name for thief in bench.thieves]))
+        yield (
+            "What that costs: honest users' accuracy in %, mean L1 moved on their images and on"
+            " those of each thief, and CPU milliseconds an image.\n"
+        )
+        yield lines(_costs(benign, thefts, shields, [thief.name for thief in bench.thieves]))
+    if wire:
+        yield f"### {bench.title}: with and without proof of work, over loopback\n"
+        yield lines(_wire(wire))
+
+
+def _clones(thefts: Cells, shields: Sequence[str], thieves: Sequence[str]) -> list[list[str]]:
+    rows = [["defence", "seeds", *thieves], ["---", "--:", *["--:"] * len(thieves)]]
+    for shield in shields:
+        mine = [cell for cell in thefts if cell["defence"] == shield]
+        if not mine:
+            continue
+        columns = []
+        for thief in thieves:
+            cells = [cell for cell in mine if cell["thief"] == thief]
+            columns.append(
+                f"{_percent([cell['accuracy'] for cell in cells])}"
+                f" ({_percent([cell['fidelity'] for cell in cells], interval=False)})"
+                if cells
+                else NOTHING
+            )
+        rows.append([shield, str(len({cell["seed"] for cell in mine})), *columns])
+    return rows
+
+
+def _costs(
+    benign: Cells, thefts: Cells, shields: Sequence[str], thieves: Sequence[str]
+) -> list[list[str]]:
+    head = ["defence", "honest accuracy", "top class kept", "L1, honest"]
+    head += [*(f"L1, {thief}" for thief in thieves), "victim ms", "defence ms"]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for shield in shields:
+        mine = [cell for cell in benign if cell["defence"] == shield]
+        if not mine:
+            continue
+        row = [shield, _percent([cell["accuracy"] for cell in mine])]
+        row.append(_percent([cell["kept"] for cell in mine], interval=False))
+        row.append(_plain([cell["l1"] for cell in mine]))
+        for thief in thieves:
+            asked = [c["l1"] for c in thefts if (c["defence"], c["thief"]) == (shield, thief)]
+            row.append(_plain(asked))
+        row += [_plain([cell[name] for cell in mine]) for name in ("victim_ms", "defence_ms")]
+        rows.append(row)
+    return rows
+
+
+def _wire(wire: Cells) -> list[list[str]]:
+    head = ["defence", "policy", "client", "seeds", "accuracy %", "fidelity %"]
+    head += ["client ms an image", "of it solving", "server ms an image", "work an image"]
+    rows = [head, ["---", "---", "---", *["--:"] * 7]]
+    for shield in map(label, SHIELDS):
+        pairs = dict.fromkeys((c["policy"], c["client"]) for c in wire if c["defence"] == shield)
+        for policy, client in pairs:
+            cells = [
+                cell
+                for cell in wire
+                if (cell["defence"], cell["policy"], cell["client"]) == (shield, policy, client)
+            ]
+            seconds = [
+                _plain([1e3 * cell[name] for cell in cells])
+                for name in ("total_seconds", "solve_seconds", "server_seconds")
+            ]
+            work = f"{estimate([cell['work_per_image'] for cell in cells]).mean:,.0f}"
+            rows.append(
+                [
+                    *(shield, policy, client, str(len(cells))),
+                    *(_percent([c[name] for c in cells]) for name in ("accuracy", "fidelity")),
+                    *(*seconds, work),
+                ]
+            )
+    return rows
+
+
+def _percent(values: Sequence[float | None], *, interval: bool = True) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return NOTHING
+    found = estimate(known)
+    half = "" if found.half is None or not interval else f" ± {100 * found.half:.1f}"
+    return f"{100 * found.mean:.1f}{half}"
+
+
+def _plain(values: Sequence[float]) -> str:
+    return f"{estimate(values).mean:.3g}" if values else NOTHING

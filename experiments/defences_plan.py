@@ -1,0 +1,189 @@
+"""What `defences` runs: defences with their settings, thieves, and seeds, for each dataset.
+
+One thief of natural images learns from probabilities (`knockoff`), one asks the very same and
+learns from labels (`copycat`), one steps from genuine images across boundaries (`jacobian_tr`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.scenario import Setting
+from server.defences.options import Perturb
+
+TINY = "npz:ood_tinyimagenet32.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thief:
+    """One attack, and what it has to query."""
+
+    name: str
+    attack: str
+    pool: str
+    config: Mapping[str, Setting]
+    pool_size: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What is tried on one dataset; the surrogates of thief and server have the victim's network.
+
+    `seeds` are those of a thief and, at once, of the server's surrogates: the victim is one.
+    """
+
+    dataset: str
+    title: str
+    short: str  # in file names
+    network: str
+    shields: tuple[Perturb, ...]
+    thieves: tuple[Thief, ...]
+    seeds: tuple[int, ...]
+    benign: int = 2_000  # held-out images asked by honest users
+    wire: Mapping[str, Any] = field(default_factory=dict)  # a scenario: see `defences_wire`
+
+
+def label(shield: Perturb) -> str:
+    """A defence and its settings, as a row says it."""
+    return " ".join(
+        [shield.defence, *(f"{name}={_short(value)}" for name, value in shield.settings().items())]
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def bench(dataset: str) -> Bench:
+    """What is tried on a dataset. Raises ValueError for one that is not there."""
+    for each in BENCHES:
+        if dataset in (each.dataset, each.short):
+            return each
+    known = [each.dataset for each in BENCHES]
+    near = difflib.get_close_matches(dataset, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"--dataset is {dataset!r}; expected one of {', '.join(known)}{hint}")
+
+
+def _redirections(*budgets: float) -> tuple[Perturb, ...]:
+    return tuple(Perturb(defence="gradient_redirection", budget=budget) for budget in budgets)
+
+
+_NONE = Perturb()
+_KEEP = Perturb(defence="gradient_redirection", budget=0.9, keep_top=True)
+# Not 1: half the mass then goes to another class, and every confident label is lost at one stroke.
+_RIVALS = (
+    Perturb(defence="hard_label"),
+    Perturb(defence="random", budget=0.9),
+    Perturb(defence="mad", budget=0.9),
+    Perturb(defence="mad_argmax", budget=0.9),
+    Perturb(defence="modelguard_w", budget=0.9),
+    Perturb(defence="adaptive_misinformation", tau=0.9),
+)
+
+
+def _thieves(dataset: str, *, budget: int, epochs: int, rounds: int) -> tuple[Thief, ...]:
+    learning: Mapping[str, Setting] = {
+        "lr": 0.05,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "decay": "cosine",
+        "precision": "bfloat16",
+    }
+    once = {**learning, "budget": budget, "rounds": 1, "epochs": epochs}
+    steps = {**learning, "budget": budget, "labels": "soft", "epochs": rounds}
+    return (
+        Thief(name="knockoff, soft", attack="knockoff", pool=TINY, config=once),
+        Thief(name="knockoff, hard labels", attack="copycat", pool=TINY, config=once),
+        Thief(name="jacobian_tr", attack="jacobian_tr", pool=dataset, config=steps),
+    )
+
+
+_WIRE: Mapping[str, Any] = {
+    "victim": {"dataset": "mnist5k", "network": "lenet"},
+    "server": {"policies": ["none", "rate"], "t_max": 1.0},
+    "clients": [
+        {"name": "honest", "kind": "honest", "images": 320},
+        {
+            "name": "knockoff",
+            "kind": "attack",
+            "attack": "knockoff",
+            "pool": "photos",
+            "pool_size": 2_000,
+            "network": "lenet",
+            "config": {"budget": 2_000, "rounds": 1, "epochs": 30, "lr": 0.05, "momentum": 0.9},
+        },
+        {
+            "name": "hard-label",
+            "kind": "attack",
+            "attack": "copycat",
+            "pool": "photos",
+            "pool_size": 2_000,
+            "network": "lenet",
+            "config": {"budget": 2_000, "rounds": 1, "epochs": 30, "lr": 0.05, "momentum": 0.9},
+        },
+        {
+            "name": "jacobian-tr",
+            "kind": "attack",
+            "attack": "jacobian_tr",
+            "pool": "mnist5k",
+            "pool_size": 500,
+            "network": "lenet",
+            "config": {"budget": 2_000, "labels": "soft", "epochs": 8},
+        },
+    ],
+}
+
+BENCHES = (
+    Bench(
+        dataset="digits",
+        title="scikit-learn's digits",
+        short="digits",
+        network="lenet-thin",
+        shields=(_NONE, Perturb(defence="hard_label"), *_redirections(0.9)),
+        thieves=(
+            Thief(
+                name="random",
+                attack="random",
+                pool="digits",
+                config={"budget": 160, "batch": 32, "rounds": 1, "epochs": 30},
+            ),
+        ),
+        seeds=(0,),
+        benign=100,
+    ),
+    Bench(
+        dataset="npz:mnist.npz",
+        title="MNIST",
+        short="mnist",
+        network="lenet",
+        shields=(
+            _NONE,
+            *_redirections(0.9, 0.5, 1.2),
+            *_RIVALS,
+            _KEEP,
+            Perturb(defence="rounding", decimals=1),
+            Perturb(defence="topk", classes=3),
+            Perturb(defence="reverse_sigmoid", beta=0.64, gamma=0.2),
+            Perturb(defence="mad", budget=0.5),
+            Perturb(defence="adaptive_misinformation", tau=0.99),
+        ),
+        thieves=_thieves("npz:mnist.npz", budget=5_000, epochs=15, rounds=4),
+        seeds=(0, 1, 2),
+        wire=_WIRE,
+    ),
+    Bench(
+        dataset="npz:cifar10.npz",
+        title="CIFAR-10",
+        short="cifar10",
+        network="resnet10-thin",
+        shields=(_NONE, *_redirections(0.9, 0.5), *_RIVALS, _KEEP),
+        thieves=_thieves("npz:cifar10.npz", budget=5_000, epochs=10, rounds=3),
+        seeds=(0, 1, 2),
+        benign=1_000,
+    ),
+)
+"""By dataset: `digits` takes seconds and is there to try the tool."""
