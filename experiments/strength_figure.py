@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,7 +14,7 @@ from matplotlib.lines import Line2D
 from core.drawing import INK, STYLE, svg
 from experiments.figures import CLIENTS, MARKERS, Drawing
 from experiments.strength_plan import Bench
-from experiments.strength_tables import Content, Paper, Points, Result, results
+from experiments.strength_tables import Content, Paper, Points, Result, baseline, results
 
 COLUMNS = 3
 
@@ -21,7 +22,8 @@ COLUMNS = 3
 def draw(content: Content, bench: Bench, paper: Paper) -> Drawing:
     """The figure of one dataset; what has no surrogate yet has no panel."""
     by_attack: dict[str, list[Result]] = {}
-    for result in results(content, bench):
+    everything = results(content, bench)
+    for result in everything:
         by_attack.setdefault(result.trial.attack, []).append(result)
     title = f"{bench.title}: accuracy against queries"
     caption = (
@@ -33,7 +35,9 @@ def draw(content: Content, bench: Bench, paper: Paper) -> Drawing:
         figure = Figure(figsize=(8.4, 0.5 + 2.0 * rows), layout="constrained")
         panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
         for axes, (attack, found) in zip(panels, by_attack.items(), strict=False):
-            _panel(axes, found, content, paper.get(bench.short, {}))
+            _panel(axes, found, everything, paper.get(bench.short, {}))
+            victim = 100 * content["victim"]["accuracy"]
+            axes.axhline(victim, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
             axes.set_title(attack)
         for axes in panels[len(by_attack) :]:
             axes.set_axis_off()
@@ -54,7 +58,7 @@ def draw(content: Content, bench: Bench, paper: Paper) -> Drawing:
 
 
 def _panel(
-    axes: Axes, found: Sequence[Result], content: Content, paper: Mapping[str, Points]
+    axes: Axes, found: Sequence[Result], everything: Sequence[Result], paper: Mapping[str, Points]
 ) -> None:
     last = max(result.queries[-1] for result in found)
     for result, colour, marker in zip(found, CLIENTS, MARKERS, strict=False):
@@ -72,10 +76,12 @@ def _panel(
         points = [(q, a) for q, a in paper.get(name, ()) if 0 < q <= 1.1 * last]
         if points:
             axes.plot(*zip(*points, strict=True), color=INK, linestyle="--", linewidth=1.0)
-    victim = 100 * content["victim"]["accuracy"]
-    axes.axhline(victim, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    for rival in filter(None, (baseline(result.trial, everything) for result in found)):
+        y = [100 * rival.accuracy(queries).mean for queries in rival.queries]
+        axes.plot(rival.queries, y, color=INK, alpha=0.5, linewidth=1.0, label="random, likewise")
     axes.set_xlim(0, 1.05 * last)
-    axes.set_ylim(0, 100)
+    lowest = min(float(np.min(np.asarray(line.get_ydata(), float))) for line in axes.lines)
+    axes.set_ylim(10 * math.floor(lowest / 10), 100)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g} k" if value else "0")
     if any(result.trial.variant for result in found):
         axes.legend(fontsize=7, loc="lower right")

@@ -16,6 +16,7 @@ from experiments.strength_tables import (
     Content,
     Paper,
     Result,
+    baseline,
     lines,
     pool,
     published,
@@ -64,38 +65,41 @@ def page(attack: str, contents: Mapping[str, Content], paper: Paper) -> str:
     """The block of one attack's page: its curve on each dataset, and how to get it again."""
     parts = []
     for bench in BENCHES:
-        content = contents.get(bench.short)
-        if content is None:
-            continue
-        for result in results(content, bench):
-            if result.trial.attack == attack:
-                parts.append(_section(result, content, bench, paper))
+        if bench.short in contents:
+            found = results(contents[bench.short], bench)
+            for result in found:
+                if result.trial.attack == attack:
+                    parts.append(_section(result, found, contents[bench.short], bench, paper))
     if not parts:
         parts = ["Not measured: `experiments/strength_plan.py` says what is tried, and on what.\n"]
     return "\n" + "\n".join(parts)
 
 
-def _section(result: Result, content: Content, bench: Bench, paper: Paper) -> str:
+def _section(
+    result: Result, found: Sequence[Result], content: Content, bench: Bench, paper: Paper
+) -> str:
     trial, victim, cells = result.trial, content["victim"], result.cells
-    variant = f", {trial.variant}" if trial.variant else ""
-    rows = [["queries", "accuracy %", "fidelity %", "paper %"], ["--:"] * 4]
+    rival = baseline(trial, found)
+    rows = [["queries", "accuracy %", "fidelity %"], ["--:"] * 3]
+    rows[0] += ["random %"] * (rival is not None) + ["paper %"] * bool(trial.paper)
+    rows[1] += ["--:"] * (len(rows[0]) - 3)
     for queries in _few(result.queries):
-        rows.append(
-            [
-                f"{queries:,}",
-                result.accuracy(queries).percent(),
-                result.fidelity(queries).percent(),
-                published(paper, bench, trial, queries),
-            ]
-        )
+        row = [f"{queries:,}", result.accuracy(queries).percent()]
+        row.append(result.fidelity(queries).percent())
+        if rival is not None:
+            row.append(rival.accuracy(queries).percent())
+        if trial.paper:
+            row.append(published(paper, bench, trial, queries))
+        rows.append(row)
     settings = ", ".join(f"{key} {value}" for key, value in trial.config.items())
     revisions = ", ".join(sorted({str(c["provenance"]["git_revision"])[:7] for c in cells}))
     seeds = " ".join(str(cell["seed"]) for cell in cells)
     command = f"python -m experiments strength --dataset {bench.dataset} --attacks {trial.attack}"
     file = f"strength-{bench.short}.json"
     return (
-        f"**{bench.title}{variant}**: {victim['network']}, {100 * victim['accuracy']:.2f} % right"
-        f" on {victim['images']:,} held-out images; pool {pool(trial)}; {settings}.\n\n"
+        f"**{bench.title}{f', {trial.variant}' if trial.variant else ''}**: the victim is a"
+        f" {victim['network']}, {100 * victim['accuracy']:.2f} % on {victim['images']:,} held-out"
+        f" images; pool {pool(trial)}; {settings}.\n\n"
         f"{lines(rows)}\n"
         f"{result.mean('cpu_seconds'):.0f} s of one core, {result.mean('overhead_ms'):.1f} ms of"
         f" overhead a batch. Made by `{command} --seeds {seeds}` at {revisions}"

@@ -119,9 +119,19 @@ def table(content: Content, bench: Bench, paper: Paper) -> str:
 
 def pool(trial: Trial) -> str:
     """The pool's name without what says where it is kept."""
-    if not trial.pool:
-        return NOTHING
-    return trial.pool.removeprefix("npz:").removesuffix(".npz").removeprefix("ood_")
+    names = [
+        name.removeprefix("npz:").removesuffix(".npz").removeprefix("ood_")
+        for name in (trial.pool, trial.inside)
+        if name
+    ]
+    return " and ".join(names) or NOTHING
+
+
+def baseline(trial: Trial, found: Sequence[Result]) -> Result | None:
+    """The random queries that a trial should be better than, if any."""
+    alike = ("random", trial.variant)
+    same = (other for other in found if (other.trial.attack, other.trial.variant) == alike)
+    return next(same, None) if trial.above else None
 
 
 def goal(result: Result, found: Sequence[Result]) -> tuple[str, str]:
@@ -130,9 +140,8 @@ def goal(result: Result, found: Sequence[Result]) -> tuple[str, str]:
     if trial.goal is not None:
         wanted.append(f"≥ {100 * trial.goal:.1f}")
         met.append(result.accuracy(result.queries[-1]).mean >= trial.goal)
-    alike = ("random", trial.variant)
-    rival = next((r for r in found if (r.trial.attack, r.trial.variant) == alike), None)
-    if trial.above and rival is not None:
+    rival = baseline(trial, found)
+    if rival is not None:
         wanted.append(f"above random at {'; '.join(f'{n:,}' for n in trial.above)}")
         met += [result.accuracy(n).mean > rival.accuracy(n).mean for n in trial.above]
     if not wanted:

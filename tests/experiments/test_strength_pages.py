@@ -20,7 +20,7 @@ from experiments.strength_pages import (
     written,
 )
 from experiments.strength_plan import Bench, Trial
-from experiments.strength_tables import Result, estimate, goal, published, results, table
+from experiments.strength_tables import Result, estimate, goal, pool, published, results, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -113,6 +113,12 @@ def test_a_goal_is_met_or_missed():
     assert goal(short, found) == ("≥ 98.1", "missed")
 
 
+def test_pools_are_named_without_where_they_are_kept():
+    assert pool(COPYCAT) == "emnist_letters"
+    assert pool(Trial(attack="inoutdist", pool="photos", inside="digits")) == "photos and digits"
+    assert pool(Trial(attack="dfme")) == "–"  # noqa: RUF001
+
+
 def test_the_papers_accuracy_is_the_last_until_then():
     assert published(PAPER, BENCH, RANDOM, 99) == "–"  # noqa: RUF001
     assert published(PAPER, BENCH, RANDOM, 299) == "94.2"
@@ -135,9 +141,10 @@ def test_pages_are_rewritten_between_their_marks(tmp_path, monkeypatch):
     assert overview.read_text().startswith(f"before\n{BEGIN}\n\n**MNIST** (`npz:mnist.npz`; victim")
     assert table(CONTENT, BENCH, PAPER) in overview.read_text()
     text = (folder / "random.md").read_text()
-    assert text.startswith(f"before\n{BEGIN}\n\n**MNIST**: lenet, 99.00 % right on 10,000")
+    assert text.startswith(f"before\n{BEGIN}\n\n**MNIST**: the victim is a lenet, 99.00 %")
     assert text.endswith(f"{END}\nafter\n")
     assert "| 100 | 91.00 ± " in text
+    assert "| queries | accuracy % | fidelity % | paper % |" in text
     assert "old" not in text
     assert (
         "`python -m experiments strength --dataset npz:mnist.npz --attacks random --seeds 0 1` at "
@@ -145,6 +152,10 @@ def test_pages_are_rewritten_between_their_marks(tmp_path, monkeypatch):
     )
     assert "Not measured: " in (folder / "knockoff.md").read_text()
     assert (folder / "other.md").read_text() == "nothing of ours\n"
+    letters = page("copycat", {"mnist": CONTENT}, PAPER)
+    assert "**MNIST, letters**" in letters
+    assert "| queries | accuracy % | fidelity % | random % |\n" in letters
+    assert "| 100 | 91.50 | 50.00 | 91.00 |\n" in letters
     drawn = (kept / "strength-mnist.svg").read_text()
     before = {file: file.read_text() for file in (overview, folder / "random.md")}
     save(folder, kept)
@@ -168,7 +179,15 @@ def test_a_long_curve_is_thinned_on_a_page(monkeypatch):
 def test_the_figure_has_a_panel_for_each_attack():
     drawing = draw(CONTENT, BENCH, PAPER)
     assert drawing.name == "strength-mnist"
-    for words in ("random", "copycat", "letters", "the paper", "the victim", "queries"):
+    for words in (
+        "random",
+        "copycat",
+        "letters",
+        "the paper",
+        "the victim",
+        "queries",
+        "random, likewise",
+    ):
         assert f">{words}<" in drawing.svg
     assert ">knockoff<" not in drawing.svg
     assert draw(CONTENT, BENCH, PAPER).svg == drawing.svg
