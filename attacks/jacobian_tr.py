@@ -8,6 +8,7 @@ would grow by more than `growth` a round.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,9 @@ NEEDS = ("pool",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(jacobian.Config):
-    """The same numbers as those of `jacobian`."""
+    """The same numbers as those of `jacobian`; the victim's probabilities are used."""
+
+    labels: Literal["soft", "hard"] = "soft"
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -120,3 +120,9 @@ def test_a_budget_below_the_seeds_buys_fewer_seeds():
 def test_refused_before_any_query(name):
     with pytest.raises(ValueError, match=f"{name} is 0"):
         next(jacobian.plan(jacobian.Config(**{name: 0}), world()))
+
+
+def test_the_defaults_are_those_of_the_sources():
+    assert jacobian.Config().labels == "hard"
+    assert jacobian_tr.Config().labels == "soft"
+    assert jacobian.Config().step == jacobian_tr.Config().step == 0.1
