@@ -13,6 +13,8 @@ from typing import Annotated
 
 import tyro
 
+from server.options import DEFAULT_MEASURE
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -60,7 +62,7 @@ class Costs:
     """The thief's --pool-size."""
     seed: int = 0
     """The thief's --seed."""
-    measure: str = "heads"
+    measure: str = DEFAULT_MEASURE
     home: Path | None = None
     """Where models are kept (default: the user's cache folder)."""
     data: Path | None = None
@@ -110,6 +112,28 @@ class MeasuresSpeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Defences:
+    """Compare defences that perturb answers, with thieves at them; goes on where it stopped."""
+
+    dataset: str = "npz:mnist.npz"
+    """The victim's data: npz:mnist.npz, npz:cifar10.npz, or digits for a quick look."""
+    defences: tuple[str, ...] = ()
+    """Defences to try (default: all that are planned)."""
+    seeds: tuple[int, ...] = ()
+    """Of thieves and of the server's surrogates (default: those planned)."""
+    wire: bool = False
+    """Run the cells with and without proof of work instead, over loopback."""
+    json: Path | None = None
+    """The file of results (default: docs/results/defences-DATASET.json)."""
+    page: Path | None = None
+    """Run nothing; write the tables of all results beside that file's into this page."""
+    home: Path | None = None
+    """Where victims and surrogates are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+
+
+@dataclass(frozen=True, slots=True)
 class DefencesSpeed:
     """Time the defences on one thread, beside plain ways to compute the same."""
 
@@ -125,7 +149,7 @@ class Prices:
 
     dataset: str = "mnist5k"
     """The victim's data, as given to `measures`."""
-    measure: str = "heads"
+    measure: str = DEFAULT_MEASURE
     """The measure whose costs are priced."""
     seed: int = 0
     """The victim's, and that of what is drawn."""
@@ -181,6 +205,7 @@ Verb = (
     | Annotated[Flood, tyro.conf.subcommand("flood")]
     | Annotated[Measures, tyro.conf.subcommand("measures")]
     | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
+    | Annotated[Defences, tyro.conf.subcommand("defences")]
     | Annotated[DefencesSpeed, tyro.conf.subcommand("defences-speed")]
     | Annotated[Prices, tyro.conf.subcommand("prices")]
     | Annotated[Strength, tyro.conf.subcommand("strength")]
@@ -205,6 +230,8 @@ def main() -> None:
             _measures(verb)
         elif isinstance(verb, MeasuresSpeed):
             _measures_speed(verb)
+        elif isinstance(verb, Defences):
+            _defences(verb)
         elif isinstance(verb, DefencesSpeed):
             _defences_speed(verb)
         elif isinstance(verb, Prices):
@@ -378,6 +405,45 @@ def _measures_speed(verb: MeasuresSpeed) -> None:
             measure_speed.save(found, verb.json, command)
     except (ValueError, ArtifactError) as error:
         sys.exit(f"error: {error}")
+
+
+def _defences(verb: Defences) -> None:
+    from core.artifacts import ArtifactError
+    from core.datasets import DatasetError
+    from core.home import default_home
+    from experiments import defences, defences_page
+    from experiments.arm import RunError
+    from experiments.defences_cell import Place
+    from experiments.defences_plan import bench
+
+    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        chosen = bench(verb.dataset)
+        file = verb.json or Path("docs/results") / f"defences-{chosen.short}.json"
+        if verb.page is not None:
+            defences_page.save(verb.page, file.parent)
+            return
+        plan = defences.Plan(
+            bench=chosen,
+            defences=verb.defences,
+            seeds=verb.seeds,
+            wire=verb.wire,
+            place=Place(verb.home or default_home(), data),
+            file=file,
+        )
+        command = ["python", "-m", "experiments", "defences", "--dataset", chosen.dataset]
+        if verb.wire:
+            command.append("--wire")
+        defences.run(plan, command=shlex.join(command), say=say)
+        print(defences_page.block(file.parent))
+    except (ValueError, DatasetError, ArtifactError, RunError) as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
 
 
 def _defences_speed(verb: DefencesSpeed) -> None:

@@ -18,7 +18,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import numpy as np
@@ -52,6 +52,8 @@ BATCH = 16  # images of one
 @dataclass(frozen=True, slots=True)
 class SmallestWork:
     """A tariff that asks everyone for the least work that argon2id can ask."""
+
+    thresholds: ClassVar[tuple[int, ...]] = ()
 
     def is_dear(self, images: int, cost: int) -> bool:
         """Every batch counts."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core import artifacts, records
+from core.drift import DRIFTS
 
 BUDGET = 10_000
 """Queries of a thief, over all its accounts."""
@@ -54,10 +55,21 @@ def goals(rows: Sequence[Row]) -> list[dict[str, Any]]:
         ("honest iid, median", "<= 1.25", honest("median", "honest iid"), max),
         ("honest iid, p99", "<= 2", honest("p99", "honest iid"), max),
         ("honest skewed, p99", "<= 2", honest("p99", "honest skewed"), max),
-        ("honest 10 % drift, p99", "<= 2", honest("p99", "honest drifted"), max),
-        ("honest rotated 15, p99", "<= 2", honest("p99", "honest rotated 15"), max),
-        ("honest repeated usual image", "<= 2", honest("p99", "honest repeated usual image"), max),
+        ("honest, levels apart by 10 %, p99", "<= 2", honest("p99", "honest varied"), max),
+        *(
+            (f"honest {drift}, p99", "<= 2", honest("p99", f"honest {drift}"), max)
+            for drift in DRIFTS
+        ),
         ("honest repeated image, p99", "<= 2", honest("p99", "honest repeated image"), max),
+        (
+            "honest iid of 640, entry included, p99 of clients",
+            "<= 2",
+            lambda row: (
+                (row.behaviour, row.accounts) == ("honest iid", "1 of 640")
+                and row.figure == "p99 over clients, entry included"
+            ),
+            max,
+        ),
         (
             "queries to recover from a bad batch of 64, p99",
             "<= 2000",

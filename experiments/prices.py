@@ -1,6 +1,6 @@
 """What a query costs, from recorded costs and without a network: policy x behaviour x accounts.
 
-Costs of honest images come from splits that neither victim nor measure was trained on: one half of
+Costs of honest images come from splits that neither victim nor measure was trained on:
 `calibration` fits the policies, `honest` plays honest users, `pool` a thief who has the right data.
 Foreign images are those that `python -m experiments measures` recorded. Every figure is
 (service + work) / service, a thief's over the queries it wanted.
@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core import artifacts, datasets
+from core.drift import DRIFTS, drifted
 from experiments import price_fit, price_traffic
 from experiments.measures import costs_file, costs_of, model_name
-from experiments.price_lists import Floats, PriceList, play
 from experiments.price_tables import (
     ACCOUNTS,
     BUDGET,
@@ -32,19 +31,25 @@ from experiments.price_tables import (
     Row,
     goals,
 )
-from experiments.price_traffic import Terms
 from server import measures, model
-from server.calibration import CAP, SERVICE_SHARE
+from server.calibration import traffic
+from server.calibration.fit import QUERIES, SIZES
+from server.calibration.make import CAP
+from server.calibration.targets import SERVICE_SHARE
+from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH
+from server.pricing.many import Floats, PriceList, Terms, batches, overheads, play
 from server.victim import TorchVictim
 
-SHARES = (0.25, 0.5, 0.75, 0.9, 0.95)
+SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 POOL_IMAGES = 4_000
 TRICK_QUERIES = 4_096
 """Queries of a thief with a trick."""
 
-RECORDED_HONEST, TURNED = "in-distribution", "rotated 15"
+RECORDED_HONEST = "in-distribution"
+TYPICAL_IMAGES = 100
+"""Cheapest honest images that a thief dilutes with; fewer would count once only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +88,8 @@ class Plan:
 class Costs:
     """Recorded costs (n,) per image, and labels where classes matter."""
 
-    calibration: Floats
-    calibration_labels: NDArray[np.int64]
-    honest: Floats
-    honest_labels: NDArray[np.int64]
-    turned_calibration: Floats  # of honest images turned by 15 degrees, as are `turned`
-    turned: Floats
+    calibration: Sample
+    honest: Sample
     foreign: Mapping[str, Floats]  # by source; the thief's right data is INSIDE
 
 
@@ -114,39 +115,35 @@ def record(plan: Plan) -> Costs:
     own = file.with_name(file.name.replace("costs-", "costs-honest-"))
     if not own.exists() or artifacts.load(own)[1].get("model") != prepared.fingerprint:
         assert isinstance(prepared.victim, TorchVictim)
-        pools = {
-            "calibration": calibration.images,
-            "honest": honest.images,
-            INSIDE: splits["pool"].images[:POOL_IMAGES],
-        }
-        found = {
-            key: costs_of(prepared.measure, prepared.victim, images)
-            for key, images in pools.items()
-        }
+        victim, rng = prepared.victim, np.random.default_rng(plan.seed)
+        pools = {INSIDE: splits["pool"].images[:POOL_IMAGES]}
+        for key, split in (("calibration", calibration), ("honest", honest)):
+            pools[key] = split.images
+            for drift in DRIFTS:
+                pools[f"{key} {drift}"] = drifted(drift, split.images, rng)
+        found = {key: costs_of(prepared.measure, victim, images) for key, images in pools.items()}
         artifacts.save(own, found, {"kind": "costs", "model": prepared.fingerprint})
     kept, _ = artifacts.load(own)
-    turned = np.array_split(arrays.pop(TURNED), 2)
-    foreign = {source: cost for source, cost in arrays.items() if source != RECORDED_HONEST}
-    return Costs(
-        kept["calibration"],
-        calibration.labels,
-        kept["honest"],
-        honest.labels,
-        turned[0],
-        turned[1],
-        {**foreign, INSIDE: kept[INSIDE]},
-    )
+    samples = {
+        key: Sample(kept[key], split.labels, {drift: kept[f"{key} {drift}"] for drift in DRIFTS})
+        for key, split in (("calibration", calibration), ("honest", honest))
+    }
+    foreign = {
+        source: cost
+        for source, cost in arrays.items()
+        if source != RECORDED_HONEST and source not in DRIFTS
+    }
+    return Costs(**samples, foreign={**foreign, INSIDE: kept[INSIDE]})
 
 
 def simulate(plan: Plan, costs: Costs) -> dict[str, Any]:
     """Policies with their constants, rows, and goals. Raises ValueError."""
     rng = np.random.default_rng(plan.seed)
-    fitted = price_fit.fit(
-        costs.calibration,
-        costs.calibration_labels,
-        costs.turned_calibration,
+    place = rng.permutation(len(costs.calibration.costs)) / len(costs.calibration.costs)
+    fitted = price_fit.price_lists(
+        costs.calibration.part(place < 0.5),
+        costs.calibration.part(place >= 0.5),
         plan.terms,
-        surprisal=plan.measure.startswith(measures.SURPRISAL),
         rng=rng,
     )
     rows: list[Row] = []
@@ -179,33 +176,35 @@ def behaviours(
     for source, cost in costs.foreign.items():
         for accounts in ACCOUNTS:
             queries = BUDGET // accounts
-            history = price_traffic.iid(cost, _columns(accounts), queries, rng)
+            history = traffic.iid(cost, _columns(accounts), queries, rng)
             yield source, f"{accounts} of {queries}", _cheapest(terms, history)
         for queries in TINY:
-            history = price_traffic.iid(cost, 400, queries, rng)
+            history = traffic.iid(cost, 400, queries, rng)
             entry = plan.entry * SERVICE_SHARE / queries
             yield source, f"many of {queries}", _cheapest(terms, history, entry=entry)
-    past = price_traffic.iid(costs.honest, 20, LONG, rng)
+    past = traffic.iid(costs.honest.costs, 20, LONG, rng)
     for source in (NATURAL, NEAR, NOISE, INSIDE):
         if source not in costs.foreign:
             continue
         cost = costs.foreign[source]
-        history = price_traffic.iid(cost, 20, BUDGET, rng)
+        history = traffic.iid(cost, 20, BUDGET, rng)
         yield f"{source}, after {LONG} honest", "1", _after(terms, past, history)
         for accounts in (1, 100):
             named = f"{accounts} of {BUDGET // accounts}"
-            drawn = price_traffic.iid(cost, _columns(accounts), BUDGET // accounts, rng)
+            drawn = traffic.iid(cost, _columns(accounts), BUDGET // accounts, rng)
             yield f"{source}, lowest cost first", named, _cheapest(terms, np.sort(drawn, axis=1))
             tenth = np.sort(cost)[: max(1, len(cost) // 10)]
-            drawn = price_traffic.iid(tenth, _columns(accounts), BUDGET // accounts, rng)
+            drawn = traffic.iid(tenth, _columns(accounts), BUDGET // accounts, rng)
             yield f"{source}, cheapest tenth only", named, _cheapest(terms, drawn)
         if source == INSIDE:
             continue
-        useful = price_traffic.iid(cost, 20, TRICK_QUERIES, rng)
+        useful = traffic.iid(cost, 20, TRICK_QUERIES, rng)
         fillers = {
-            "honest": price_traffic.iid(costs.honest, 20, TRICK_QUERIES, rng),
-            "typical image": np.full(useful.shape, np.min(costs.honest)),
-            "image a little dear": np.full(useful.shape, 1.02 * np.mean(costs.calibration)),
+            "honest": traffic.iid(costs.honest.costs, 20, TRICK_QUERIES, rng),
+            "typical images": traffic.iid(
+                np.sort(costs.honest.costs)[:TYPICAL_IMAGES], 20, TRICK_QUERIES, rng
+            ),
+            "images a little dear": np.full(useful.shape, 1.02 * np.mean(costs.calibration.costs)),
         }
         for kind, filler in fillers.items():
             yield f"{source}, filler: {kind}", "1", _filler(terms, useful, filler, rng)
@@ -218,38 +217,27 @@ def honest_behaviours(
 ) -> Iterator[tuple[str, str, Figures]]:
     """What honest clients do, and what is done to them."""
     n, terms, entry = plan.clients, plan.terms, plan.entry * SERVICE_SHARE
-    for queries in (640, LONG):
-        kinds = honest_kinds(costs, n, queries, rng)
-        for kind, history in kinds.items():
-            sizes = price_fit.SIZES if queries == 640 else (BATCH,)
+    for queries in (QUERIES, LONG):
+        for kind, history in traffic.kinds(costs.honest, n, queries, rng).items():
+            sizes = SIZES if queries == QUERIES else (BATCH,)
             yield f"honest {kind}", f"1 of {queries}", _honest(terms, history, sizes, entry)
     foreign = costs.foreign
-    once = price_traffic.repeated(costs.honest, 10 * n, 640, rng)
-    yield "honest repeated image", "1 of 640", _honest(terms, once, (1, 16), entry)
-    usual = np.full((1, 640), np.median(costs.honest))
-    yield "honest repeated usual image", "1 of 640", _honest(terms, usual, (1, 16), entry)
+    # A ledger counts an image once, so whoever repeats it goes on paying what the first one cost.
+    once = traffic.iid(costs.honest.costs, 100 * n, 1, rng)
+    yield "honest repeated image", "1 of any", _honest(terms, once, (1,), 0.0)
     for source in (NATURAL, NOISE):
         if source not in foreign:
             continue
-        honest = price_traffic.iid(costs.honest, n, 8192, rng)
+        honest = traffic.iid(costs.honest.costs, n, 8192, rng)
         for share in (0.01, 0.1):
             both = price_traffic.mixed(
-                honest, price_traffic.iid(foreign[source], n, 8192, rng), share, rng
+                honest, traffic.iid(foreign[source], n, 8192, rng), share, rng
             )
             kind = f"shared key, {share:.0%} {source}"
             yield kind, "1 of 8192", _honest(terms, both, (16,), entry)
         for size in (64, 256):
-            bad = price_traffic.iid(foreign[source], n, size, rng)
+            bad = traffic.iid(foreign[source], n, size, rng)
             yield f"bad batch of {size}, {source}", "1", _recovery(terms, honest, bad)
-
-
-def honest_kinds(
-    costs: Costs, clients: int, queries: int, rng: np.random.Generator
-) -> dict[str, Floats]:
-    """Honest histories by kind, those turned by 15 degrees, too."""
-    kinds = price_fit.traffic(costs.honest, costs.honest_labels, clients, queries, rng, drift=True)
-    kinds[TURNED] = price_traffic.iid(costs.turned, clients, queries, rng)
-    return kinds
 
 
 def _columns(accounts: int) -> int:
@@ -270,7 +258,7 @@ def _cheapest(terms: Terms, history: Floats, *, entry: float = 0.0) -> Figures:
 
 def _after(terms: Terms, past: Floats, history: Floats) -> Figures:
     def figures(prices: PriceList) -> dict[str, float]:
-        images, scores = price_traffic.batches(prices.scores(past), BATCH)
+        images, scores = batches(prices.scores(past), BATCH)
         _, state = play(prices, images, scores)
         found = (
             price_traffic.mean_overhead(prices, terms, history, size, state=state)
@@ -285,7 +273,7 @@ def _honest(terms: Terms, history: Floats, sizes: Sequence[int], entry: float) -
     def figures(prices: PriceList) -> dict[str, float]:
         found, clients = [], []
         for size in sizes:
-            images, overhead = price_traffic.overheads(prices, terms, history, size)
+            images, overhead = overheads(prices, terms, history, size)
             found.append(overhead.ravel())
             clients.append(np.average(overhead, axis=0, weights=images))
         median, p99 = np.quantile(np.concatenate(found), (0.5, 0.99))

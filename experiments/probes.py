@@ -32,11 +32,10 @@ from experiments.processes import POLL, Child, stop
 from pow.challenge import Challenge, Keyring, verify_counters
 from pow.solver import solve
 from protos import codec
-from server.ledger import MAX_UNPAID, NANO, Account, Ledger
+from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Ledger
 from server.ledger.sqlite import SqliteLedger
 from server.measures import DELTA, SIGMA_SHARE, Measure, heads, teachers
-from server.pricing import PolicyTariff
-from server.pricing.rate import Rate
+from server.pricing import Band, PolicyTariff, Rate, Score
 from server.puzzles import Puzzles
 from server.victim import TorchVictim
 
@@ -47,8 +46,11 @@ CALLERS = (1, 16, 64)
 RECORD_BYTES = 256  # about what one charge has to say
 PATIENCE = 60.0  # seconds for the server to come up
 
-POLICY = Rate(honest=0.1, spread=0.2, kappa=8.0, tolerance=0.05, z=3.0, t_min=0.002, t_max=16.0)
-COST = 2 * BATCH * NANO // 10  # a batch twice as dear as an honest one, so that it is priced
+BAND = Band((1, 64, 8192), ((0.5, 0.14, 0.13), (0.5, 0.14, 0.12), (0.5, 0.14, 0.11)))
+TAIL = Band((1, 64, 8192), ((0.3, 0.03, 0.02), (0.3, 0.03, 0.02), (0.3, 0.03, 0.02)))
+SCORES = (Score(0.0, 0.1, BAND, 8.0), Score(0.2, 0.01, TAIL, 2.0))
+POLICY = Rate(SCORES, tolerance=0.05, t_min=0.002, t_max=16.0)
+COST = 2 * NANO // 10  # of an image twice as dear as an honest one, so that it is priced
 
 _T = TypeVar("_T")
 
@@ -125,11 +127,16 @@ def computing(sizes: Sizes, seed: int) -> Iterator[Probe]:
 
     account = Account()
     for _ in range(100):
-        account = account.counting(BATCH, COST)
+        account = account.with_batch(_batch())
     yield probe(Row("price", "Rate.price", "us", "cpu"), partial(POLICY.price, account))
-    row = Row("counting", "Account.counting", "us", "cpu")
-    yield probe(row, partial(account.counting, BATCH, COST))
+    row = Row("counting", "Account.with_batch", "us", "cpu")
+    yield probe(row, partial(account.with_batch, _batch()))
     yield _challenge(sizes, rng)
+
+
+def _batch() -> Batch:
+    """Images that no ledger has seen."""
+    return Batch((COST,) * BATCH, tuple(os.urandom(DIGEST_BYTES) for _ in range(BATCH)))
 
 
 def _there_and_back(images: NDArray[Any]) -> NDArray[Any]:
@@ -215,7 +222,7 @@ def durable(sizes: Sizes, folder: Path, stack: ExitStack) -> Iterator[Probe]:
         return [[done / (time.perf_counter() - started)]]
 
     yield Probe((bare,), append)
-    tariff = PolicyTariff(POLICY, 1e7, POLICY.honest, Puzzles("sha1"))
+    tariff = PolicyTariff(POLICY, 1e7, SCORES[0].honest, Puzzles("sha1"))
     ledger = SqliteLedger(
         folder / "ledger.db", fingerprint="f" * 64, tariff=tariff, clock=time.time
     )
@@ -233,6 +240,8 @@ def durable(sizes: Sizes, folder: Path, stack: ExitStack) -> Iterator[Probe]:
 async def _charges_per_second(
     ledger: Ledger, callers: int, spell: float, serial: Iterator[int]
 ) -> float:
+    asking = _batch()
+
     async def caller() -> int:
         for done in itertools.count():
             if done and time.perf_counter() - started >= spell:
@@ -240,7 +249,7 @@ async def _charges_per_second(
             if done % MAX_UNPAID == 0:  # where the ledger would refuse this client, who never pays
                 client = f"client {next(serial)}"
             request_id = f"{next(serial):036}"  # as long as a UUID, and cheaper to make
-            asked = ledger.ask(client, request_id, bytes(32), BATCH, COST)
+            asked = ledger.ask(client, request_id, bytes(32), asking)
             await asyncio.wrap_future(asked)
         return done
 

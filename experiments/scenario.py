@@ -14,6 +14,7 @@ from typing import Any
 from experiments.checked import Table, nearest
 from experiments.settings import complaint, fields, names, needs
 from server import measures
+from server.options import DEFAULT_MEASURE
 
 POLICIES = ("none", "paper", "rate")
 PUZZLES = ("sha1", "sha256", "argon2id")
@@ -52,7 +53,7 @@ class Victim:
 class Server:
     """The gate in front of it."""
 
-    measure: str = "heads"
+    measure: str = DEFAULT_MEASURE
     policies: tuple[str, ...] = ("none", "rate")  # one arm each
     puzzle: str = "sha1"
     t_max: float = 1.0  # seconds of work for 64 images, at most

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,10 @@ from core.datasets import DatasetError
 from pow import rate
 from server import calibration, measures, model, secret
 from server.authentication import ApiKeys, Authenticator, OpenDoor
-from server.calibration import CalibrationError, Targets
+from server.calibration import Calibration, CalibrationError, make
+from server.calibration.plot import draw
+from server.calibration.service import FREE
+from server.calibration.targets import Targets
 from server.ledger.sqlite import SqliteLedger
 from server.options import Calibrate, Prepare, Serve
 from server.puzzles import Puzzles
@@ -71,7 +75,7 @@ def calibrate(options: Calibrate) -> None:
     prepared = model.load(options.home, options.model, options.measure)
     loaded = datasets.load(prepared.dataset, home=options.home, data=options.data)
     _, unseen = measures.reserve(options.measure, loaded.splits["calibration"])
-    found = calibration.calibrate(
+    found = make.calibrate(
         prepared,
         options.measure,
         unseen,
@@ -79,23 +83,34 @@ def calibrate(options: Calibrate) -> None:
         t_max=options.t_max,
         rates={algorithm: rate.measure(algorithm) for algorithm in PRICED},
         targets=targets,
+        drifts=options.drifts,
+        entry=options.entry,
     )
     file = calibration.path(options.home, options.model, options.measure)
     calibration.save(found, file)
-    if options.json:
-        print(file.read_text())
-        return
-    print(f"{file}: honest cost {found.mean:.4f} (sd {found.spread:.4f}) per image")
-    print(
-        f"service {found.service * 1e3:.1f} ms per 64 images, "
-        f"{found.hash_rate() / 1e6:.1f} MH/s SHA-1, "
-        f"work from {found.t_min * 1e3:.2f} ms to {found.t_max:.3g} s, kappa {found.kappa:g}"
-    )
+    figure = draw(found, file.with_suffix(".svg"))
+    print(file.read_text() if options.json else _summary(found, file, figure))
+
+
+def _summary(found: Calibration, file: Path, figure: Path) -> str:
+    """What a calibration found, for people."""
+    floor, cap = found.t_min * 1e3, found.t_max
+    lines = [
+        f"{file}: honest cost {found.mean:.4f} (sd {found.spread:.4f}) per image",
+        f"service {found.service * 1e3:.1f} ms per 64 images, {found.hash_rate() / 1e6:.1f} MH/s "
+        f"SHA-1, work from {floor:.2f} ms to {cap:.3g} s, entry {found.entry:g} queries",
+        *(
+            f"above {score['threshold']:.3g}: honest {score['honest']:.4f}, "
+            f"kappa {score['kappa']:g}"
+            for score in found.scores
+        ),
+        f"images: {', '.join(f'{count} {what}' for what, count in found.images.items())}",
+        "honest overhead on images it had not seen, median and p99:",
+    ]
     for kind, overhead in found.overhead.items():
-        print(
-            f"honest overhead on unseen traffic, {kind}: "
-            f"median {overhead['median']:.2f}, p99 {overhead['p99']:.2f}"
-        )
+        beyond = f"  more than {found.bearable:g}" if overhead["p99"] > found.bearable else ""
+        lines.append(f"  {kind:16}{overhead['median']:6.2f}{overhead['p99']:6.2f}{beyond}")
+    return "\n".join([*lines, f"drawn in {figure}"])
 
 
 def serve(options: Serve) -> None:
@@ -106,7 +121,7 @@ def serve(options: Serve) -> None:
     served = model.load(options.home, options.model, options.measure)
     algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":
-        tariff, hash_rate = replace(calibration.FREE, puzzles=Puzzles(algorithm)), 0.0
+        tariff, hash_rate = replace(FREE, puzzles=Puzzles(algorithm)), 0.0
     else:
         file = calibration.path(options.home, options.model, options.measure)
         calibrated = calibration.load(file, served.fingerprint)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from core.arrays import check_images, digest, to_float
 from pow.challenge import Challenge, Keyring, VerifiedDigests, WrongCounters, verify_counters
-from server.ledger import MAX_UNPAID, NANO, Account, Charge, Ledger
+from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Charge, Ledger
 from server.model import Model
 from server.puzzles import Puzzles, Strikes
 from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
@@ -178,9 +178,8 @@ class Gate:
             try:
                 posterior, costs = await self._answer(images, retry, steps)
                 with steps.timed("ledger"):
-                    cost = round(float(costs.sum()) * NANO)
                     charge = await asyncio.wrap_future(
-                        self._ledger.ask(client, request_id, inputs, len(images), cost)
+                        self._ledger.ask(client, request_id, inputs, _batch(images, costs))
                     )
             finally:
                 _less(self._computing, client)
@@ -293,6 +292,17 @@ def _less(counter: Counter[str], name: str) -> None:
     counter[name] -= 1
     if not counter[name]:
         del counter[name]
+
+
+def _batch(images: NDArray[Any], costs: NDArray[np.float64]) -> Batch:
+    """What the ledger is told of images (b, c, h, w) and their privacy costs (b,)."""
+    return Batch(
+        tuple(round(float(cost) * NANO) for cost in costs),
+        tuple(
+            digest(image.dtype.name, image.shape, image.tobytes())[:DIGEST_BYTES]
+            for image in images
+        ),
+    )
 
 
 def check_request_id(request_id: str) -> None:

@@ -8,6 +8,9 @@ from typing import Literal
 
 from core.home import default_home
 
+DEFAULT_MEASURE = "surprisal:typicality"
+"""What docs/accounting.md supports."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
@@ -19,7 +22,7 @@ class Prepare:
     """Name of the model to make."""
     dataset: str = "mnist5k"
     network: str = "lenet"
-    measure: str = "heads"
+    measure: str = DEFAULT_MEASURE
     """NAME or surprisal:NAME+NAME...; heads, teachers, knn, entropy, gap, typicality."""
     seed: int = 0
     data: Path | None = None
@@ -32,7 +35,7 @@ class Calibrate:
 
     home: Path = field(default_factory=default_home)
     model: str = "mnist5k"
-    measure: str = "heads"
+    measure: str = DEFAULT_MEASURE
     seed: int = 0
     t_max: float | None = None
     """Dearest price, in seconds of work per 64 images (default: 8000 times the cheapest)."""
@@ -42,6 +45,10 @@ class Calibrate:
     """The same for 99 in 100 honest batches: how steep the price may be."""
     seconds: float | None = None
     """Seconds of work per 64 images that 99 in 100 honest batches may cost, where stricter."""
+    drifts: tuple[Literal["tilted", "dimmed", "blurred"], ...] = ("tilted", "dimmed", "blurred")
+    """What honest users' images may do within these targets. Fewer make a steeper price."""
+    entry: float = 500.0
+    """Work of a client's first answer besides its price, in prices of one honest image."""
     json: bool = False
     """Print the calibration as JSON instead of a summary."""
     data: Path | None = None
@@ -53,7 +60,7 @@ class Serve:
 
     home: Path = field(default_factory=default_home)
     model: str = "mnist5k"
-    measure: str = "heads"
+    measure: str = DEFAULT_MEASURE
     policy: Literal["none", "paper", "rate"] = "rate"
     host: str = "127.0.0.1"
     port: int = 50_051

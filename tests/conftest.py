@@ -54,6 +54,8 @@ class FixedTariff:
 
     hashes: int = 64
 
+    thresholds = ()
+
     def is_dear(self, images, cost):
         return True
 

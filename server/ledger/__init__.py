@@ -8,8 +8,10 @@ before it is paid for.
 Privacy costs are int64 nano-units throughout, so that sums are exact.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Protocol
 
 NANO = 10**9
@@ -24,29 +26,97 @@ MAX_RETRIES = 5
 MAX_UNPAID = 8
 """Batches an account may leave unredeemed at a time."""
 
+RECENT = 64
+"""Images that an account remembers: asked again, they reveal nothing and do not count again."""
+
+DIGEST_BYTES = 16
+"""Length of an image's digest in the ledger: nobody finds two images with the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The images of one request: the privacy cost of each in nano-units, and its digest.
+
+    Raises ValueError for digests of another length, or more or fewer than costs.
+    """
+
+    costs: tuple[int, ...]
+    digests: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.costs) != len(self.digests):
+            raise ValueError(f"{len(self.digests)} digests for {len(self.costs)} costs")
+        if any(len(digest) != DIGEST_BYTES for digest in self.digests):
+            raise ValueError(f"a digest is not of {DIGEST_BYTES} bytes")
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    @property
+    def cost(self) -> int:
+        """Nano-units of all images."""
+        return sum(self.costs)
+
+    def scores(self, thresholds: Sequence[int]) -> tuple[int, ...]:
+        """For each threshold, by how much the images lie above it: nano-units, summed."""
+        return tuple(sum(max(0, cost - low) for cost in self.costs) for low in thresholds)
+
+    def beyond(self, recent: tuple[bytes, ...]) -> "Batch":
+        """The images that are not among `recent`, each once."""
+        known = set(recent)
+        new: list[tuple[int, bytes]] = []
+        for cost, digest in zip(self.costs, self.digests, strict=True):
+            if digest not in known:
+                known.add(digest)
+                new.append((cost, digest))
+        return Batch(tuple(cost for cost, _ in new), tuple(digest for _, digest in new))
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """What a price depends on. `charged` is every image asked; the rest is what counts.
 
-    `sums[w]` is the exponentially forgetting sum of cost over window `WINDOWS[w]`: each image
-    multiplies it by a = 1 - 1/window and adds its cost. Its weight is window * (1 - a^counted), a
-    function of the number of images alone, so one number a window is enough.
+    `sums` has, score by score, the exponentially forgetting sums over WINDOWS: each image
+    multiplies one by a = 1 - 1/window and adds its score. The weight of such a sum is
+    window * (1 - a^counted), a function of the number of images alone, so one number is enough.
+    Scores are set by the tariff's thresholds; without any image there are none yet.
     """
 
     charged: int = 0  # images asked, paid or not
     unpaid: int = 0  # batches not redeemed, whose challenge has not expired
     counted: int = 0  # images that count towards the price
     cost: int = 0  # nano-units of those images
-    sums: tuple[float, ...] = (0.0,) * len(WINDOWS)  # nano-units
+    sums: tuple[float, ...] = ()  # nano-units, len(WINDOWS) for each score
+    entered: bool = False  # has paid for a batch, and with the first one the work of entry
+    recent: tuple[bytes, ...] = ()  # digests of the images that counted last
 
-    def counting(self, images: int, cost: int) -> "Account":
-        """The account after `images` images of together `cost` nano-units count, too."""
+    def counting(self, images: int, cost: int, *others: int) -> "Account":
+        """The account after `images` images of together `cost` nano-units count, too.
+
+        `others` are their scores besides the cost, in nano-units; as many as ever before.
+        """
+        before = self.sums or (0.0,) * (len(WINDOWS) * (1 + len(others)))
         sums = []
-        for window, total in zip(WINDOWS, self.sums, strict=True):
+        for (score, window), total in zip(product((cost, *others), WINDOWS), before, strict=True):
             kept = (1 - 1 / window) ** images
-            sums.append(total * kept + cost / images * window * (1 - kept))
+            sums.append(total * kept + score / images * window * (1 - kept))
         return replace(self, counted=self.counted + images, cost=self.cost + cost, sums=tuple(sums))
+
+    def with_batch(self, batch: Batch, thresholds: Sequence[int] = ()) -> "Account":
+        """The account after those images count that it does not remember.
+
+        By their cost, and by how much of it lies above each threshold (nano-units). It remembers
+        the last RECENT it saw: who shows an image again and again, as a health probe does, is
+        judged by that image once.
+        """
+        new = batch.beyond(self.recent)
+        counting = self
+        if len(new):
+            counting = self.counting(len(new), new.cost, *new.scores(thresholds))
+        shown = set(batch.digests)
+        before = [digest for digest in self.recent if digest not in shown]
+        recent = (*before, *dict.fromkeys(batch.digests))[-RECENT:]
+        return replace(counting, recent=recent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +133,11 @@ class Charge:
 class Tariff(Protocol):
     """What a ledger must know of prices: how dear a batch is, and what it costs in work."""
 
+    @property
+    def thresholds(self) -> Sequence[int]:
+        """Nano-units: an account keeps what lies above each of them, besides the cost."""
+        ...
+
     def is_dear(self, images: int, cost: int) -> bool:
         """Whether a batch (nano-units) is dearer than an honest one."""
         ...
@@ -72,7 +147,10 @@ class Tariff(Protocol):
         ...
 
     def work(self, account: Account, images: int) -> int:
-        """Expected hashes for `images` images, given the account with them counted."""
+        """Expected hashes for `images` images, given the account with them counted.
+
+        An account that has not entered pays its entry with them.
+        """
         ...
 
     def lifetime(self, work: int) -> float:
@@ -96,9 +174,7 @@ class Ledger(Protocol):
         """
         ...
 
-    def ask(
-        self, client: str, request_id: str, digest: bytes, images: int, cost: int
-    ) -> Future[Charge]:
+    def ask(self, client: str, request_id: str, digest: bytes, batch: Batch) -> Future[Charge]:
         """Charges a batch once, and prices it. Asking the same again returns the same charge.
 
         Raises RequestIdReused for another digest, TooManyUnpaid beyond MAX_UNPAID.
@@ -106,7 +182,10 @@ class Ledger(Protocol):
         ...
 
     def settle(self, client: str, request_id: str) -> Future[None]:
-        """Marks a charge as paid; settling again changes nothing. Raises NothingToRedeem."""
+        """Marks a charge as paid, and the account as entered; settling again changes nothing.
+
+        Raises NothingToRedeem.
+        """
         ...
 
     def account(self, client: str) -> Future[Account]:

@@ -18,7 +18,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from server.ledger import MAX_RETRIES, MAX_UNPAID, Account, Charge, Tariff
+from server.ledger import (
+    DIGEST_BYTES,
+    MAX_RETRIES,
+    MAX_UNPAID,
+    Account,
+    Batch,
+    Charge,
+    Tariff,
+)
 from server.refusals import (
     LedgerUnavailable,
     NothingToRedeem,
@@ -27,26 +35,36 @@ from server.refusals import (
     TooManyUnpaid,
 )
 
-SCHEMA = """
+VERSION = 2
+"""Of the schema, kept in the file; from one to another there is no way but a new file."""
+
+SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS accounts (
     client TEXT NOT NULL, fingerprint TEXT NOT NULL,
     charged INTEGER NOT NULL,  -- images asked
     counted INTEGER NOT NULL,  -- images that count towards the price
     cost INTEGER NOT NULL,     -- nano-units of the counted images
-    sums TEXT NOT NULL,        -- JSON: forgetting sums, one a window
+    sums TEXT NOT NULL,        -- JSON: forgetting sums, score by score
+    entered INTEGER NOT NULL,  -- 1 once a batch was paid for
+    recent BLOB NOT NULL,      -- digests of the images that counted last
     PRIMARY KEY (client, fingerprint)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS charges (
     client TEXT NOT NULL, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL,
     digest BLOB NOT NULL, images INTEGER NOT NULL, cost INTEGER NOT NULL, work INTEGER NOT NULL,
     retries INTEGER NOT NULL,
-    counted INTEGER NOT NULL,  -- 1 once it counts towards the price
+    waiting BLOB NOT NULL,     -- digest and cost of each image, nothing once they count
     paid INTEGER NOT NULL,
     expires REAL NOT NULL,     -- when its youngest challenge does, unix seconds
     PRIMARY KEY (client, fingerprint, request_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unpaid ON charges (client, fingerprint, expires) WHERE paid = 0;
+PRAGMA user_version = {VERSION};
+COMMIT;
 """
+
+_COST_BYTES = 8
 
 GROUP = 256
 """Most operations in one transaction: bounds how long the first of them waits."""
@@ -118,24 +136,23 @@ class SqliteLedger:
 
         return self._submit(run)
 
-    def ask(
-        self, client: str, request_id: str, digest: bytes, images: int, cost: int
-    ) -> Future[Charge]:
+    def ask(self, client: str, request_id: str, digest: bytes, batch: Batch) -> Future[Charge]:
         def run(db: sqlite3.Connection) -> Charge:
             known = self._find(db, client, request_id, digest)
             if known is not None:
                 return known
             before = self._account(db, client)
             _check_room(before)
-            counting = before.counting(images, cost)
-            work = self._tariff.work(counting, images)
+            counting = before.with_batch(batch, self._tariff.thresholds)
+            work = self._tariff.work(counting, len(batch))
             paid = work == 0
             counts = paid or (
-                self._tariff.is_dear(images, cost) and self._tariff.raises(before, counting)
+                self._tariff.is_dear(len(batch), batch.cost)
+                and self._tariff.raises(before, counting)
             )
             after = replace(
                 counting if counts else before,
-                charged=before.charged + images,
+                charged=before.charged + len(batch),
                 unpaid=before.unpaid + (not paid),
             )
             db.execute(
@@ -143,38 +160,40 @@ class SqliteLedger:
                 (
                     *self._key(client, request_id),
                     digest,
-                    images,
-                    cost,
+                    len(batch),
+                    batch.cost,
                     work,
-                    counts,
+                    b"" if counts else _packed(batch),
                     paid,
                     self._clock() + self._tariff.lifetime(work),
                 ),
             )
             self._store(db, client, after)
-            return Charge(images, cost, work, 0, after)
+            return Charge(len(batch), batch.cost, work, 0, after)
 
         return self._submit(run)
 
     def settle(self, client: str, request_id: str) -> Future[None]:
         def run(db: sqlite3.Connection) -> None:
             row = db.execute(
-                "SELECT images, cost, counted, paid FROM charges"
+                "SELECT waiting, paid FROM charges"
                 " WHERE client = ? AND fingerprint = ? AND request_id = ?",
                 self._key(client, request_id),
             ).fetchone()
             if row is None:
                 raise NothingToRedeem(f"no charge is known for request {request_id}")
-            images, cost, counted, paid = row
+            waiting, paid = row
             if paid:
                 return
             db.execute(
-                "UPDATE charges SET paid = 1, counted = 1"
+                "UPDATE charges SET paid = 1, waiting = x''"
                 " WHERE client = ? AND fingerprint = ? AND request_id = ?",
                 self._key(client, request_id),
             )
-            if not counted:
-                self._store(db, client, self._account(db, client).counting(images, cost))
+            account = self._account(db, client)
+            if waiting:
+                account = account.with_batch(_unpacked(waiting), self._tariff.thresholds)
+            self._store(db, client, replace(account, entered=True))
 
         return self._submit(run, durable=False)
 
@@ -221,7 +240,7 @@ class SqliteLedger:
 
     def _account(self, db: sqlite3.Connection, client: str) -> Account:
         row = db.execute(
-            "SELECT charged, counted, cost, sums FROM accounts"
+            "SELECT charged, counted, cost, sums, entered, recent FROM accounts"
             " WHERE client = ? AND fingerprint = ?",
             (client, self._fingerprint),
         ).fetchone()
@@ -232,12 +251,20 @@ class SqliteLedger:
             " WHERE client = ? AND fingerprint = ? AND expires > ? AND paid = 0",
             (client, self._fingerprint, self._clock()),
         ).fetchone()
-        charged, counted, cost, sums = row
-        return Account(charged, unpaid, counted, cost, tuple(json.loads(sums)))
+        charged, counted, cost, sums, entered, recent = row
+        return Account(
+            charged,
+            unpaid,
+            counted,
+            cost,
+            tuple(json.loads(sums)),
+            bool(entered),
+            tuple(_cut(recent, DIGEST_BYTES)),
+        )
 
     def _store(self, db: sqlite3.Connection, client: str, account: Account) -> None:
         db.execute(
-            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 client,
                 self._fingerprint,
@@ -245,6 +272,8 @@ class SqliteLedger:
                 account.counted,
                 account.cost,
                 json.dumps(account.sums),
+                account.entered,
+                b"".join(account.recent),
             ),
         )
 
@@ -254,8 +283,9 @@ class SqliteLedger:
             # Transactions are begun and ended by hand: isolation_level None.
             db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
             db.execute("PRAGMA journal_mode = WAL")
+            _check_version(db)
             db.executescript(SCHEMA)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, LedgerUnavailable) as error:
             opened.set_exception(LedgerUnavailable(f"ledger {path} cannot be opened: {error}"))
             return
         opened.set_result(None)
@@ -279,6 +309,32 @@ class SqliteLedger:
                     left = self._jobs.get()
                     if left is not None and left.future.set_running_or_notify_cancel():
                         left.future.set_exception(LedgerUnavailable("the ledger is closed"))
+
+
+def _check_version(db: sqlite3.Connection) -> None:
+    """Raises LedgerUnavailable for a ledger of another version."""
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if tables and version != VERSION:
+        raise LedgerUnavailable(f"its version is {version}, expected {VERSION}; give a new file")
+
+
+def _packed(batch: Batch) -> bytes:
+    """Digest and cost of each image, for a column of `charges`."""
+    pairs = zip(batch.digests, batch.costs, strict=True)
+    return b"".join(digest + cost.to_bytes(_COST_BYTES, "little") for digest, cost in pairs)
+
+
+def _unpacked(waiting: bytes) -> Batch:
+    rows = _cut(waiting, DIGEST_BYTES + _COST_BYTES)
+    return Batch(
+        tuple(int.from_bytes(row[DIGEST_BYTES:], "little") for row in rows),
+        tuple(row[:DIGEST_BYTES] for row in rows),
+    )
+
+
+def _cut(joined: bytes, size: int) -> list[bytes]:
+    return [joined[at : at + size] for at in range(0, len(joined), size)]
 
 
 def _check_room(account: Account) -> None:

@@ -6,15 +6,26 @@ of the native solver on one thread of the calibrating host; only `PolicyTariff` 
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pow import challenge
 from server.ledger import NANO, Account
 from server.pricing.paper import Paper
-from server.pricing.rate import Rate
+from server.pricing.rate import Band, Rate, Score
 from server.puzzles import Puzzles
 
-__all__ = ["BATCH", "POLICIES", "Free", "Paper", "Policy", "PolicyTariff", "Rate", "work_for"]
+__all__ = [
+    "BATCH",
+    "POLICIES",
+    "Band",
+    "Free",
+    "Paper",
+    "Policy",
+    "PolicyTariff",
+    "Rate",
+    "Score",
+    "work_for",
+]
 
 BATCH = 64
 """Images to which a price in seconds refers; n images pay n/64 of it."""
@@ -33,10 +44,17 @@ class Policy(Protocol):
         """What the price grows with, >= 0; unlike the price it knows no cap."""
         ...
 
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Privacy costs: what lies above each counts by itself, too."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Free:
     """Policy `none`: the baseline against which all overheads are measured."""
+
+    thresholds: ClassVar[tuple[float, ...]] = ()
 
     def price(self, account: Account) -> float:
         """Always 0.0 seconds."""
@@ -59,12 +77,22 @@ def work_for(seconds: float, images: int, rate: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTariff:
-    """A policy, the hash rate its seconds rest on, what an honest image costs, and the puzzles."""
+    """A policy, the hash rate its seconds rest on, what an honest image costs, and the puzzles.
+
+    `entry` expected hashes, once an account, keep many small accounts from being cheap: a first
+    image tells little, so it is never dear. Whatever is asked before the first payment carries it.
+    """
 
     policy: Policy
     rate: float  # hashes per second
     honest: float  # mean privacy cost of an honest image
     puzzles: Puzzles
+    entry: int = 0
+
+    @property
+    def thresholds(self) -> tuple[int, ...]:
+        """Nano-units."""
+        return tuple(round(threshold * NANO) for threshold in self.policy.thresholds)
 
     def is_dear(self, images: int, cost: int) -> bool:
         """Whether a batch of `cost` nano-units is dearer than an honest one."""
@@ -76,7 +104,10 @@ class PolicyTariff:
 
     def work(self, account: Account, images: int) -> int:
         """Expected hashes for `images` images, given the account with them counted."""
-        return work_for(self.policy.price(account), images, self.rate)
+        priced = work_for(self.policy.price(account), images, self.rate)
+        if priced == 0 or account.entered:
+            return priced
+        return min(priced + self.entry, challenge.MAX_WORK)
 
     def lifetime(self, work: int) -> float:
         """Seconds that a challenge of `work` expected hashes stays open."""

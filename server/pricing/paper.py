@@ -16,6 +16,7 @@ class Paper:
     """clip(base^|cost - (slope * queries + intercept)|, t_min, t_max) seconds per 64 images."""
 
     name: ClassVar[str] = "paper"
+    thresholds: ClassVar[tuple[float, ...]] = ()
 
     base: float
     slope: float  # expected privacy cost of one more honest query

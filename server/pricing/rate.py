@@ -1,10 +1,13 @@
-"""The default price: exponential in how far the recent mean cost lies above the honest mean.
+"""The default price: exponential in how far recent costs lie above what honest clients show.
 
 One-sided, relative, and over windows that forget, because a lifetime total can be laundered with
-typical images, front-loaded with honest ones, or split over accounts.
+typical images, front-loaded with honest ones, or split over accounts. What honest clients show at
+a sample size is a band of quantiles, not a number of standard errors: clients differ from each
+other by more than chance (docs/pricing.md).
 """
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,46 +15,96 @@ from server.ledger import NANO, WINDOWS, Account
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """What honest window means stay under: `limits` (windows, grid) after `images` (grid,) images.
+
+    In between it is linear in the logarithm of the number of images, beyond the ends constant.
+    Raises ValueError for a band that no price can rest on.
+    """
+
+    images: tuple[int, ...]
+    limits: tuple[tuple[float, ...], ...]  # privacy cost of an image, a row for each window
+
+    def __post_init__(self) -> None:
+        rising = all(low < high for low, high in zip(self.images, self.images[1:], strict=False))
+        if not self.images or self.images[0] < 1 or not rising:
+            raise ValueError(f"the band is given at {self.images} images; expected rising from 1")
+        if [len(row) for row in self.limits] != [len(self.images)] * len(WINDOWS):
+            raise ValueError(
+                f"the band has {[len(row) for row in self.limits]} limits; "
+                f"expected {len(self.images)} for each of {len(WINDOWS)} windows"
+            )
+        wrong = [x for row in self.limits for x in row if not (math.isfinite(x) and x >= 0)]
+        if wrong:
+            raise ValueError(f"the band has a limit of {wrong[0]}; expected finite numbers from 0")
+
+    def after(self, images: int) -> tuple[float, ...]:
+        """The limit of every window after `images` images, at least one."""
+        at = bisect_right(self.images, images)
+        if at == 0:
+            return tuple(row[0] for row in self.limits)
+        if at == len(self.images):
+            return tuple(row[-1] for row in self.limits)
+        low, high = self.images[at - 1], self.images[at]
+        share = math.log(images / low) / math.log(high / low)
+        return tuple(row[at - 1] + share * (row[at] - row[at - 1]) for row in self.limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What of each image's cost counts, what honest clients show of it, and how steep it is priced.
+
+    Only what lies above `threshold` counts. The whole cost (0) notices a small shift of all images;
+    the tail alone cannot be diluted with cheap ones.
+    """
+
+    threshold: float  # privacy cost of an image
+    honest: float  # mean of an honest image
+    band: Band
+    kappa: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
-    """min(t_min * e^(kappa * r), t_max) seconds per 64 images, r = excess(account)."""
+    """min(t_min * e^r, t_max) seconds per 64 images, r = excess(account).
+
+    The first score is the whole cost.
+    """
 
     name: ClassVar[str] = "rate"
 
-    honest: float  # mean privacy cost of an honest image
-    spread: float  # its standard deviation over images
-    kappa: float
-    tolerance: float  # of the mean, in honest means
-    z: float  # width of the band that honest clients may fill, in standard errors
+    scores: tuple[Score, ...]
+    tolerance: float  # beyond the band, in honest means
     t_min: float  # seconds
     t_max: float  # seconds
 
-    def excess(self, account: Account) -> float:
-        """How far the dearest window lies above honest, in honest means; 0.0 within the band.
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Of the scores besides the cost."""
+        return tuple(score.threshold for score in self.scores[1:])
 
-        A window over m images with a = 1 - 1/window has weight N = window * (1 - a^m), and its mean
-        the standard error spread * sqrt(Q) / N with Q = (1 - a^2m) / (1 - a^2).
+    def excess(self, account: Account) -> float:
+        """How far the dearest window of a score lies above its band, in honest means, times kappa.
+
+        0.0 within the bands. A window over m images with a = 1 - 1/window has weight
+        window * (1 - a^m).
         """
+        counted = account.counted
+        if counted == 0:
+            return 0.0
         worst = 0.0
-        for window, total in zip(WINDOWS, account.sums, strict=True):
-            if account.counted == 0:
-                continue
-            a = 1 - 1 / window
-            kept = a**account.counted
-            weight = window * (1 - kept)
-            mean = total / NANO / weight
-            error = self.spread * math.sqrt((1 - kept * kept) / (1 - a * a)) / weight
-            above = (mean - self.honest - self.z * error) / self.honest - self.tolerance
-            worst = max(worst, above)
+        weights = [window * (1 - (1 - 1 / window) ** counted) for window in WINDOWS]
+        for at, score in enumerate(self.scores):
+            sums = account.sums[at * len(WINDOWS) : (at + 1) * len(WINDOWS)]
+            for total, weight, limit in zip(sums, weights, score.band.after(counted), strict=True):
+                above = (total / NANO / weight - limit) / score.honest - self.tolerance
+                worst = max(worst, score.kappa * above)
         return worst
 
     def price(self, account: Account) -> float:
         """Seconds of work per 64 images."""
-        return self.seconds(self.excess(account))
-
-    def seconds(self, excess: float) -> float:
-        """Seconds of work per 64 images of an account with this excess."""
-        exponent = self.kappa * excess
+        excess = self.excess(account)
         # Compared as logarithms: the exponential overflows long after the cap.
-        if exponent >= math.log(self.t_max / self.t_min):
+        if excess >= math.log(self.t_max / self.t_min):
             return self.t_max
-        return self.t_min * math.exp(exponent)
+        return self.t_min * math.exp(excess)

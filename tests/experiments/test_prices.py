@@ -7,38 +7,31 @@ import sys
 import numpy as np
 import pytest
 
+from core.drift import DRIFTS
 from experiments import measures, price_fit, price_tables, price_traffic, prices
 from experiments.__main__ import main
-from experiments.price_lists import WindowPrices
-from experiments.price_traffic import Steering, Terms
-from server.pricing import Rate
+from experiments.price_traffic import Steering
+from server.calibration import fit, traffic
+from server.calibration.traffic import Sample
+from server.ledger import MAX_UNPAID
+from server.pricing import Rate, Score
+from server.pricing.many import RatePrices, Terms
 
 TERMS = Terms(service=1.0, t_min=0.25, t_max=2000.0)
-RATE = WindowPrices(Rate(1.0, 1.0, 8.0, 0.05, 3.0, TERMS.t_min, TERMS.t_max))
+SCORE = Score(0.0, 1.0, price_fit.errors_band(1.0, 1.0), 8.0)
+RATE = RatePrices(Rate((SCORE,), 0.05, TERMS.t_min, TERMS.t_max))
 
 
 def rng():
     return np.random.default_rng(0)
 
 
-def test_a_skewed_client_has_its_own_mix_of_classes():
-    costs, labels = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0, 0, 1, 1])
-    means = price_traffic.skewed(costs, labels, 200, 500, rng()).mean(axis=1)
-    assert means.mean() == pytest.approx(0.5, abs=0.1)
-    assert means.std() > 0.2  # a flat Dirichlet over two classes: sqrt(1/12)
-    assert price_traffic.iid(costs, 200, 500, rng()).mean(axis=1).std() < 0.05
-
-
-def test_a_drifted_client_differs_by_one_factor():
-    history = price_traffic.drifted(np.array([1.0]), 500, 4, rng())
-    assert (history == history[:, :1]).all()
-    assert history[:, 0].std() == pytest.approx(price_traffic.DRIFT, abs=0.01)
-
-
-def test_histories_are_cut_into_batches_and_the_last_is_smaller():
-    images, scores = price_traffic.batches(np.arange(10.0).reshape(2, 5), 2)
-    assert images == [2, 2, 1]
-    assert scores.tolist() == [[1, 11], [5, 15], [4, 9]]
+def test_a_band_of_standard_errors_by_hand():
+    band = price_fit.errors_band(0.8, 0.4)
+    assert band.after(1) == pytest.approx((0.8 + 3 * 0.4,) * 3)
+    a = 1 - 1 / 4096
+    error = 0.4 * math.sqrt((1 - a**1024) / (1 - a * a)) / (4096 * (1 - a**512))
+    assert band.after(512)[2] == pytest.approx(0.8 + 3 * error)
 
 
 def test_an_honest_client_pays_the_floor():
@@ -69,10 +62,14 @@ def test_a_thief_who_steers_waits_until_the_price_is_bearable():
     blind = price_traffic.mean_overhead(RATE, TERMS, useful, 64)
     steers = price_traffic.steered(RATE, TERMS, useful, filler, Steering(4.0, False, 64))
     assert 1.25 < steers < blind
-    # Leaving what is too dear: nothing is ever learnt where every batch is.
-    assert math.isinf(
-        price_traffic.steered(RATE, TERMS, useful + 9, filler, Steering(1.0, True, 64))
-    )
+
+
+def test_a_thief_leaves_what_is_too_dear_until_his_places_are_taken():
+    tactic, images = Steering(1.0, True, 64), 64 * MAX_UNPAID
+    useful, filler = np.full((2, 2 * images), 12.0), np.zeros((2, 2 * images))
+    first = price_traffic.steered(RATE, TERMS, useful[:, :images], filler[:, :images], tactic)
+    assert math.isinf(first)  # every batch is left
+    assert price_traffic.steered(RATE, TERMS, useful, filler, tactic) > 100
 
 
 def test_an_account_recovers_from_one_bad_batch():
@@ -90,12 +87,14 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "LONG", 512)
         monkeypatch.setattr(module, "TINY", (1, 4))
         monkeypatch.setattr(module, "ACCOUNTS", (1,))
-    monkeypatch.setattr(price_fit, "GRID", (1, 16, 64, 256))
-    monkeypatch.setattr(price_fit, "BAND_CLIENTS", 20)
-    monkeypatch.setattr(price_fit, "CLIENTS", 10)
-    monkeypatch.setattr(price_fit, "RESAMPLES", 2)
-    monkeypatch.setattr(price_fit, "QUERIES", 128)
-    monkeypatch.setattr(price_fit, "LONG_QUERIES", 256)
+    for module in (fit, price_fit):
+        monkeypatch.setattr(module, "GRID", (1, 16, 64, 256))
+        monkeypatch.setattr(module, "BAND_CLIENTS", 20)
+        monkeypatch.setattr(module, "CLIENTS", 10)
+        monkeypatch.setattr(module, "LONG_QUERIES", 256)
+    for module in (fit, price_fit, prices):
+        monkeypatch.setattr(module, "QUERIES", 128)
+    monkeypatch.setattr(traffic, "RESAMPLES", 2)
     monkeypatch.setattr(price_traffic, "tactics", lambda: [Steering(4.0, False, 64)])
     monkeypatch.setattr(prices, "TRICK_QUERIES", 256)
 
@@ -117,13 +116,16 @@ def plan_for(home, **changes):
 def drawn(surprisal_of_thieves=2.4):
     draw = rng()
     labels = np.arange(600) % 10
+    honest = [
+        Sample(
+            draw.exponential(1.0, 600),
+            labels,
+            {name: draw.exponential(1.2, 600) for name in DRIFTS},
+        )
+        for _ in range(2)
+    ]
     return prices.Costs(
-        draw.exponential(1.0, 600),
-        labels,
-        draw.exponential(1.0, 600),
-        labels,
-        draw.exponential(1.2, 300),
-        draw.exponential(1.2, 300),
+        *honest,
         {
             "tinyimagenet": draw.exponential(surprisal_of_thieves, 300),
             "noise": draw.exponential(5.0, 300),
@@ -134,7 +136,7 @@ def drawn(surprisal_of_thieves=2.4):
 
 def test_the_table_of_a_simulation(small, tmp_path):
     result = prices.simulate(plan_for(tmp_path), drawn())
-    assert {"paper", "rate", "rate, band"} <= set(result["policies"])
+    assert {"paper", "rate", "cost", "tail"} <= set(result["policies"])
     reached = {goal["goal"]: goal["reached"]["rate"] for goal in result["goals"]}
     assert reached["honest iid, median"] == 1.25
     assert reached["natural pool, 1 account"] > reached["thief with the right data, 1 account"]
@@ -150,24 +152,9 @@ def test_the_table_of_a_simulation(small, tmp_path):
     assert content["provenance"]["seed"] == 0
 
 
-def test_a_measure_without_a_tail_gets_no_tail_scores(small, tmp_path):
-    result = prices.simulate(plan_for(tmp_path, measure="gap"), drawn())
-    assert not any(name.startswith("tail") for name in result["policies"])
-
-
 def test_the_same_seed_fits_the_same_prices(small):
-    costs = drawn()
-    fits = [
-        price_fit.fit(
-            costs.calibration,
-            costs.calibration_labels,
-            costs.turned_calibration,
-            TERMS,
-            surprisal=True,
-            rng=rng(),
-        )
-        for _ in range(2)
-    ]
+    honest = drawn().calibration
+    fits = [price_fit.price_lists(honest, honest, TERMS, rng=rng()) for _ in range(2)]
     assert fits[0] == fits[1]
 
 
@@ -183,19 +170,24 @@ def test_costs_are_those_that_were_recorded(digits_home):
     )
     measures.run(plan, command=[], file=None, say=str)
     costs = prices.record(plan_for(digits_home, measure="gap"))
-    assert len(costs.calibration) == len(costs.calibration_labels) == 180
-    assert len(costs.honest) == len(costs.honest_labels) == 180
+    for sample in (costs.calibration, costs.honest):
+        assert len(sample.costs) == len(sample.labels) == 180
+        assert {name: len(found) for name, found in sample.drifted.items()} == dict.fromkeys(
+            DRIFTS, 180
+        )
     assert {"noise", "photos", "pool"} <= set(costs.foreign)
-    assert len(costs.turned) == len(costs.turned_calibration) == 48
+    assert not set(DRIFTS) & set(costs.foreign)
     assert len(costs.foreign["noise"]) == 96
     again = prices.record(plan_for(digits_home, measure="gap"))
-    assert (again.honest == costs.honest).all()
+    assert (again.honest.costs == costs.honest.costs).all()
 
 
 def test_costs_that_nobody_recorded_are_refused(tmp_path, monkeypatch):
     command = ["experiments", "prices", "--dataset", "digits", "--home", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit, match=r"costs-heads.*is missing; run .*experiments measures"):
+    with pytest.raises(
+        SystemExit, match=r"costs-surprisal-typicality.*is missing; run .*experiments measures"
+    ):
         main()
 
 
@@ -217,7 +209,14 @@ def test_what_cannot_be_simulated_is_refused(tmp_path, changes, message):
 
 def test_a_price_that_honest_clients_cannot_bear_is_refused():
     steep = {"iid": np.full((4, 640), 50.0)}
-    with pytest.raises(ValueError, match="would pay more than"):
-        price_fit.steepest(
-            lambda kappa: WindowPrices(Rate(1.0, 0.1, kappa, 0.0, 0.0, 0.25, 2000.0)), TERMS, steep
-        )
+    with pytest.raises(fit.TooNoisy, match="cannot bear it"):
+        price_fit.steepest(RATE, TERMS, steep, fit.KAPPAS)
+
+
+def test_of_the_steepness_honest_clients_bear_the_largest_is_taken():
+    history = {"iid": np.full((4, 640), 1.5)}
+    prices, kappa = price_fit.steepest(RATE, TERMS, history, fit.KAPPAS)
+    assert prices.policy.scores[0].kappa == kappa
+    assert price_traffic.mean_overhead(prices, TERMS, history["iid"], 64) <= 2
+    steeper = price_fit._with_kappa(RATE, kappa + 1)
+    assert price_traffic.overheads(steeper, TERMS, history["iid"], 64)[1].max() > 2

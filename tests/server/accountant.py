@@ -6,12 +6,17 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from ledgers import batch
 
 from server.ledger import NANO, Account
 from server.ledger.sqlite import SqliteLedger
 
 
 class Free:
+    thresholds = ()
+
     def is_dear(self, images: int, cost: int) -> bool:
         return True
 
@@ -31,7 +36,7 @@ def main() -> None:
     for number in itertools.count():
         # Several at once, so that kills also fall into the midst of a group commit.
         names = [f"{life}-{number}-{part}" for part in range(4)]
-        futures = [ledger.ask("anne", name, b"d", 1, NANO) for name in names]
+        futures = [ledger.ask("anne", name, b"d", batch(1, NANO)) for name in names]
         for name, future in zip(names, futures, strict=True):
             future.result()
             sys.stdout.write(f"{name}\n")

@@ -5,11 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ledgers import batch
 
 from core.datasets import Split, load
 from pow.rate import Rate as HashRate
 from server import calibration, model
-from server.calibration import CalibrationError, Targets, accounts, histories, power_of_two_seconds
+from server.calibration import CalibrationError, power_of_two_seconds
+from server.calibration.make import calibrate, costs_of
+from server.calibration.plot import draw
+from server.calibration.targets import Targets
+from server.ledger import NANO, Account, Batch
 from server.pricing import work_for
 from server.puzzles import Puzzles
 
@@ -19,10 +24,20 @@ RATES = {
 }
 
 
+SCORE = {
+    "threshold": 0.0,
+    "honest": 1.0,
+    "kappa": 1.0,
+    "band": {"images": [1], "limits": [[2.0]] * 3},
+}
+
+
 @pytest.fixture(scope="module")
 def prepared(digits_home):
-    model.prepare(digits_home, "m", dataset="digits", network="lenet-thin", measure="heads", seed=0)
-    return model.load(digits_home, "m", "heads")
+    model.prepare(
+        digits_home, "m", dataset="digits", network="lenet-thin", measure="typicality", seed=0
+    )
+    return model.load(digits_home, "m", "typicality")
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +47,20 @@ def honest(digits_home):
 
 @pytest.fixture(scope="module")
 def calibrated(prepared, honest):
-    return calibration.calibrate(prepared, "heads", honest, seed=0, t_max=0.5, rates=RATES)
+    return calibrate(
+        prepared, "typicality", honest, seed=0, t_max=0.5, rates=RATES, drifts=("tilted",)
+    )
 
 
-def test_it_finds_the_honest_mean_of_the_half_it_saw(calibrated, prepared, honest):
-    costs = calibration.costs_of(prepared, honest)
-    seen = costs[np.random.default_rng(0).permutation(len(costs))][: -(-len(costs) // 2)]
+def test_it_finds_the_honest_mean_of_the_part_it_saw(calibrated, prepared, honest):
+    costs = costs_of(prepared, honest.images)
+    order = np.random.default_rng(0).spawn(1)[0].permutation(len(costs))
+    seen = costs[order < 0.4 * len(costs)]
     assert calibrated.mean == pytest.approx(seen.mean())
     assert calibrated.spread == pytest.approx(seen.std())
     assert calibrated.slope == pytest.approx(seen.mean(), rel=0.2)
+    assert calibrated.images["fitted"] == len(seen)
+    assert sum(calibrated.images.values()) == len(costs)
 
 
 def test_the_service_time_was_measured(calibrated):
@@ -79,12 +99,19 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
     [
         ({"t_min": -1.0}, "t_min is -1.0; expected a finite number"),
         ({"t_min": None}, "t_min is None; expected a number"),
-        ({"kappa": "x"}, "kappa is 'x'"),
         ({"mean": float("nan")}, "mean is nan"),
         ({"t_max": 1e12}, "to 86400 s"),
         ({"t_max": 1e-9}, "t_max is 1e-09 s; expected from t_min"),
         ({"fingerprint": None}, "fingerprint is None; expected text"),
         ({"provenance": None}, "provenance is None; expected a table"),
+        ({"entry": -1.0}, "entry is -1.0; expected a finite number"),
+        ({"scores": []}, r"scores is \[\]; expected a list of at least one"),
+        ({"scores": [{}]}, "a score has no 'threshold'"),
+        ({"scores": [{**SCORE, "kappa": "x"}]}, "could not convert string to float: 'x'"),
+        ({"scores": [{**SCORE, "kappa": -1.0}]}, "kappa is -1.0; expected a finite number from 0"),
+        ({"scores": [{**SCORE, "honest": 0.0}]}, "honest is 0.0; expected a finite number above"),
+        ({"scores": [{**SCORE, "band": None}]}, "a score is unreadable"),
+        ({"scores": [{**SCORE, "band": {"images": [1], "limits": [[1.0]]}}]}, "each of 3 windows"),
         ({"rates": {"sha1": {}}}, "a rate has the keys"),
     ],
 )
@@ -101,17 +128,41 @@ def test_a_rate_that_was_not_measured_is_refused(calibrated):
         replace(calibrated, rates={"sha1": calibrated.rates["sha1"]}).hash_rate("sha256")
 
 
-def test_honest_clients_bear_the_price_it_chose(calibrated):
-    assert set(calibrated.overhead) == {"iid", "skewed"}
+def test_it_says_what_honest_clients_of_every_kind_pay(calibrated):
+    kinds = ["iid", "skewed", "varied", "tilted"]
+    assert list(calibrated.overhead) == [*kinds, *(f"{kind}, long" for kind in kinds)]
     for found in calibrated.overhead.values():
-        assert 1.0 < found["median"] <= found["p99"] <= 2.0
+        assert 1.0 < found["median"] <= found["p99"]
+    assert calibrated.overhead["iid"]["p99"] <= calibrated.bearable == 2.0
+
+
+def test_the_band_lies_above_the_mean_and_narrows(calibrated):
+    for score in calibrated.scores:
+        for limits in score["band"]["limits"]:
+            assert limits[0] > 1.3 * limits[-1] > 1.3 * score["honest"]
 
 
 def test_it_is_steep_enough_for_images_of_another_kind(calibrated, prepared):
     noise = np.random.default_rng(0).integers(0, 256, (256, 1, 8, 8), dtype=np.uint8)
-    costs = calibration.costs_of(prepared, Split(noise, np.zeros(256, np.int64)))
-    *_, (account, _) = accounts(costs.reshape(-1, 64))
-    assert calibrated.policy("rate").price(account) > 10 * calibrated.policy("rate").t_min
+    costs = tuple(round(float(cost) * NANO) for cost in costs_of(prepared, noise))
+    tariff = calibrated.tariff("rate")
+    account = Account().with_batch(Batch(costs, batch(256, 0).digests), tariff.thresholds)
+    assert tariff.policy.price(account) > 10 * tariff.policy.t_min
+
+
+def test_the_entry_is_so_many_honest_queries(calibrated):
+    tariff = calibrated.tariff("rate")
+    a_query = work_for(calibrated.policy("rate").t_min, 64, tariff.rate) / 64
+    assert tariff.entry == pytest.approx(500 * a_query, rel=1e-4)
+    assert replace(calibrated, entry=0.0).tariff("rate").entry == 0
+
+
+def test_it_is_drawn_with_every_kind_of_client(calibrated, tmp_path):
+    text = draw(calibrated, tmp_path / "calibration.svg").read_text()
+    assert text.startswith("<svg ")
+    assert text.rstrip().endswith("</svg>")
+    for kind in calibrated.overhead:
+        assert f">{kind}<" in text
 
 
 def test_what_is_saved_is_loaded(calibrated, tmp_path):
@@ -123,7 +174,9 @@ def test_what_is_saved_is_loaded(calibrated, tmp_path):
 def test_policies_by_name(calibrated):
     assert calibrated.policy("none").price(None) == 0.0
     assert calibrated.policy("paper").slope == calibrated.slope
-    assert calibrated.policy("rate").kappa == calibrated.kappa > 0
+    kappas = [score["kappa"] for score in calibrated.scores]
+    assert [score.kappa for score in calibrated.policy("rate").scores] == kappas
+    assert all(kappa > 0 for kappa in kappas)
     with pytest.raises(ValueError, match="'free' is unknown; expected none, paper or rate"):
         calibrated.policy("free")
 
@@ -165,18 +218,20 @@ def test_the_strictest_target_holds():
 
 
 def test_a_stricter_target_makes_a_gentler_price(prepared, honest, calibrated):
-    strict = calibration.calibrate(
+    strict = calibrate(
         prepared,
-        "heads",
+        "typicality",
         honest,
         seed=0,
         t_max=0.5,
         rates=RATES,
+        drifts=("tilted",),
         targets=Targets(median=1.2, p99=1.45),
     )
-    assert strict.kappa <= calibrated.kappa
+    for gentle, steep in zip(strict.scores, calibrated.scores, strict=False):
+        assert gentle["kappa"] <= steep["kappa"]
     assert strict.t_min == pytest.approx(0.2 * strict.service)
-    assert all(found["p99"] <= 1.45 for found in strict.overhead.values())
+    assert strict.bearable == 1.45
 
 
 @pytest.mark.parametrize(
@@ -194,9 +249,9 @@ def test_targets_nobody_can_meet_are_refused(given, message):
 
 
 def test_too_few_images_are_refused(prepared, honest):
-    few = Split(honest.images[:3], honest.labels[:3])
-    with pytest.raises(CalibrationError, match="3 calibration images; expected at least 4"):
-        calibration.calibrate(prepared, "heads", few, seed=0, t_max=None, rates=RATES)
+    few = Split(honest.images[:19], honest.labels[:19])
+    with pytest.raises(CalibrationError, match="19 calibration images; expected at least 20"):
+        calibrate(prepared, "typicality", few, seed=0, t_max=None, rates=RATES)
 
 
 def test_a_measure_that_sees_nothing_is_refused(prepared, honest):
@@ -205,9 +260,9 @@ def test_a_measure_that_sees_nothing_is_refused(prepared, honest):
             return np.zeros(len(images))
 
     with pytest.raises(CalibrationError, match=r"cost 0\.0 on average"):
-        calibration.calibrate(
+        calibrate(
             replace(prepared, measure=Blind()),
-            "heads",
+            "typicality",
             honest,
             seed=0,
             t_max=None,
@@ -215,17 +270,17 @@ def test_a_measure_that_sees_nothing_is_refused(prepared, honest):
         )
 
 
-def test_skewed_clients_have_favourite_classes():
-    labels = np.repeat(np.arange(10), 50)
-    rng = np.random.default_rng(0)
-    share = {}
-    for skew in (None, 1.0):
-        favourites = [
-            np.bincount(history.ravel().astype(int), minlength=10).max() / history.size
-            for history in histories(labels.astype(float), labels, size=16, skew=skew, rng=rng)
-        ]
-        share[skew] = np.mean(favourites)
-    assert share[None] < 0.15 < 0.25 < share[1.0]
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"entry": -1.0}, r"the entry is -1\.0 queries"),
+        ({"entry": float("nan")}, "the entry is nan queries"),
+        ({"drifts": ("upside down",)}, "unknown drift 'upside down', expected one of tilted"),
+    ],
+)
+def test_other_wishes_nobody_can_meet_are_refused(prepared, honest, given, message):
+    with pytest.raises(CalibrationError, match=message):
+        calibrate(prepared, "typicality", honest, seed=0, t_max=None, rates=RATES, **given)
 
 
 @pytest.mark.parametrize(("seconds", "hashes"), [(1.0, 2**20), (1.9, 2**20), (2.0, 2**21)])

@@ -21,7 +21,10 @@ from client.session import Refused, Session, Unreachable
 from core.datasets import load
 from core.records import read
 from pow.rate import Rate as HashRate
-from server import calibration, model
+from server import calibration, measures, model
+from server.calibration.make import calibrate
+
+MEASURE = "surprisal:typicality"
 
 RATES = {
     algorithm: HashRate(algorithm, rate, "test", "nowhere", "2026-01-01T00:00:00+00:00")
@@ -32,13 +35,14 @@ RATES = {
 @pytest.fixture(scope="module")
 def home(digits_home):
     """A home with a prepared and calibrated model `m`."""
-    model.prepare(digits_home, "m", dataset="digits", network="lenet-thin", measure="heads", seed=0)
-    file = calibration.path(digits_home, "m", "heads")
+    model.prepare(digits_home, "m", dataset="digits", network="lenet-thin", measure=MEASURE, seed=0)
+    file = calibration.path(digits_home, "m", MEASURE)
     if not file.exists():
-        prepared = model.load(digits_home, "m", "heads")
+        prepared = model.load(digits_home, "m", MEASURE)
         split = load("digits", home=digits_home).splits["calibration"]
+        _, split = measures.reserve(MEASURE, split)
         calibration.save(
-            calibration.calibrate(prepared, "heads", split, seed=0, t_max=0.01, rates=RATES),
+            calibrate(prepared, MEASURE, split, seed=0, t_max=0.01, rates=RATES),
             file,
         )
     return digits_home
@@ -193,7 +197,7 @@ def test_accounts_of_free_answers_do_not_count_under_a_price(home, images, tmp_p
 
 
 def test_another_host_is_warned_of(copied):
-    file = copied / "models/m/calibration-heads.json"
+    file = copied / "models/m/calibration-surprisal-typicality.json"
     calibrated = json.loads(file.read_text())
     calibrated["provenance"]["host"] = "elsewhere"
     file.write_text(json.dumps(calibrated))
@@ -290,6 +294,7 @@ SERVE = ("serve", "--open", "--port", 0)
         (("calibrate", "--t-max", "inf"), "--t-max is inf"),
         (("calibrate", "--overhead-median", "1"), "median overhead is 1.0"),
         (("calibrate", "--overhead-p99", "1.1"), "p99 overhead is 1.1"),
+        (("calibrate", "--entry", "-1"), "the entry is -1.0 queries"),
         (("calibrate", "--seconds", "0"), "seconds allowed are 0.0"),
         ((*SERVE, "--keys", "k.toml"), "cannot go with --keys"),
         (("serve", "--keys", "/nowhere/k.toml"), "/nowhere/k.toml"),
@@ -318,7 +323,7 @@ def copied(home, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["victim.safetensors", "heads.safetensors"])
+@pytest.mark.parametrize("name", ["victim.safetensors", "surprisal-typicality.safetensors"])
 def test_corrupt_artifacts_are_named(copied, name):
     file = copied / "models" / "m" / name
     data = bytearray(file.read_bytes())
@@ -327,25 +332,31 @@ def test_corrupt_artifacts_are_named(copied, name):
     assert name in refused(*SERVE, "--home", copied, "--model", "m")
 
 
-def test_heads_of_another_victim_are_refused(copied):
-    model.prepare(copied, "n", dataset="digits", network="lenet-thin", measure="heads", seed=1)
-    shutil.copy(copied / "models/n/heads.safetensors", copied / "models/m/heads.safetensors")
-    assert "not measure heads of this victim" in refused(*SERVE, "--home", copied, "--model", "m")
+def test_a_measure_of_another_victim_is_refused(copied):
+    model.prepare(copied, "n", dataset="digits", network="lenet-thin", measure=MEASURE, seed=1)
+    shutil.copy(
+        copied / "models/n/surprisal-typicality.safetensors",
+        copied / "models/m/surprisal-typicality.safetensors",
+    )
+    assert "not measure surprisal:typicality of this victim" in refused(
+        *SERVE, "--home", copied, "--model", "m"
+    )
     flags = ("--model", "m", "--dataset", "digits", "--network", "lenet-thin")
-    assert "made heads" in run("prepare", "--home", copied, *flags).stdout  # as it said
-    assert model.load(copied, "m", "heads")
+    assert f"made {MEASURE}" in run("prepare", "--home", copied, *flags).stdout  # as it said
+    assert model.load(copied, "m", MEASURE)
 
 
 def test_a_calibration_of_another_fingerprint_is_refused(copied):
-    model.prepare(copied, "n", dataset="digits", network="lenet-thin", measure="heads", seed=1)
+    model.prepare(copied, "n", dataset="digits", network="lenet-thin", measure=MEASURE, seed=1)
     shutil.copy(
-        copied / "models/m/calibration-heads.json", copied / "models/n/calibration-heads.json"
+        copied / "models/m/calibration-surprisal-typicality.json",
+        copied / "models/n/calibration-surprisal-typicality.json",
     )
     assert "calibrate again" in refused(*SERVE, "--home", copied, "--model", "n")
 
 
 def test_an_uncalibrated_model_can_only_be_served_free(copied):
-    (copied / "models/m/calibration-heads.json").unlink()
+    (copied / "models/m/calibration-surprisal-typicality.json").unlink()
     assert "calibrate" in refused(*SERVE, "--home", copied, "--model", "m")
     with serving(copied, "--open", "--policy", "none") as (_, address):
         assert address
@@ -356,8 +367,10 @@ def test_calibrating_for_programs(copied):
     done = run("calibrate", "--home", copied, "--model", "m", "--t-max", "0.01", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found == json.loads((copied / "models/m/calibration-heads.json").read_text())
-    assert found["kappa"] > 0
+    file = copied / "models/m/calibration-surprisal-typicality.json"
+    assert found == json.loads(file.read_text())
+    assert found["scores"][0]["kappa"] > 0
+    assert file.with_suffix(".svg").read_text().startswith("<svg ")
 
 
 def test_preparing_again_changes_nothing(copied):
@@ -385,6 +398,6 @@ def test_help_imports_nothing_heavy():
 
 
 def test_the_same_seed_makes_the_same_fingerprint(home, tmp_path):
-    model.prepare(tmp_path, "x", dataset="digits", network="lenet-thin", measure="heads", seed=0)
-    here = model.load(tmp_path, "x", "heads").fingerprint
-    assert here == model.load(home, "m", "heads").fingerprint
+    model.prepare(tmp_path, "x", dataset="digits", network="lenet-thin", measure=MEASURE, seed=0)
+    here = model.load(tmp_path, "x", MEASURE).fingerprint
+    assert here == model.load(home, "m", MEASURE).fingerprint

@@ -1,254 +1,19 @@
-"""The contract of every ledger, and what SQLite adds: files, processes, a full disk."""
+"""The ledger in SQLite: the contract, and what it adds: files, processes, a full disk."""
 
 import multiprocessing
 import sqlite3
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ledgers import HONEST, Clock, FixedTariff, LedgerContract, batch
 
-from server.ledger import MAX_RETRIES, MAX_UNPAID, NANO, WINDOWS, Account
+from server.ledger import DIGEST_BYTES, NANO, RECENT, WINDOWS, Account, Batch
 from server.ledger.sqlite import SqliteLedger
-from server.refusals import (
-    LedgerUnavailable,
-    NothingToRedeem,
-    RequestIdReused,
-    RetriesExhausted,
-    TooManyUnpaid,
-)
-
-HONEST = 1 * NANO  # nano-units an honest image costs
-
-
-@dataclass
-class Clock:
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass(frozen=True)
-class FixedTariff:
-    """1 000 hashes an image once something counts; `free` asks for nothing."""
-
-    free: bool = False
-
-    def is_dear(self, images: int, cost: int) -> bool:
-        return cost > HONEST * images
-
-    def raises(self, before: Account, after: Account) -> bool:
-        return after.cost * max(before.counted, 1) > before.cost * after.counted
-
-    def work(self, account: Account, images: int) -> int:
-        assert account.counted >= images  # priced with the batch counted in
-        return 0 if self.free else 1_000 * images
-
-    def lifetime(self, work: int) -> float:
-        return 600.0
-
-
-class LedgerContract:
-    """What the gate relies on. A back end's test class gives `open_ledger(tmp_path, ...)`."""
-
-    @pytest.fixture
-    def clock(self):
-        return Clock()
-
-    @pytest.fixture
-    def ledger(self, tmp_path, clock):
-        ledger = self.open_ledger(tmp_path, clock=clock)
-        yield ledger
-        ledger.close()
-
-    def test_a_client_never_seen_has_an_empty_account(self, ledger):
-        assert ledger.account("anne").result() == Account()
-
-    def test_a_charge_is_priced_and_shows_in_the_account(self, ledger):
-        charge = ledger.ask("anne", "r1", b"d", 16, 16 * HONEST + 1).result()
-        assert (charge.images, charge.cost, charge.work) == (16, 16 * HONEST + 1, 16_000)
-        assert charge.account == ledger.account("anne").result()
-        assert (charge.account.charged, charge.account.unpaid) == (16, 1)
-
-    def test_asking_again_returns_the_same_charge_and_charges_nothing(self, ledger):
-        first = ledger.ask("anne", "r1", b"d", 16, 5 * NANO).result()
-        again = ledger.ask("anne", "r1", b"d", 16, 99 * NANO).result()
-        assert (again.cost, again.work) == (first.cost, first.work)
-        assert ledger.account("anne").result().charged == 16
-
-    def test_a_retry_keeps_its_work_however_the_account_changed(self, ledger):
-        first = ledger.ask("anne", "r1", b"d", 4, 40 * NANO).result()
-        ledger.ask("anne", "r2", b"e", 64, 640 * NANO).result()
-        retry = ledger.recall("anne", "r1", b"d").result()
-        assert (retry.work, retry.cost, retry.retries) == (first.work, first.cost, 1)
-
-    def test_recalling_a_new_request_shows_the_account(self, ledger):
-        assert ledger.recall("anne", "r1", b"d").result() == Account()
-        ledger.ask("anne", "r1", b"d", 3, NANO).result()
-        assert ledger.recall("anne", "r2", b"d").result() == ledger.account("anne").result()
-
-    def test_the_sixth_retry_is_refused(self, ledger):
-        ledger.ask("anne", "r1", b"d", 1, NANO).result()
-        for number in range(1, MAX_RETRIES + 1):
-            assert ledger.recall("anne", "r1", b"d").result().retries == number
-        with pytest.raises(RetriesExhausted, match="at most 5"):
-            ledger.recall("anne", "r1", b"d").result()
-
-    def test_a_request_id_stands_for_one_set_of_inputs(self, ledger):
-        ledger.ask("anne", "r1", b"d", 1, NANO).result()
-        for again in (
-            ledger.ask("anne", "r1", b"other", 1, NANO),
-            ledger.recall("anne", "r1", b"other"),
-        ):
-            with pytest.raises(RequestIdReused, match="r1"):
-                again.result()
-        assert ledger.account("anne").result().charged == 1
-
-    def test_clients_do_not_share_request_ids_or_accounts(self, ledger):
-        ledger.ask("anne", "r1", b"d", 1, NANO).result()
-        ledger.ask("bob", "r1", b"other", 2, NANO).result()
-        assert ledger.account("anne").result().charged == 1
-        assert ledger.account("bob").result().charged == 2
-
-    def test_the_ninth_unpaid_batch_is_refused_until_one_is_paid(self, ledger):
-        for number in range(MAX_UNPAID):
-            ledger.ask("anne", f"r{number}", b"d", 1, NANO).result()
-        with pytest.raises(TooManyUnpaid, match="8 batches are unpaid"):
-            ledger.ask("anne", "late", b"d", 1, NANO).result()
-        assert ledger.recall("anne", "r0", b"d").result().retries == 1  # old ones may be retried
-        assert ledger.account("anne").result().charged == MAX_UNPAID
-        ledger.settle("anne", "r0").result()
-        ledger.ask("anne", "late", b"d", 1, NANO).result()
-
-    def test_expired_challenges_free_their_places(self, ledger, clock):
-        for number in range(MAX_UNPAID):
-            ledger.ask("anne", f"r{number}", b"d", 1, NANO).result()
-        clock.now += 599
-        assert ledger.account("anne").result().unpaid == MAX_UNPAID
-        clock.now += 2
-        assert ledger.account("anne").result().unpaid == 0
-        ledger.ask("anne", "late", b"d", 1, NANO).result()
-
-    def test_a_retry_takes_its_place_again(self, ledger, clock):
-        ledger.ask("anne", "r1", b"d", 1, NANO).result()
-        clock.now += 601
-        ledger.recall("anne", "r1", b"d").result()
-        assert ledger.account("anne").result().unpaid == 1
-
-    def test_a_retry_finds_its_place_taken(self, ledger, clock):
-        ledger.ask("anne", "old", b"d", 1, NANO).result()
-        clock.now += 601
-        for number in range(MAX_UNPAID):
-            ledger.ask("anne", f"r{number}", b"d", 1, NANO).result()
-        with pytest.raises(TooManyUnpaid):
-            ledger.recall("anne", "old", b"d").result()
-        ledger.settle("anne", "r0").result()
-        assert ledger.recall("anne", "old", b"d").result().retries == 1
-        assert ledger.account("anne").result().unpaid == MAX_UNPAID
-
-    def test_callers_who_stop_waiting_harm_nobody(self, ledger):
-        futures = [ledger.ask("anne", f"r{number}", b"d", 1, NANO) for number in range(200)]
-        given_up = [future.cancel() for future in futures]
-        assert ledger.ask("bob", "r", b"d", 1, NANO).result(5).account.charged == 1
-        assert ledger.account("anne").result(5).charged <= MAX_UNPAID
-        assert any(given_up)
-
-    def test_an_error_in_one_job_is_its_own(self, tmp_path, clock):
-        class Broken(FixedTariff):
-            def work(self, account, images):
-                if images == 13:
-                    raise ArithmeticError("13")
-                return super().work(account, images)
-
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Broken())
-        asked = [
-            ledger.ask("anne", f"r{n}", b"d", images, NANO) for n, images in enumerate((1, 13, 2))
-        ]
-        assert [type(future.exception()) for future in asked] == [
-            type(None),
-            ArithmeticError,
-            type(None),
-        ]
-        assert ledger.account("anne").result().charged == 3
-        ledger.close()
-
-    def test_settling_is_idempotent(self, ledger):
-        ledger.ask("anne", "r1", b"d", 2, NANO).result()
-        ledger.settle("anne", "r1").result()
-        once = ledger.account("anne").result()
-        ledger.settle("anne", "r1").result()
-        assert ledger.account("anne").result() == once
-        assert (once.unpaid, once.counted) == (0, 2)
-
-    def test_settling_what_was_never_charged_is_refused(self, ledger):
-        with pytest.raises(NothingToRedeem, match="r9"):
-            ledger.settle("anne", "r9").result()
-
-    def test_another_clients_charge_cannot_be_settled(self, ledger):
-        ledger.ask("anne", "r1", b"d", 2, NANO).result()
-        with pytest.raises(NothingToRedeem):
-            ledger.settle("bob", "r1").result()
-
-    def test_a_cheap_unpaid_batch_never_dilutes(self, ledger):
-        ledger.ask("anne", "dear", b"d", 10, 100 * HONEST).result()
-        before = ledger.account("anne").result()
-        ledger.ask("anne", "cheap", b"e", 10, 1).result()
-        after = ledger.account("anne").result()
-        assert (after.counted, after.cost, after.sums) == (10, before.cost, before.sums)
-        ledger.settle("anne", "cheap").result()
-        assert ledger.account("anne").result().counted == 20
-
-    def test_an_unpaid_batch_between_honest_and_the_account_never_dilutes(self, ledger):
-        ledger.ask("anne", "dear", b"d", 10, 100 * HONEST).result()
-        before = ledger.account("anne").result()
-        ledger.ask("anne", "less dear", b"e", 10, 11 * HONEST).result()
-        after = ledger.account("anne").result()
-        assert (after.counted, after.sums) == (before.counted, before.sums)
-        ledger.settle("anne", "less dear").result()
-        assert ledger.account("anne").result().counted == 20
-
-    def test_a_dear_unpaid_batch_counts_at_once_and_only_once(self, ledger):
-        ledger.ask("anne", "dear", b"d", 10, 100 * HONEST).result()
-        counted = ledger.account("anne").result()
-        assert counted.cost == 100 * HONEST
-        ledger.settle("anne", "dear").result()
-        settled = ledger.account("anne").result()
-        assert (settled.cost, settled.sums) == (counted.cost, counted.sums)
-
-    def test_free_batches_are_settled_when_charged(self, tmp_path, clock):
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=FixedTariff(free=True))
-        charge = ledger.ask("anne", "r1", b"d", 3, 1).result()
-        assert (charge.work, charge.account.unpaid, charge.account.counted) == (0, 0, 3)
-        ledger.close()
-
-    def test_threads_at_once_charge_every_request_exactly_once(self, ledger):
-        def ask(number):
-            ledger.ask("anne", f"r{number % 40}", b"d", 1, NANO).result()
-            ledger.settle("anne", f"r{number % 40}").result()
-
-        with ThreadPoolExecutor(6) as pool:
-            list(pool.map(ask, range(200)))
-        account = ledger.account("anne").result()
-        assert (account.charged, account.counted, account.cost) == (40, 40, 40 * NANO)
-
-    def test_a_race_for_the_last_place_has_one_winner(self, ledger):
-        for number in range(MAX_UNPAID - 1):
-            ledger.ask("anne", f"r{number}", b"d", 1, NANO).result()
-        futures = [ledger.ask("anne", f"x{number}", b"d", 1, NANO) for number in range(8)]
-        errors = [future.exception() for future in futures]
-        assert errors.count(None) == 1
-        assert sum(isinstance(error, TooManyUnpaid) for error in errors) == 7
-
-    def test_a_closed_ledger_refuses(self, ledger):
-        ledger.close()
-        with pytest.raises(LedgerUnavailable):
-            ledger.account("anne").result()
-        ledger.close()
+from server.refusals import LedgerUnavailable
 
 
 class TestInMemory(LedgerContract):
@@ -272,7 +37,7 @@ class TestInFile(LedgerContract):
 
     def test_what_was_charged_is_there_after_reopening(self, tmp_path, clock):
         ledger = self.open_ledger(tmp_path, clock=clock)
-        ledger.ask("anne", "r1", b"d", 7, 70 * HONEST).result()
+        ledger.ask("anne", "r1", b"d", batch(7, 70 * HONEST)).result()
         account = ledger.account("anne").result()
         ledger.close()
         ledger = self.open_ledger(tmp_path, clock=clock)
@@ -284,9 +49,9 @@ class TestInFile(LedgerContract):
         ledger._submit(lambda db: db.set_trace_callback(said.append)).result()
         levels = []
         for call in (
-            lambda: ledger.ask("anne", "r1", b"d", 1, NANO),
+            lambda: ledger.ask("anne", "r1", b"d", batch(1, NANO)),
             lambda: ledger.settle("anne", "r1"),
-            lambda: ledger.ask("anne", "r2", b"d", 1, NANO),
+            lambda: ledger.ask("anne", "r2", b"d", batch(1, NANO)),
         ):
             said.clear()
             call().result()
@@ -296,7 +61,7 @@ class TestInFile(LedgerContract):
 
     def test_accounts_of_another_calibration_are_apart(self, tmp_path, clock):
         first = self.open_ledger(tmp_path, clock=clock)
-        first.ask("anne", "r1", b"d", 7, NANO).result()
+        first.ask("anne", "r1", b"d", batch(7, NANO)).result()
         second = self.open_ledger(tmp_path, clock=clock, fingerprint="g")
         assert second.account("anne").result() == Account()
         first.close()
@@ -320,7 +85,9 @@ class TestInFile(LedgerContract):
     def test_a_full_disk_refuses_and_keeps_what_was_charged(self, tmp_path, clock):
         ledger = self.open_ledger(tmp_path, clock=clock, tariff=FixedTariff(free=True))
         ledger._submit(lambda db: db.execute("PRAGMA max_page_count = 12")).result()
-        asked = [ledger.ask("anne", f"r{number}", b"d" * 32, 1, NANO) for number in range(5_000)]
+        asked = [
+            ledger.ask("anne", f"r{number}", b"d" * 32, batch(1, NANO)) for number in range(5_000)
+        ]
         errors = [future.exception() for future in asked]
         done = errors.count(None)
         assert 0 < done < len(asked)
@@ -334,11 +101,18 @@ class TestInFile(LedgerContract):
         other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerUnavailable):
-            ledger.ask("anne", "r1", b"d", 1, NANO).result()
+            ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
         other.execute("ROLLBACK")
         other.close()
-        assert ledger.ask("anne", "r1", b"d", 1, NANO).result().account.charged == 1
+        assert ledger.ask("anne", "r1", b"d", batch(1, NANO)).result().account.charged == 1
         ledger.close()
+
+    def test_a_ledger_of_another_version_cannot_be_opened(self, tmp_path):
+        with sqlite3.connect(tmp_path / "ledger.db") as db:
+            db.execute("CREATE TABLE accounts (client TEXT)")
+        db.close()
+        with pytest.raises(LedgerUnavailable, match="its version is 0, expected 2; give a new"):
+            self.open_ledger(tmp_path)
 
     def test_what_is_no_ledger_cannot_be_opened(self, tmp_path):
         (tmp_path / "ledger.db").write_bytes(b"not a database, but a text that is long enough" * 9)
@@ -351,7 +125,7 @@ class TestInFile(LedgerContract):
 def _charge_forty(path):
     ledger = SqliteLedger(path, fingerprint="f", tariff=FixedTariff(), clock=Clock())
     for number in range(40):
-        ledger.ask("anne", f"r{number}", b"d", 1, NANO).result()
+        ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
         ledger.settle("anne", f"r{number}").result()
     ledger.close()
 
@@ -412,6 +186,42 @@ def test_the_order_of_charges_does_not_change_the_totals(charges, shuffler):
     for images, cost in shuffled:
         other = other.counting(images, cost)
     assert (one.counted, one.cost) == (other.counted, other.cost)
+
+
+def test_it_remembers_the_last_images_only():
+    many = [batch(1, NANO) for _ in range(RECENT + 1)]
+    account = Account()
+    for one in many:
+        account = account.with_batch(one)
+    assert len(account.recent) == RECENT
+    assert account.with_batch(many[-1]).counted == RECENT + 1
+    assert account.with_batch(many[0]).counted == RECENT + 2  # forgotten
+
+
+def test_showing_an_image_again_keeps_it_in_mind():
+    probe, account = batch(1, NANO), Account()
+    for _ in range(3):
+        account = account.with_batch(probe)
+        for _ in range(RECENT - 1):
+            account = account.with_batch(batch(1, NANO))
+    assert account.with_batch(probe).counted == account.counted
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20))
+def test_what_counts_of_a_batch_is_each_image_once(shown):
+    digests = tuple(number.to_bytes(DIGEST_BYTES, "big") for number in shown)
+    account = Account().with_batch(Batch(tuple(10**number for number in shown), digests))
+    assert account.cost == sum(10**number for number in set(shown))
+    assert account.counted == len(account.recent) == len(set(shown))
+
+
+@pytest.mark.parametrize(
+    ("costs", "digests", "message"),
+    [((1, 2), (bytes(DIGEST_BYTES),), "1 digests for 2 costs"), ((1,), (b"short",), "16 bytes")],
+)
+def test_a_batch_that_is_none_is_refused(costs, digests, message):
+    with pytest.raises(ValueError, match=message):
+        Batch(costs, digests)
 
 
 @given(batches)

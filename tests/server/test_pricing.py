@@ -2,21 +2,24 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.ledger import NANO, Account
-from server.pricing import Free, Paper, PolicyTariff, Rate, work_for
+from server.ledger import DIGEST_BYTES, NANO, Account, Batch
+from server.pricing import Band, Free, Paper, PolicyTariff, Rate, Score, work_for
 from server.puzzles import Puzzles
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "paper_prices.json").read_text())
 
 SHA1 = Puzzles("sha1")
 
-RATE = Rate(honest=0.8, spread=0.4, kappa=8.0, tolerance=0.05, z=3.0, t_min=0.004, t_max=32.0)
+BAND = Band((1, 64, 4096), ((2.0, 1.0, 0.95), (2.0, 1.0, 0.9), (2.0, 1.0, 0.82)))
+
+RATE = Rate((Score(0.0, 0.8, BAND, 8.0),), tolerance=0.05, t_min=0.004, t_max=32.0)
 
 
 def charged(*batches: tuple[int, float]) -> Account:
@@ -63,19 +66,53 @@ def test_an_honest_account_pays_the_floor():
 
 
 def test_the_excess_of_a_first_image_by_hand():
-    # One image: mean 3.2, standard error = spread 0.4; (3.2 - 0.8 - 3 * 0.4) / 0.8 - 0.05
-    assert RATE.excess(charged((1, 3.2))) == pytest.approx(1.45)
+    assert RATE.excess(charged((1, 3.2))) == pytest.approx(8 * ((3.2 - 2.0) / 0.8 - 0.05))
 
 
-def test_the_band_narrows_with_the_number_of_images():
-    excess = [RATE.excess(charged(*[(64, 1.2)] * batches)) for batches in (1, 4, 16, 64)]
-    assert excess == sorted(excess)
-    assert excess[0] > 0  # 64 images at 1.5 times the honest mean are no accident
-    # The limit of the widest window: Q = 1 / (1 - a^2), N = window.
-    a = 1 - 1 / 4096
-    error = 0.4 * math.sqrt(1 / (1 - a * a)) / 4096
-    limit = (1.2 - 0.8 - 3 * error) / 0.8 - 0.05
-    assert RATE.excess(charged(*[(64, 1.2)] * 2000)) == pytest.approx(limit)
+def test_between_two_points_the_band_is_linear_in_the_logarithm():
+    assert RATE.excess(charged((8, 3.2))) == pytest.approx(8 * ((3.2 - 1.5) / 0.8 - 0.05))
+    assert BAND.after(512) == pytest.approx((0.975, 0.95, 0.91))
+
+
+def test_beyond_its_ends_the_band_is_constant():
+    late = Band((4, 8), ((2.0, 1.0),) * 3)
+    assert (late.after(1), late.after(4)) == ((2.0,) * 3, (2.0,) * 3)
+    assert (late.after(8), late.after(10**9)) == ((1.0,) * 3, (1.0,) * 3)
+
+
+def test_the_dearest_window_decides():
+    """After many images the widest window has the narrowest band."""
+    account = charged(*[(64, 1.2)] * 2000)
+    assert RATE.excess(account) == pytest.approx(8 * ((1.2 - 0.82) / 0.8 - 0.05))
+
+
+def test_the_dearest_score_decides():
+    """Two of four images at 2.0, the others at 0: a mean like honest ones, a tail unlike any."""
+    tail = Score(1.5, 0.05, Band((1,), ((0.1,),) * 3), 2.0)
+    both = replace(RATE, scores=(*RATE.scores, tail))
+    batch = Batch((2 * NANO, 0) * 2, tuple(bytes([n]) * DIGEST_BYTES for n in range(4)))
+    account = Account().with_batch(batch, [round(score * NANO) for score in both.thresholds])
+    assert RATE.excess(Account().with_batch(batch)) == 0
+    assert both.excess(account) == pytest.approx(2 * ((0.25 - 0.1) / 0.05 - 0.05))
+    dear = charged((64, 3.2))  # its tail is not known to be dear
+    assert both.excess(replace(dear, sums=(*dear.sums, 0.0, 0.0, 0.0))) == RATE.excess(dear)
+
+
+@pytest.mark.parametrize(
+    ("images", "limits", "message"),
+    [
+        ((), ((), (), ()), r"given at \(\) images"),
+        ((0, 4), ((1.0, 1.0),) * 3, "expected rising from 1"),
+        ((4, 4), ((1.0, 1.0),) * 3, "expected rising from 1"),
+        ((1, 2), ((1.0, 1.0),) * 2, "expected 2 for each of 3 windows"),
+        ((1, 2), ((1.0, 1.0), (1.0,), (1.0, 1.0)), r"\[2, 1, 2\] limits"),
+        ((1,), ((1.0,), (math.nan,), (1.0,)), "a limit of nan"),
+        ((1,), ((1.0,), (-1.0,), (1.0,)), "a limit of -1.0"),
+    ],
+)
+def test_a_band_that_is_none_is_refused(images, limits, message):
+    with pytest.raises(ValueError, match=message):
+        Band(images, limits)
 
 
 def test_the_shortest_window_sees_a_thief_behind_a_long_honest_past():
@@ -124,6 +161,18 @@ def test_work_is_linear_in_images():
 def test_nothing_is_free_but_the_free_policy():
     assert PolicyTariff(Free(), 1e6, 0.8, SHA1).work(charged((1, 9.0)), 1) == 0
     assert PolicyTariff(RATE, 1e6, 0.8, SHA1).work(charged((1, 0.8)), 1) > 0
+
+
+def test_an_account_pays_its_entry_until_it_has_entered():
+    tariff = PolicyTariff(RATE, 1e6, 0.8, SHA1, entry=500)
+    new = charged((1, 0.8))
+    assert tariff.work(new, 1) == tariff.work(replace(new, entered=True), 1) + 500
+    dearest = PolicyTariff(RATE, 1e30, 0.8, SHA1, entry=500)
+    assert dearest.work(new, 1) == 2**60
+
+
+def test_nobody_enters_where_nothing_is_asked():
+    assert PolicyTariff(Free(), 1e6, 0.8, SHA1, entry=500).work(charged((1, 9.0)), 1) == 0
 
 
 def test_dear_is_dearer_than_honest():

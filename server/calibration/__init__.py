@@ -1,0 +1,191 @@
+"""Calibration: what honest clients cost, how fast this host answers and hashes, what to charge.
+
+Made by `server.calibration.make`, stored as JSON beside the model; every constant of a price
+is in it.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from core import artifacts
+from pow.rate import Rate as HashRate
+from server.measures import file_stem
+from server.model import folder
+from server.pricing import BATCH, Band, Free, Paper, Policy, PolicyTariff, Rate, Score
+from server.puzzles import Puzzles
+
+LONGEST = 86_400.0
+"""Largest t_max in seconds: a challenge stays open for a day at most."""
+
+_NUMBERS = {
+    "mean": 1e-12,
+    "spread": 0.0,
+    "slope": -math.inf,
+    "intercept": -math.inf,
+    "service": 1e-9,
+    "t_min": 1e-12,
+    "t_max": 1e-12,
+    "tolerance": 0.0,
+    "entry": 0.0,
+    "base": 1.0,
+}
+"""The constants of a calibration, and the least each can be."""
+
+
+class CalibrationError(Exception):
+    """A calibration that cannot be made or must not be used; one readable line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Everything a price rests on. Seconds are per 64 images."""
+
+    model: str
+    measure: str
+    fingerprint: str
+    mean: float  # privacy cost of an honest image
+    spread: float  # its standard deviation over images
+    slope: float  # the paper's line: cost of honest queries
+    intercept: float
+    service: float  # seconds a client waits under policy none
+    rates: dict[str, dict[str, Any]]  # algorithm -> pow.rate.Rate
+    t_min: float  # prices are powers of two in hashes: `policy` rounds both ends down to one
+    t_max: float
+    scores: list[dict[str, Any]]  # server.pricing.Score
+    tolerance: float
+    entry: float  # work of entry, in prices of one honest query
+    base: float
+    images: dict[str, int]  # how many were fitted to, chosen with, checked on, left out as outliers
+    overhead: dict[str, dict[str, float]]  # kind of client -> median, p99 on unseen traffic
+    bearable: float  # what the p99 was to stay under
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a constant that no price can rest on."""
+        for name in ("model", "measure", "fingerprint"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected text")
+        for name, least in _NUMBERS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} is {value!r}; expected a number")
+            if not (math.isfinite(value) and value >= least):
+                raise ValueError(f"{name} is {value}; expected a finite number from {least:g}")
+        if not self.t_min <= self.t_max <= LONGEST:
+            raise ValueError(
+                f"t_max is {self.t_max} s; expected from t_min, {self.t_min} s, to {LONGEST:g} s"
+            )
+        for name in ("rates", "images", "overhead", "provenance"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a table")
+        for algorithm, rate in self.rates.items():
+            if HashRate.from_json(rate).algorithm != algorithm:
+                raise ValueError(f"the rate of {algorithm} is one of another algorithm")
+        if not isinstance(self.scores, list) or not self.scores:
+            raise ValueError(f"scores is {self.scores!r}; expected a list of at least one")
+        for score in self.scores:
+            _score(score)
+
+    def hash_rate(self, algorithm: str = "sha1") -> float:
+        """Hashes per second of the native solver on one thread. Raises ValueError."""
+        if algorithm not in self.rates:
+            raise ValueError(f"no hash rate of {algorithm} is known; calibrate again")
+        return float(HashRate.from_json(self.rates[algorithm]).hashes_per_second)
+
+    def policy(self, name: str, algorithm: str = "sha1") -> Policy:
+        """The policy `none`, `paper` or `rate` with these constants. Raises ValueError."""
+        rate = self.hash_rate(algorithm)
+        t_min = power_of_two_seconds(self.t_min, rate)
+        t_max = max(t_min, power_of_two_seconds(self.t_max, rate))
+        if name == "none":
+            return Free()
+        if name == "paper":
+            return Paper(self.base, self.slope, self.intercept, t_min, t_max)
+        if name == "rate":
+            scores = tuple(_score(score) for score in self.scores)
+            return Rate(scores, self.tolerance, t_min, t_max)
+        raise ValueError(f"policy {name!r} is unknown; expected none, paper or rate")
+
+    def tariff(self, name: str, algorithm: str = "sha1") -> PolicyTariff:
+        """What a ledger needs to price with policy `name` and puzzles of `algorithm`.
+
+        Work is counted in hashes of SHA-1, under sha256 in those of SHA-256.
+        """
+        counted_in = "sha256" if algorithm == "sha256" else "sha1"
+        rate = self.hash_rate(counted_in)
+        a_query = power_of_two_seconds(self.t_min, rate) * rate / BATCH
+        ratio = 1.0
+        if algorithm == "argon2id":
+            ratio = self.hash_rate("argon2id") / self.hash_rate("sha1")
+        return PolicyTariff(
+            self.policy(name, counted_in),
+            rate,
+            self.mean,
+            Puzzles(algorithm, ratio),
+            entry=round(self.entry * a_query),
+        )
+
+
+def path(home: Path, name: str, measure: str) -> Path:
+    """Where the calibration of a model is kept."""
+    return folder(home, name) / f"calibration-{file_stem(measure)}.json"
+
+
+def save(calibration: Calibration, file: Path) -> None:
+    """Writes it whole or not at all."""
+    text = json.dumps(asdict(calibration), indent=2, allow_nan=False)
+    artifacts.write_atomically(file, text.encode())
+
+
+def load(file: Path, fingerprint: str) -> Calibration:
+    """A calibration made for exactly this model and measure. Raises CalibrationError."""
+    try:
+        content = json.loads(file.read_text())
+        wanted = {field.name for field in fields(Calibration)}
+        if not isinstance(content, dict) or set(content) != wanted:
+            raise ValueError("not a calibration of this version")
+        calibration = Calibration(**content)
+    except FileNotFoundError as error:
+        raise CalibrationError(f"{file} is missing; run `python -m server calibrate`") from error
+    except (OSError, ValueError) as error:
+        raise CalibrationError(f"{file} cannot be read: {error}; calibrate again") from error
+    if calibration.fingerprint != fingerprint:
+        raise CalibrationError(
+            f"{file} was made for fingerprint {calibration.fingerprint[:12]}, "
+            f"but the model has {fingerprint[:12]}; calibrate again"
+        )
+    return calibration
+
+
+def power_of_two_seconds(seconds: float, rate: float) -> float:
+    """The longest time up to `seconds` whose work for 64 images is a power of two (at least 64).
+
+    Prices are rounded up to powers of two; a floor and a cap that are powers already stay exact.
+    """
+    hashes = 1 << max(6, math.floor(math.log2(max(seconds * rate, 1.0))))
+    return (hashes - 0.5) / rate
+
+
+def _score(content: Mapping[str, Any]) -> Score:
+    """Raises ValueError."""
+    try:
+        numbers = [float(content[name]) for name in ("threshold", "honest", "kappa")]
+        band = Band(
+            tuple(int(images) for images in content["band"]["images"]),
+            tuple(tuple(float(limit) for limit in row) for row in content["band"]["limits"]),
+        )
+    except KeyError as error:
+        raise ValueError(f"a score has no {error}") from error
+    except TypeError as error:
+        raise ValueError(f"a score is unreadable: {error}") from error
+    threshold, honest, kappa = numbers
+    for name, value in (("threshold", threshold), ("kappa", kappa)):
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value}; expected a finite number from 0")
+    if not (math.isfinite(honest) and honest > 0):
+        raise ValueError(f"honest is {honest}; expected a finite number above 0")
+    return Score(threshold, honest, band, kappa)

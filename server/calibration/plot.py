@@ -1,0 +1,52 @@
+"""What a calibration found, as a figure: honest means and their band, and what honest users pay."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from core.artifacts import write_atomically
+from core.drawing import INK, STYLE, svg
+from server.calibration import Calibration
+from server.ledger import WINDOWS
+
+COLOURS = ("#2a86c8", "#009e73", "#d55e00")
+
+
+def draw(found: Calibration, file: Path) -> Path:
+    """Writes the figure whole or not at all, and returns its path. Raises OSError."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.0 * (len(found.scores) + 1), 3.6), layout="constrained")
+        *bands, bars = figure.subplots(1, len(found.scores) + 1)
+        for axes, score in zip(bands, found.scores, strict=True):
+            images, limits = score["band"]["images"], score["band"]["limits"]
+            for window, row, colour in zip(WINDOWS, limits, COLOURS, strict=True):
+                axes.plot(images, row, color=colour, label=f"window of {window}")
+            axes.axhline(
+                score["honest"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="mean"
+            )
+            axes.set_xscale("log")
+            axes.set_xlabel("images of an account")
+            above = score["threshold"]
+            what = f"above {above:.3g}" if above else ""
+            axes.set_ylabel(f"privacy cost of an image {what}".strip())
+            axes.set_title(f"99 % of honest clients stay below\nkappa {score['kappa']:g}")
+            axes.set_ylim(bottom=0)
+            axes.legend()
+        kinds = list(found.overhead)
+        rows = np.arange(len(kinds))[::-1]
+        for what, marker, colour in (("median", "o", COLOURS[0]), ("p99", "s", COLOURS[2])):
+            values = [found.overhead[kind][what] for kind in kinds]
+            bars.plot(values, rows, marker, color=colour, label=what, linestyle="none")
+        bars.axvline(found.bearable, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+        bars.set_yticks(rows, kinds)
+        bars.set_xscale("log", base=2)
+        bars.set_xlim(left=1)
+        bars.xaxis.set_major_formatter("{x:g}")
+        bars.set_xlabel("(service + work) / service, images not seen before")
+        bars.set_title("What honest users wait")
+        bars.legend()
+        text = svg(figure, f"Calibration of {found.model}, measure {found.measure}")
+    write_atomically(file, text.encode())
+    return file

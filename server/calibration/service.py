@@ -1,0 +1,63 @@
+"""How long a client waits for an answer that costs nothing."""
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from pow.challenge import Keyring
+from protos import codec, gate_pb2, gate_pb2_grpc
+from server.authentication import OpenDoor
+from server.ledger.sqlite import SqliteLedger
+from server.model import Model
+from server.pricing import BATCH, Free, PolicyTariff
+from server.puzzles import Puzzles
+from server.serve import Parts, running
+
+FREE = PolicyTariff(Free(), rate=1.0, honest=0.0, puzzles=Puzzles("sha1"))
+"""What is asked under policy `none`: nothing."""
+
+
+async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: int = 30) -> float:
+    """Seconds a client on loopback waits for 64 images under policy none: the median."""
+    ledger = SqliteLedger(":memory:", fingerprint="service", tariff=FREE, clock=lambda: 0.0)
+    parts = Parts(
+        model=model,
+        ledger=ledger,
+        keyring=Keyring([bytes(32)]),
+        puzzles=Puzzles("sha1"),
+        authenticator=OpenDoor(),
+        hash_rate=0.0,
+        record=_no_record,
+        clock=lambda: 0.0,
+    )
+    batch = np.resize(images, (BATCH, *images.shape[1:]))
+    try:
+        async with running(parts, "127.0.0.1:0") as address:
+            seconds = await asyncio.to_thread(_ask, address, batch, repeats)
+    finally:
+        ledger.close()
+    return float(np.median(seconds))
+
+
+def _ask(address: str, batch: NDArray[np.uint8], repeats: int) -> list[float]:
+    seconds = []
+    with grpc.insecure_channel(address) as channel:
+        stub = gate_pb2_grpc.GateStub(channel)
+        for number in range(repeats + 3):
+            start = time.perf_counter()
+            request = gate_pb2.PredictRequest(
+                request_id=str(uuid.UUID(int=number)), inputs=codec.encode(batch)
+            )
+            stub.Predict(request, metadata=(("client-id", "calibration"),))
+            if number >= 3:  # the first ones open the channel
+                seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _no_record(kind: str, /, **fields: Any) -> None:
+    """A measurement leaves no record."""

@@ -1,0 +1,316 @@
+"""The contract of every ledger, and what its tests need: batches, a clock, a tariff."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import count
+
+import pytest
+
+from server.ledger import DIGEST_BYTES, MAX_RETRIES, MAX_UNPAID, NANO, Account, Batch
+from server.refusals import (
+    LedgerUnavailable,
+    NothingToRedeem,
+    RequestIdReused,
+    RetriesExhausted,
+    TooManyUnpaid,
+)
+
+_numbers = count()
+
+
+def batch(images: int, cost: int) -> Batch:
+    """Images never seen before, of together `cost` nano-units."""
+    each, rest = divmod(cost, images)
+    return Batch(
+        (each + rest, *[each] * (images - 1)),
+        tuple(next(_numbers).to_bytes(DIGEST_BYTES, "big") for _ in range(images)),
+    )
+
+
+HONEST = 1 * NANO  # nano-units an honest image costs
+
+
+@dataclass
+class Clock:
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class FixedTariff:
+    """1 000 hashes an image once something counts; `free` asks for nothing."""
+
+    free: bool = False
+
+    thresholds = ()
+
+    def is_dear(self, images: int, cost: int) -> bool:
+        return cost > HONEST * images
+
+    def raises(self, before: Account, after: Account) -> bool:
+        return after.cost * max(before.counted, 1) > before.cost * after.counted
+
+    def work(self, account: Account, images: int) -> int:
+        assert account.counted > 0  # priced with the batch counted in
+        return 0 if self.free else 1_000 * images
+
+    def lifetime(self, work: int) -> float:
+        return 600.0
+
+
+class LedgerContract:
+    """What the gate relies on. A back end's test class gives `open_ledger(tmp_path, ...)`."""
+
+    @pytest.fixture
+    def clock(self):
+        return Clock()
+
+    @pytest.fixture
+    def ledger(self, tmp_path, clock):
+        ledger = self.open_ledger(tmp_path, clock=clock)
+        yield ledger
+        ledger.close()
+
+    def test_a_client_never_seen_has_an_empty_account(self, ledger):
+        assert ledger.account("anne").result() == Account()
+
+    def test_a_charge_is_priced_and_shows_in_the_account(self, ledger):
+        charge = ledger.ask("anne", "r1", b"d", batch(16, 16 * HONEST + 1)).result()
+        assert (charge.images, charge.cost, charge.work) == (16, 16 * HONEST + 1, 16_000)
+        assert charge.account == ledger.account("anne").result()
+        assert (charge.account.charged, charge.account.unpaid) == (16, 1)
+
+    def test_asking_again_returns_the_same_charge_and_charges_nothing(self, ledger):
+        first = ledger.ask("anne", "r1", b"d", batch(16, 5 * NANO)).result()
+        again = ledger.ask("anne", "r1", b"d", batch(16, 99 * NANO)).result()
+        assert (again.cost, again.work) == (first.cost, first.work)
+        assert ledger.account("anne").result().charged == 16
+
+    def test_a_retry_keeps_its_work_however_the_account_changed(self, ledger):
+        first = ledger.ask("anne", "r1", b"d", batch(4, 40 * NANO)).result()
+        ledger.ask("anne", "r2", b"e", batch(64, 640 * NANO)).result()
+        retry = ledger.recall("anne", "r1", b"d").result()
+        assert (retry.work, retry.cost, retry.retries) == (first.work, first.cost, 1)
+
+    def test_recalling_a_new_request_shows_the_account(self, ledger):
+        assert ledger.recall("anne", "r1", b"d").result() == Account()
+        ledger.ask("anne", "r1", b"d", batch(3, NANO)).result()
+        assert ledger.recall("anne", "r2", b"d").result() == ledger.account("anne").result()
+
+    def test_the_sixth_retry_is_refused(self, ledger):
+        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
+        for number in range(1, MAX_RETRIES + 1):
+            assert ledger.recall("anne", "r1", b"d").result().retries == number
+        with pytest.raises(RetriesExhausted, match="at most 5"):
+            ledger.recall("anne", "r1", b"d").result()
+
+    def test_a_request_id_stands_for_one_set_of_inputs(self, ledger):
+        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
+        for again in (
+            ledger.ask("anne", "r1", b"other", batch(1, NANO)),
+            ledger.recall("anne", "r1", b"other"),
+        ):
+            with pytest.raises(RequestIdReused, match="r1"):
+                again.result()
+        assert ledger.account("anne").result().charged == 1
+
+    def test_clients_do_not_share_request_ids_or_accounts(self, ledger):
+        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
+        ledger.ask("bob", "r1", b"other", batch(2, NANO)).result()
+        assert ledger.account("anne").result().charged == 1
+        assert ledger.account("bob").result().charged == 2
+
+    def test_the_ninth_unpaid_batch_is_refused_until_one_is_paid(self, ledger):
+        for number in range(MAX_UNPAID):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+        with pytest.raises(TooManyUnpaid, match="8 batches are unpaid"):
+            ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
+        assert ledger.recall("anne", "r0", b"d").result().retries == 1  # old ones may be retried
+        assert ledger.account("anne").result().charged == MAX_UNPAID
+        ledger.settle("anne", "r0").result()
+        ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
+
+    def test_expired_challenges_free_their_places(self, ledger, clock):
+        for number in range(MAX_UNPAID):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+        clock.now += 599
+        assert ledger.account("anne").result().unpaid == MAX_UNPAID
+        clock.now += 2
+        assert ledger.account("anne").result().unpaid == 0
+        ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
+
+    def test_a_retry_takes_its_place_again(self, ledger, clock):
+        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
+        clock.now += 601
+        ledger.recall("anne", "r1", b"d").result()
+        assert ledger.account("anne").result().unpaid == 1
+
+    def test_a_retry_finds_its_place_taken(self, ledger, clock):
+        ledger.ask("anne", "old", b"d", batch(1, NANO)).result()
+        clock.now += 601
+        for number in range(MAX_UNPAID):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+        with pytest.raises(TooManyUnpaid):
+            ledger.recall("anne", "old", b"d").result()
+        ledger.settle("anne", "r0").result()
+        assert ledger.recall("anne", "old", b"d").result().retries == 1
+        assert ledger.account("anne").result().unpaid == MAX_UNPAID
+
+    def test_callers_who_stop_waiting_harm_nobody(self, ledger):
+        futures = [ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)) for number in range(200)]
+        given_up = [future.cancel() for future in futures]
+        assert ledger.ask("bob", "r", b"d", batch(1, NANO)).result(5).account.charged == 1
+        assert ledger.account("anne").result(5).charged <= MAX_UNPAID
+        assert any(given_up)
+
+    def test_an_error_in_one_job_is_its_own(self, tmp_path, clock):
+        class Broken(FixedTariff):
+            def work(self, account, images):
+                if images == 13:
+                    raise ArithmeticError("13")
+                return super().work(account, images)
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Broken())
+        asked = [
+            ledger.ask("anne", f"r{n}", b"d", batch(images, NANO))
+            for n, images in enumerate((1, 13, 2))
+        ]
+        assert [type(future.exception()) for future in asked] == [
+            type(None),
+            ArithmeticError,
+            type(None),
+        ]
+        assert ledger.account("anne").result().charged == 3
+        ledger.close()
+
+    def test_settling_is_idempotent(self, ledger):
+        ledger.ask("anne", "r1", b"d", batch(2, NANO)).result()
+        ledger.settle("anne", "r1").result()
+        once = ledger.account("anne").result()
+        ledger.settle("anne", "r1").result()
+        assert ledger.account("anne").result() == once
+        assert (once.unpaid, once.counted) == (0, 2)
+
+    def test_settling_what_was_never_charged_is_refused(self, ledger):
+        with pytest.raises(NothingToRedeem, match="r9"):
+            ledger.settle("anne", "r9").result()
+
+    def test_another_clients_charge_cannot_be_settled(self, ledger):
+        ledger.ask("anne", "r1", b"d", batch(2, NANO)).result()
+        with pytest.raises(NothingToRedeem):
+            ledger.settle("bob", "r1").result()
+
+    def test_a_cheap_unpaid_batch_never_dilutes(self, ledger):
+        ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
+        before = ledger.account("anne").result()
+        ledger.ask("anne", "cheap", b"e", batch(10, 1)).result()
+        after = ledger.account("anne").result()
+        assert (after.counted, after.cost, after.sums) == (10, before.cost, before.sums)
+        ledger.settle("anne", "cheap").result()
+        assert ledger.account("anne").result().counted == 20
+
+    def test_an_unpaid_batch_between_honest_and_the_account_never_dilutes(self, ledger):
+        ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
+        before = ledger.account("anne").result()
+        ledger.ask("anne", "less dear", b"e", batch(10, 11 * HONEST)).result()
+        after = ledger.account("anne").result()
+        assert (after.counted, after.sums) == (before.counted, before.sums)
+        ledger.settle("anne", "less dear").result()
+        assert ledger.account("anne").result().counted == 20
+
+    def test_a_dear_unpaid_batch_counts_at_once_and_only_once(self, ledger):
+        ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
+        counted = ledger.account("anne").result()
+        assert counted.cost == 100 * HONEST
+        ledger.settle("anne", "dear").result()
+        settled = ledger.account("anne").result()
+        assert (settled.cost, settled.sums) == (counted.cost, counted.sums)
+
+    def test_free_batches_are_settled_when_charged(self, tmp_path, clock):
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=FixedTariff(free=True))
+        charge = ledger.ask("anne", "r1", b"d", batch(3, 1)).result()
+        assert (charge.work, charge.account.unpaid, charge.account.counted) == (0, 0, 3)
+        ledger.close()
+
+    def test_threads_at_once_charge_every_request_exactly_once(self, ledger):
+        def ask(number):
+            ledger.ask("anne", f"r{number % 40}", b"d", batch(1, NANO)).result()
+            ledger.settle("anne", f"r{number % 40}").result()
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(ask, range(200)))
+        account = ledger.account("anne").result()
+        assert (account.charged, account.counted, account.cost) == (40, 40, 40 * NANO)
+
+    def test_a_race_for_the_last_place_has_one_winner(self, ledger):
+        for number in range(MAX_UNPAID - 1):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+        futures = [ledger.ask("anne", f"x{number}", b"d", batch(1, NANO)) for number in range(8)]
+        errors = [future.exception() for future in futures]
+        assert errors.count(None) == 1
+        assert sum(isinstance(error, TooManyUnpaid) for error in errors) == 7
+
+    def test_an_image_shown_again_does_not_count_again(self, ledger):
+        same = batch(3, 30 * NANO)
+        for number in range(5):
+            ledger.ask("anne", f"r{number}", b"d", same).result()
+            ledger.settle("anne", f"r{number}").result()
+        account = ledger.account("anne").result()
+        assert (account.charged, account.counted, account.cost) == (15, 3, 30 * NANO)
+
+    def test_an_image_counts_once_though_it_was_asked_twice_before_it_was_paid(self, ledger):
+        same = batch(2, 1)  # cheap: counts only when it is paid
+        for number in range(2):
+            ledger.ask("anne", f"r{number}", b"d", same).result()
+        assert ledger.account("anne").result().counted == 0
+        for number in range(2):
+            ledger.settle("anne", f"r{number}").result()
+        assert ledger.account("anne").result().counted == 2
+
+    def test_a_batch_with_one_new_image_counts_that_one(self, ledger):
+        first, more = batch(2, 20 * NANO), batch(1, 7 * NANO)
+        both = Batch(first.costs + more.costs, first.digests + more.digests)
+        for number, asked in enumerate((first, both)):
+            charge = ledger.ask("anne", f"r{number}", b"d", asked).result()
+            ledger.settle("anne", f"r{number}").result()
+        assert (charge.images, charge.cost) == (3, 27 * NANO)  # as the record shows it
+        account = ledger.account("anne").result()
+        assert (account.counted, account.cost) == (3, 27 * NANO)
+
+    def test_what_lies_above_a_threshold_is_kept_apart(self, tmp_path, clock):
+        class Tail(FixedTariff):
+            thresholds = (3 * NANO,)
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Tail())
+        few = Batch((NANO, 5 * NANO), batch(2, 0).digests)
+        ledger.ask("anne", "r1", b"d", few).result()
+        ledger.settle("anne", "r1").result()
+        account = ledger.account("anne").result()
+        assert account == replace(
+            Account().counting(2, 6 * NANO, 2 * NANO), charged=2, entered=True, recent=few.digests
+        )
+        ledger.close()
+
+    def test_an_account_enters_with_its_first_payment(self, tmp_path, clock):
+        class Entry(FixedTariff):
+            def work(self, account, images):
+                return 1_000 * images + 50_000 * (not account.entered)
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Entry())
+        asked = [ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)) for number in range(2)]
+        assert [charge.result().work for charge in asked] == [51_000, 51_000]
+        assert not ledger.account("anne").result().entered
+        ledger.settle("anne", "r1").result()
+        assert ledger.account("anne").result().entered
+        assert ledger.ask("anne", "r2", b"d", batch(1, NANO)).result().work == 1_000
+        assert ledger.ask("bob", "r2", b"d", batch(1, NANO)).result().work == 51_000
+        assert ledger.recall("anne", "r0", b"d").result().work == 51_000  # as it was first asked
+        ledger.close()
+
+    def test_a_closed_ledger_refuses(self, ledger):
+        ledger.close()
+        with pytest.raises(LedgerUnavailable):
+            ledger.account("anne").result()
+        ledger.close()
