@@ -172,3 +172,28 @@ def test_forging_leaves_the_global_generator_alone():
 def test_refused_before_any_query(config, message):
     with pytest.raises(ValueError, match=message):
         next(dfme.plan(dfme.Config(**config), world()))
+
+
+def test_the_forger_looks_for_disagreement():
+    """Against a surrogate that stands still, its images come to be ever more disputed."""
+    place = world()
+    cfg = dfme.Config(
+        budget=3 * 32 * 60,
+        batch=32,
+        train_batch=32,
+        student_steps=1,
+        directions=1,
+        student_lr=0.0,
+        forger_lr=0.01,
+        latent=8,
+        width=8,
+    )
+    asked, _ = finish(dfme.plan(cfg, place))
+
+    def dispute(images):
+        with torch.no_grad():
+            truth = VICTIM(torch.from_numpy(images)).log_softmax(dim=1)
+            guess = place.student.network(torch.from_numpy(images))
+        return dfme.disagreement(guess, truth - truth.mean(dim=1, keepdim=True)).mean()
+
+    assert dispute(np.concatenate(asked[-9:])) > 1.2 * dispute(np.concatenate(asked[:9]))
