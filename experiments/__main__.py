@@ -161,6 +161,8 @@ class Prices:
     """Honest clients of each kind."""
     json: Path | None = None
     """Also write the result to this file."""
+    page: Path | None = None
+    """Simulate nothing; write the tables of docs/results into this page."""
     home: Path | None = None
     """Where `measures` kept its costs (default: the user's cache folder)."""
     data: Path | None = None
@@ -467,10 +469,13 @@ def _prices(verb: Prices) -> None:
     from core.artifacts import ArtifactError
     from core.datasets import DatasetError
     from core.home import default_home
-    from experiments import price_tables, prices
+    from experiments import price_page, price_tables, prices
 
     data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
     try:
+        if verb.page is not None:
+            price_page.save(verb.page, Path("docs/results"))
+            return
         plan = prices.Plan(
             dataset=verb.dataset,
             measure=verb.measure,
@@ -488,6 +493,8 @@ def _prices(verb: Prices) -> None:
             price_tables.save(result, verb.json, command)
     except (ValueError, DatasetError, ArtifactError) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
 
 
 def _strength(verb: Strength) -> None:

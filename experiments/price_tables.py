@@ -116,15 +116,15 @@ def tabulate(result: Mapping[str, Any]) -> str:
     """Markdown: the goals, then every row, a column for each policy."""
     names = list(result["policies"])
     lines = [f"## {result['dataset']}, {result['measure']}, seed {result['seed']}", ""]
-    lines += [_line("goal", "wanted", *names), _line(*["---"] * (len(names) + 2))]
+    lines += [line("goal", "wanted", *names), line(*["---"] * (len(names) + 2))]
     for goal in result["goals"]:
-        cells = (_cell(goal["reached"][name]) for name in names)
-        lines.append(_line(goal["goal"], goal["wanted"], *cells))
-    lines += ["", _line("behaviour", "accounts", "figure", *names)]
-    lines.append(_line(*["---"] * (len(names) + 3)))
+        cells = (cell(goal["reached"][name]) for name in names)
+        lines.append(line(goal["goal"], goal["wanted"], *cells))
+    lines += ["", line("behaviour", "accounts", "figure", *names)]
+    lines.append(line(*["---"] * (len(names) + 3)))
     for row in result["rows"]:
-        cells = (_cell(row["values"][name]) for name in names)
-        lines.append(_line(row["behaviour"], row["accounts"], row["figure"], *cells))
+        cells = (cell(row["values"][name]) for name in names)
+        lines.append(line(row["behaviour"], row["accounts"], row["figure"], *cells))
     return "\n".join(lines)
 
 
@@ -139,11 +139,13 @@ def save(result: Mapping[str, Any], file: Path, command: Sequence[str]) -> None:
     artifacts.write_atomically(file, (text + "\n").encode())
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(value: float) -> str:
+def cell(value: float) -> str:
+    """Three digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -49,6 +49,7 @@ PATIENCE = 60.0  # seconds for the server to come up
 BAND = Band((1, 64, 8192), ((0.5, 0.14, 0.13), (0.5, 0.14, 0.12), (0.5, 0.14, 0.11)))
 TAIL = Band((1, 64, 8192), ((0.3, 0.03, 0.02), (0.3, 0.03, 0.02), (0.3, 0.03, 0.02)))
 SCORES = (Score(0.0, 0.1, BAND, 8.0), Score(0.2, 0.01, TAIL, 2.0))
+THRESHOLDS = [round(score.threshold * NANO) for score in SCORES[1:]]
 POLICY = Rate(SCORES, tolerance=0.05, t_min=0.002, t_max=16.0)
 COST = 2 * NANO // 10  # of an image twice as dear as an honest one, so that it is priced
 
@@ -127,10 +128,10 @@ def computing(sizes: Sizes, seed: int) -> Iterator[Probe]:
 
     account = Account()
     for _ in range(100):
-        account = account.with_batch(_batch())
+        account = account.with_batch(_batch(), THRESHOLDS)
     yield probe(Row("price", "Rate.price", "us", "cpu"), partial(POLICY.price, account))
     row = Row("counting", "Account.with_batch", "us", "cpu")
-    yield probe(row, partial(account.with_batch, _batch()))
+    yield probe(row, partial(account.with_batch, _batch(), THRESHOLDS))
     yield _challenge(sizes, rng)
 
 
