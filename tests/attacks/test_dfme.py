@@ -197,3 +197,21 @@ def test_the_forger_looks_for_disagreement():
         return dfme.disagreement(guess, truth - truth.mean(dim=1, keepdim=True)).mean()
 
     assert dispute(np.concatenate(asked[-9:])) > 1.2 * dispute(np.concatenate(asked[:9]))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_grey_and_colour_in_both_precisions(shape, precision):
+    surrogate = networks.build("lenet-thin", shape, CLASSES, seed=0)
+    place = World(
+        np.empty((0, *shape), np.uint8), Student(surrogate, seed=0), np.random.default_rng(0)
+    )
+    before = surrogate.head.weight.clone()
+    cfg = dfme.Config(budget=56, train_batch=8, precision=precision)
+    asked, _ = finish(dfme.plan(cfg, place), lambda x: np.full((len(x), 3), 1 / 3, np.float32))
+    for images in asked:
+        assert images.shape[1:] == shape
+        assert images.dtype == np.float32
+        assert 0 <= images.min() < images.max() <= 1
+    assert surrogate.head.weight.isfinite().all()
+    assert not surrogate.head.weight.equal(before)

@@ -129,3 +129,10 @@ def test_the_unlabelled_part_counts():
 def test_refused_before_any_query(name):
     with pytest.raises(ValueError, match=rf"{name}( is)? 0"):
         steal(**{name: 0})
+
+
+def test_half_precision_learns_as_well():
+    place, _, _ = steal(unlabelled_weight=5.0, precision="bfloat16")
+    images, classes = stripes(200, seed=5)
+    assert (place.student.predict(images).argmax(axis=1) == classes).mean() > 0.9
+    assert place.student.network.head.weight.dtype == torch.float32
