@@ -1,6 +1,7 @@
 """What a calibration found, as a figure: honest means and their band, and what honest users pay."""
 
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,7 @@ from server.calibration import Calibration
 from server.ledger import WINDOWS
 
 COLOURS = ("#2a86c8", "#009e73", "#d55e00")
+DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 
 def draw(found: Calibration, file: Path) -> Path:
@@ -21,8 +23,8 @@ def draw(found: Calibration, file: Path) -> Path:
         *bands, bars = figure.subplots(1, len(found.scores) + 1)
         for axes, score in zip(bands, found.scores, strict=True):
             images, limits = score["band"]["images"], score["band"]["limits"]
-            for window, row, colour in zip(WINDOWS, limits, COLOURS, strict=True):
-                axes.plot(images, row, color=colour, label=f"window of {window}")
+            for window, row, colour, dash in zip(WINDOWS, limits, COLOURS, DASHES, strict=True):
+                axes.plot(images, row, dash, color=colour, label=f"window of {window}")
             axes.axhline(
                 score["honest"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="mean"
             )
@@ -36,9 +38,20 @@ def draw(found: Calibration, file: Path) -> Path:
             axes.legend()
         kinds = list(found.overhead)
         rows = np.arange(len(kinds))[::-1]
-        for what, marker, colour in (("median", "o", COLOURS[0]), ("p99", "s", COLOURS[2])):
+        for what, marker, colour, size in (
+            ("median", "o", COLOURS[0], 9.0),
+            ("p99", "s", COLOURS[2], 4.5),
+        ):
             values = [found.overhead[kind][what] for kind in kinds]
-            bars.plot(values, rows, marker, color=colour, label=what, linestyle="none")
+            bars.plot(
+                values,
+                rows,
+                marker,
+                color=colour,
+                label=what,
+                markersize=size,
+                fillstyle="none" if what == "median" else "full",
+            )
         bars.axvline(found.bearable, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
         bars.set_yticks(rows, kinds)
         bars.set_xscale("log", base=2)
@@ -46,7 +59,7 @@ def draw(found: Calibration, file: Path) -> Path:
         bars.xaxis.set_major_formatter("{x:g}")
         bars.set_xlabel("(service + work) / service, images not seen before")
         bars.set_title("What honest users wait")
-        bars.legend()
+        bars.legend(loc="center right")
         text = svg(figure, f"Calibration of {found.model}, measure {found.measure}")
     write_atomically(file, text.encode())
     return file
