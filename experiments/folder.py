@@ -43,6 +43,8 @@ CLIENT_KINDS: Mapping[str, Fields] = {
         "virtual": (bool,),
     },
     "checkpoint": {"asked": (int,), "at": REAL, "path": (str,), "train_seconds": REAL},
+    # Asked, and perhaps never paid for.
+    "price": {"request_id": (str,), "images": (int,), "work": (int,), "at": REAL},
     "end": {"status": (str,), "reason": (str,), "at": REAL},
 }
 SERVER_KINDS: Mapping[str, Fields] = {
@@ -257,7 +259,7 @@ def _client(
             fields = {key: row[key] for key in CLIENT_KINDS["checkpoint"]}
             fields["at"] += drawn
             checkpoints.append(Checkpoint(accuracy=accuracy, fidelity=fidelity, **fields))
-        else:
+        elif kind == "end":
             status, reason, seconds = row["status"], row["reason"], row["at"] + drawn
             if status not in END_STATUSES:
                 known = ", ".join(END_STATUSES)

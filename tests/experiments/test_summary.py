@@ -78,6 +78,15 @@ def test_virtual_solving_moves_the_clock(folder: Path) -> None:
     assert "virtual" in " ".join(sentences(summarise(read(folder))))
 
 
+def test_a_price_that_was_asked_is_not_an_answer(folder: Path) -> None:
+    before = clients(folder, "rate")["bob"]
+    path = folder / "rate" / "clients" / "bob.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    price = {"kind": "price", "request_id": "b9", "images": 10, "work": 10_000, "at": 5.0}
+    path.write_text(f"{first}{json.dumps(price)}\n{''.join(others)}")
+    assert clients(folder, "rate")["bob"] == before
+
+
 def test_a_crashed_client_is_reported(folder: Path) -> None:
     path = folder / "rate" / "clients" / "bob.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[:3]) + '\n{"kind": "pre')
