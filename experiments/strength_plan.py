@@ -116,7 +116,7 @@ _EARLY = (1_000, 2_000, 3_000)
 _CIFAR: Mapping[str, Setting] = {
     "budget": 9_000,
     "rounds": 3,
-    "epochs": 10,
+    "epochs": 8,
     "lr": 0.05,
     "momentum": 0.9,
     "decay": "cosine",
@@ -269,7 +269,7 @@ BENCHES = (
             Trial(
                 attack="random",
                 pool=CIFAR,
-                config={**_CIFAR, "budget": 3_333, "epochs": 20},
+                config={**_CIFAR, "budget": 3_333, "epochs": 16},
                 paper="standard",
             ),
             Trial(attack="copycat", pool=TINY, config=_CIFAR, paper="copycat"),
@@ -289,7 +289,7 @@ BENCHES = (
             Trial(
                 attack="mixmatch",
                 pool=CIFAR,
-                config={"budget": 1_000, "steps": 800, "precision": "bfloat16"},
+                config={"budget": 1_000, "steps": 600, "precision": "bfloat16"},
             ),
         ),
     ),
