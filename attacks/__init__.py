@@ -37,3 +37,9 @@ some of
 def load(name: str) -> ModuleType:
     """The module of an attack. Raises KeyError for one that is not in the registry."""
     return import_module(REGISTRY[name])
+
+
+def name_of(attack: ModuleType) -> str:
+    """The name of an attack, given its module: that of the registry, if it is there."""
+    names = {module: name for name, module in REGISTRY.items()}
+    return names.get(attack.__name__, attack.__name__.removeprefix("attacks."))

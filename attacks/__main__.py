@@ -44,13 +44,14 @@ def main() -> int:
     from client.recording import STOPPED, STOPS
     from client.session import GateError
     from core.artifacts import ArtifactError
+    from core.training import TrainingDiverged
 
     try:
         process.run(attack, options.attack, options.thief)
     except STOPS as error:
         print(f"stopped: {error}", file=sys.stderr)
         return STOPPED
-    except (ArtifactError, GateError, OSError, ValueError) as error:
+    except (ArtifactError, GateError, OSError, TrainingDiverged, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

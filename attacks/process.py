@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import attacks
 from attacks.driver import Driver
 from attacks.offers import Offers
 from attacks.options import Thief
@@ -38,7 +39,7 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
         thief.surrogates.mkdir(parents=True, exist_ok=True)
     world_rng, session_rng = np.random.default_rng(thief.seed).spawn(2)
     credentials = thief.connection.credentials()
-    name = attack.__name__.removeprefix("attacks.")
+    name = attacks.name_of(attack)
     recorder = Recorder(
         thief.record,
         client=credentials.get("client_id", "owner of the key"),
@@ -103,7 +104,7 @@ def check(attack: ModuleType, config: Any, thief: Thief) -> None:
     ):
         if (need in attack.NEEDS) != (value is not None):
             needs = f"needs {meaning}" if value is None else f"has no use for --{need}"
-            raise ValueError(f"{attack.__name__.removeprefix('attacks.')} {needs}")
+            raise ValueError(f"{attacks.name_of(attack)} {needs}")
     if thief.surrogates is None and thief.resume:
         raise ValueError("--resume needs --surrogates, the folder where the transcript is")
     if thief.surrogates is not None and not thief.resume:

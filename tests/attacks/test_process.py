@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ import attacks
 from attacks import process
 from attacks.options import Thief
 from client.options import Connection
-from client.session import Refused
+from client.session import Refused, Unreachable
 from core import artifacts
 from core.datasets import load_labelled_pool
 from core.records import read
@@ -80,6 +82,38 @@ def test_a_refusal_half_way_keeps_what_was_learnt(gate, tmp_path):
     assert kept == ["000030.safetensors", "transcript.jsonl"]
 
 
+def test_a_gate_that_goes_away_leaves_what_was_learnt_and_paid(gate_with, tmp_path):
+    attack = attacks.load("random")
+    cfg = attack.Config(budget=80, batch=10, rounds=4, epochs=1)
+    up, over, gates = threading.Event(), threading.Event(), []
+
+    def first_gate():
+        with gate_with(shape=(1, 8, 8), hashes=300_000) as gate:
+            gates.append(gate)
+            up.set()
+            while gate.ledger.account("thief").result().charged < 50 and not over.is_set():
+                time.sleep(0.001)
+
+    host = threading.Thread(target=first_gate)
+    host.start()
+    up.wait()
+    there = Connection(target=gates[0].address, client_id="thief", timeout=3)
+    try:
+        with pytest.raises(Unreachable):
+            process.run(attack, cfg, thief(gates[0], tmp_path, connection=there))
+    finally:
+        over.set()
+        host.join()
+    kept = tmp_path / "surrogates" / "000040.safetensors"
+    assert kept.exists()
+    paid = len(read(tmp_path / "surrogates" / "transcript.jsonl")[1])
+    with gate_with(shape=(1, 8, 8)) as gate:
+        again = thief(gate, tmp_path, resume=True, record=tmp_path / "again.jsonl")
+        process.run(attack, cfg, again)
+        assert gate.ledger.account("thief").result().charged == 80 - 10 * paid
+    assert kept.with_name("000080.safetensors").exists()
+
+
 def test_refused_by_name(gate, tmp_path):
     attack = attacks.load("random")
     unnamed = thief(gate, tmp_path)
@@ -100,16 +134,37 @@ NEEDY = SimpleNamespace(__name__="attacks.needy", NEEDS=("pool", "classes", "cos
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("attack", "changes", "message"),
     [
-        ({"inside": "digits"}, "needy needs --costs FILE"),
-        ({"costs": Path("f")}, "needy needs --inside NAME"),
+        (NEEDY, {"inside": "digits"}, "needy needs --costs FILE"),
+        (NEEDY, {"costs": Path("f")}, "needy needs --inside NAME"),
+        (None, {"costs": Path("f")}, "random has no use for --costs"),
+        (None, {"pool_size": 0}, "--pool-size is 0; expected at least 1"),
+        (None, {"surrogates": None, "resume": True}, "--resume needs --surrogates"),
     ],
 )
-def test_what_an_attack_needs_must_be_given(gate, tmp_path, changes, message):
-    config = attacks.load("random").Config()
+def test_flags_that_cannot_be_are_refused_before_the_gate_is_called(
+    tmp_path, attack, changes, message
+):
+    random = attacks.load("random")
+    nobody = SimpleNamespace(address="x:1")
     with pytest.raises(ValueError, match=message):
-        process.check(NEEDY, config, thief(gate, tmp_path, **changes))
+        process.run(attack or random, random.Config(), thief(nobody, tmp_path, **changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"batch": 0}, "--attack.batch is 0; expected at least 1"),
+        ({"budget": 5}, "--attack.budget is 5; expected at least one batch of 64"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_the_gate_is_called(tmp_path, config, message):
+    random = attacks.load("random")
+    nobody = SimpleNamespace(address="x:1")
+    with pytest.raises(ValueError, match=message):
+        process.run(random, random.Config(**config), thief(nobody, tmp_path))
 
 
 def test_the_world_holds_what_an_attack_needs(gate, tmp_path):
@@ -181,13 +236,8 @@ def test_the_list():
     ("arguments", "message"),
     [
         (("knockof",), "did you mean knockoff?"),
-        (("zzz",), "copycat, knockoff, random"),
+        (("zzz",), "copycat, deepfool, dfme"),
         (("random", "--target", "x:1", "--client-id", "a", "--attack.budget", "5"), "one batch"),
-        (("random", "--target", "x:1", "--client-id", "a", "--attack.batch", "0"), "batch is 0"),
-        (("random", "--target", "x:1", "--client-id", "a", "--resume"), "needs --surrogates"),
-        (("random", "--target", "x:1", "--client-id", "a", "--costs", "f"), "no use for --costs"),
-        (("random", "--target", "x:1", "--client-id", "a", "--pool-size", "0"), "pool-size is 0"),
-        (("random", "--target", "x:1"), "--key-file or --client-id"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):
