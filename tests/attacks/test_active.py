@@ -44,15 +44,14 @@ def test_k_center_by_hand():
 
 def test_k_center_agrees_with_its_definition():
     rng = np.random.default_rng(0)
-    points = rng.normal(size=(60, 5)).astype(np.float32)
-    centres = rng.normal(size=(300, 5)).astype(np.float32)
-    covered = list(centres)
+    points = rng.normal(size=(400, 3)).astype(np.float32)
+    centres = rng.normal(size=(300, 3)).astype(np.float32)
+    nearest = np.min([np.linalg.norm(points - centre, axis=1) for centre in centres], axis=0)
     expected = []
-    for _ in range(20):
-        apart = [min(np.linalg.norm(p - c) for c in covered) for p in points]
-        expected.append(int(np.argmax(apart)))
-        covered.append(points[expected[-1]])
-    assert kcenter.farthest_first(points, centres, 20).tolist() == expected
+    for _ in range(100):
+        expected.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[expected[-1]], axis=1))
+    assert kcenter.farthest_first(points, centres, 100).tolist() == expected
 
 
 def test_k_center_takes_equal_points_once_each():
@@ -68,7 +67,8 @@ class Linear(torch.nn.Module):
         self.weights, self.bias = torch.tensor(weights), torch.tensor(bias)
 
     def forward(self, x):
-        return x.flatten(1) @ self.weights.T + self.bias
+        offset = 9 * torch.eye(3)[2] if self.training else 0  # says something else in training
+        return x.flatten(1) @ self.weights.T + self.bias + offset
 
 
 def test_deepfool_by_hand():
@@ -81,6 +81,13 @@ def test_deepfool_by_hand():
     assert network.training  # as it was
     coarse = deepfool.distances(network, images, precision="bfloat16")
     np.testing.assert_allclose(coarse, by_hand, rtol=0.03)
+
+
+def test_the_nearest_boundary_is_not_the_class_that_comes_next():
+    # At x0 = 0.9 class 1 is but 0.04 below, and 0.4 away; class 2 is 0.6 below, and 0.3 away.
+    network = Linear([[1.0, 0.0], [0.9, 0.0], [-1.0, 0.0]], [0.0, 0.05, 1.2])
+    image = np.array([0.9, 0.0], np.float32).reshape(1, 1, 1, 2)
+    np.testing.assert_allclose(deepfool.distances(network, image), [0.3], rtol=0.021)
 
 
 class Curved(torch.nn.Module):
@@ -279,6 +286,7 @@ def test_in_and_out_leave_out_a_pool_that_is_used_up():
     world = World(pool(3), Notebook(None), np.random.default_rng(0), inside=pool(50) + 100)
     batches = asked(inoutdist.plan(inoutdist.Config(budget=12, batch=4, rounds=4), world))
     assert [len(batch) for batch in batches] == [3, 2, 2]
+    assert [len(values) for values, *_ in world.student.lessons] == [3, 5, 7]
 
 
 @pytest.mark.parametrize(("rounds", "ratio"), [(1, 2.0), (3, 1.0), (4, 2.0), (7, 0.3)])
