@@ -151,7 +151,7 @@ def test_rounds_are_random_first_and_then_chosen():
     seen = []
 
     def last(world, known, left, count):
-        seen.append((known.tolist(), left.tolist(), count))
+        seen.append((known.tolist(), left.tolist(), count, len(world.student.lessons)))
         return left[::-1][:count]
 
     student = Notebook(None)
@@ -166,9 +166,9 @@ def test_rounds_are_random_first_and_then_chosen():
     assert first == expected
     rest = [value for value in range(10) if value not in first]
     second = rest[::-1][:3]
-    assert seen[0] == (first, rest, 3)
+    assert seen[0] == (first, rest, 3, 1)  # chosen by a surrogate that has learnt
     assert batches[2] + batches[3] == second
-    assert seen[1] == (first + second, rest[:-3], 2)
+    assert seen[1] == (first + second, rest[:-3], 2, 2)
     assert [values for values, *_ in student.lessons] == [
         first,
         first + second,
