@@ -14,7 +14,7 @@ import attacks
 from attacks.driver import Driver
 from attacks.offers import Offers
 from attacks.options import Thief
-from attacks.transcript import Transcript, TranscriptError
+from attacks.transcript import Transcript
 from attacks.world import Answers, Images, Student, World
 from client.recording import Recorder, recorded_session
 from client.session import Service
@@ -107,10 +107,6 @@ def check(attack: ModuleType, config: Any, thief: Thief) -> None:
             raise ValueError(f"{attacks.name_of(attack)} {needs}")
     if thief.surrogates is None and thief.resume:
         raise ValueError("--resume needs --surrogates, the folder where the transcript is")
-    if thief.surrogates is not None and not thief.resume:
-        path = thief.surrogates / TRANSCRIPT
-        if path.exists():
-            raise TranscriptError(f"{path} exists already; give --resume to go on from it")
 
 
 def read_costs(path: Path, thief: Thief, pool: Images) -> np.ndarray[Any, np.dtype[np.float64]]:

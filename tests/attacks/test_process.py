@@ -62,6 +62,24 @@ def test_a_theft_leaves_surrogates_and_a_record(gate, tmp_path):
     assert gate.ledger.account("thief").result().charged == 60
 
 
+def test_a_new_theft_does_not_ask_where_a_transcript_is(gate, tmp_path):
+    attack = attacks.load("random")
+    cfg = attack.Config(budget=20, batch=20, rounds=1, epochs=1)
+    process.run(attack, cfg, thief(gate, tmp_path))
+    paid = gate.computed
+    for changes, message in (
+        ({}, "transcript.jsonl exists already; give --resume"),
+        ({"resume": True, "seed": 1}, "was made with seed = 0, not 1"),
+        ({"resume": True, "network": "lenet"}, "was made with network = 'lenet-thin', not 'lenet'"),
+    ):
+        again = thief(gate, tmp_path, record=None, **changes)
+        with pytest.raises(ValueError, match=message):
+            process.run(attack, cfg, again)
+    assert gate.computed == paid
+    process.run(attack, cfg, thief(gate, tmp_path, record=None, resume=True))
+    assert gate.computed == paid
+
+
 def test_a_refusal_half_way_keeps_what_was_learnt(gate, tmp_path):
     attack = attacks.load("random")
     cfg = attack.Config(budget=60, batch=20, rounds=2, epochs=1)
