@@ -29,7 +29,7 @@ def prepare(scenario: Scenario, home: Path) -> list[str]:
         *(PYTHON, "-m", "server", "prepare", "--home", str(home)),
         *("--model", model_name(scenario), "--dataset", scenario.victim.dataset),
         *("--network", scenario.victim.network, "--measure", scenario.server.measure),
-        *("--seed", str(scenario.seed)),
+        *("--seed", str(scenario.seed), "--defence", scenario.server.defence),
     ]
 
 
@@ -66,6 +66,12 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
         *("--policy", policy, "--puzzle", scenario.server.puzzle, "--port", "0", "--open"),
         *("--ledger", str(folder / "ledger.db"), "--record", str(folder / "server.jsonl")),
         *(["--virtual"] if scenario.server.virtual else []),
+        *("--defence", scenario.server.defence),
+        *(
+            word
+            for key, value in scenario.server.defence_config.items()
+            for word in (f"--{key.replace('_', '-')}", str(value))
+        ),
     ]
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from experiments.checked import Table, nearest
 from experiments.settings import complaint, fields, names, needs
 from server import measures
+from server.defences import DEFENCES
+from server.defences.options import Perturb, flags
 from server.options import DEFAULT_MEASURE
 
 POLICIES = ("none", "paper", "rate")
@@ -58,6 +60,8 @@ class Server:
     puzzle: str = "sha1"
     t_max: float = 1.0  # seconds of work for 64 images, at most
     virtual: bool = False  # solving times are drawn, not spent
+    defence: str = "none"  # what perturbs the answers, in every arm
+    defence_config: Mapping[str, Setting] = field(default_factory=dict)  # its flags
     core: int | None = None  # the one core it may use, of those there are; -1 is the last
 
 
@@ -198,9 +202,38 @@ def _server(top: Table) -> Server:
         t_max=table.number("t_max", default.t_max, low=0.001, high=86_400),
         virtual=table.flag("virtual", default.virtual),
         core=_core(table),
+        defence=table.text("defence", default.defence, choices=tuple(DEFENCES)),
+        defence_config=_defence_config(table),
     )
     table.close()
     return server
+
+
+def _defence_config(table: Table) -> dict[str, Setting]:
+    """The settings of the defence: those that `python -m server serve` has flags for."""
+    raw = table.raw("defence_config")
+    if raw is None:
+        return {}
+    settings = Table(raw, table.path("defence_config"), table.mistakes)
+    accepted = flags()
+    read: dict[str, Setting] = {}
+    for name, types in accepted.items():
+        value = settings.raw(name)
+        if not settings.has(name):
+            continue
+        if type(value) not in types:
+            expected = " or ".join(sorted(each.__name__ for each in types))
+            settings.mistake(name, f"is {value!r}, expected {expected}")
+            continue
+        read[name] = value
+    settings.close()
+    defence = table.raw("defence") or Server().defence
+    if defence in tuple(DEFENCES):
+        try:
+            Perturb(defence=defence, **read).config()  # type: ignore[arg-type]
+        except ValueError as error:
+            table.mistake("defence_config", f"does not fit: {error}")
+    return read
 
 
 def _measure(name: str) -> bool:

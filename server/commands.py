@@ -24,12 +24,15 @@ from server.calibration import Calibration, CalibrationError, make
 from server.calibration.plot import draw
 from server.calibration.service import FREE
 from server.calibration.targets import Targets
+from server.defences import Defence, Perturbation, trained
 from server.ledger.sqlite import SqliteLedger
+from server.model import Model
 from server.options import Calibrate, Prepare, Serve
 from server.puzzles import Puzzles
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
 from server.serve import Parts, ServeError, Tls, running
+from server.victim import TorchVictim
 
 PRICED = ("sha1", "sha256", "argon2id")
 """Algorithms whose rate a calibration measures."""
@@ -58,6 +61,8 @@ def prepare(options: Prepare) -> None:
         measure=options.measure,
         seed=options.seed,
         data=options.data,
+        defence=options.defence,
+        surrogates=options.surrogates,
     )
     files = model.folder(options.home, options.model)
     print(f"{files}: {'made ' + ' and '.join(made) if made else 'up to date'}")
@@ -118,7 +123,9 @@ def serve(options: Serve) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     authenticator = _authenticator(options)
     tls = _tls(options)
+    config = options.perturb.config()
     served = model.load(options.home, options.model, options.measure)
+    perturbation = _perturbation(options, config, served)
     algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":
         tariff, hash_rate = replace(FREE, puzzles=Puzzles(algorithm)), 0.0
@@ -155,10 +162,22 @@ def serve(options: Serve) -> None:
             hash_rate=hash_rate,
             record=record,
             clock=time.time,
+            perturbation=perturbation,
         )
         host = options.host.strip("[]")
         address = f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}"
         asyncio.run(_until_stopped(parts, address, tls))
+
+
+def _perturbation(options: Serve, config: Defence, served: Model) -> Perturbation | None:
+    """The defence that answers go through, if any."""
+    name = options.perturb.defence
+    if name == "none":
+        return None
+    assert isinstance(served.victim, TorchVictim)  # the only one there is to load
+    files = model.folder(options.home, served.name)
+    key = secret.noise_key(options.home, virtual=options.virtual)
+    return trained.ready(files, name, config, served.victim.network, key)
 
 
 async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> None:

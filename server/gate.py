@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from core.arrays import check_images, digest, to_float
 from pow.challenge import Challenge, Keyring, VerifiedDigests, WrongCounters, verify_counters
+from server.defences import Perturbation
 from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Charge, Ledger
 from server.model import Model
 from server.puzzles import Puzzles, Strikes
@@ -79,8 +80,10 @@ class Gate:
         clock: Callable[[], float],
         torch_pool: Executor,
         verify_pool: Executor,
+        perturbation: Perturbation | None = None,
     ) -> None:
         self.model = model
+        self._perturbation = perturbation
         self.puzzles = puzzles
         self._ledger = ledger
         self._keyring = keyring
@@ -170,13 +173,13 @@ class Gate:
         steps = _Steps()
         if isinstance(known, Charge):
             charge, retry = known, True
-            posterior, _ = await self._answer(images, retry, steps)
+            posterior, _ = await self._answer(client, images, retry, steps)
         else:
             retry = False
             self._check_room(client, known)
             self._computing[client] += 1
             try:
-                posterior, costs = await self._answer(images, retry, steps)
+                posterior, costs = await self._answer(client, images, retry, steps)
                 with steps.timed("ledger"):
                     charge = await asyncio.wrap_future(
                         self._ledger.ask(client, request_id, inputs, _batch(images, costs))
@@ -230,10 +233,10 @@ class Gate:
             raise
 
     async def _answer(
-        self, images: NDArray[Any], retry: bool, steps: "_Steps"
+        self, client: str, images: NDArray[Any], retry: bool, steps: "_Steps"
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         return await asyncio.get_running_loop().run_in_executor(
-            self._torch_pool, self._compute, to_float(images), retry, steps
+            self._torch_pool, self._compute, client, to_float(images), retry, steps
         )
 
     def _write(self, kind: str, /, **fields: Any) -> None:
@@ -244,16 +247,22 @@ class Gate:
             _LOG.exception("a line of the record is lost")
 
     def _compute(
-        self, pixels: NDArray[np.float32], retry: bool, steps: _Steps
+        self, client: str, pixels: NDArray[np.float32], retry: bool, steps: _Steps
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Posterior (b, k) and privacy cost (b,); a retry is never measured again."""
+        """Posterior (b, k) to give out, and privacy cost (b,); a retry is never measured again.
+
+        The measure sees what the victim says, the client what the defence makes of it.
+        """
         with steps.timed("victim"):
             answer = self.model.victim.answer(pixels)
             posterior = answer.posterior()
-        if retry:
-            return posterior, np.zeros(len(pixels))
-        with steps.timed("measure"):
-            costs = self.model.measure.cost(pixels, answer)
+        costs = np.zeros(len(pixels))
+        if not retry:
+            with steps.timed("measure"):
+                costs = self.model.measure.cost(pixels, answer)
+        if self._perturbation is not None:
+            with steps.timed("defence"):
+                posterior = self._perturbation.answer(posterior, pixels, client)
         return posterior, costs
 
     def _seal(

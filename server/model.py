@@ -1,7 +1,8 @@
 """A model as the gate serves it: victim, measure, and the files both are kept in.
 
 `HOME/models/NAME/` holds `victim.safetensors`, one `MEASURE.safetensors` for each measure, and one
-`calibration-MEASURE.json` for each, MEASURE as `server.measures.file_stem` writes it. The
+`calibration-MEASURE.json` for each, MEASURE as `server.measures.file_stem` writes it, and
+`surrogates-KIND.safetensors` for defences that look at some (`server.defences.trained`). The
 fingerprint ties a calibration and its ledger rows to exactly one victim, data split and measure;
 host, date and hash rate are not part of it.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from core import artifacts, datasets, networks, training
 from server import measures
+from server.defences.trained import prepare as prepare_surrogates
 from server.measures import Measure
 from server.victim import TorchVictim, Victim
 
@@ -48,11 +50,14 @@ def prepare(
     measure: str,
     seed: int,
     data: Path | None = None,
+    defence: str = "none",
+    surrogates: int = 3,
 ) -> list[str]:
-    """Trains what is not there yet: the victim, then the measure. Returns what was made.
+    """Trains what is not there yet: victim, measure, and what a defence looks at.
 
-    Raises core.datasets.DatasetError, core.artifacts.ArtifactError, and ValueError where the model
-    exists already with another dataset, network or seed, or the measure is unknown.
+    Returns what was made. Raises core.datasets.DatasetError, core.artifacts.ArtifactError, and
+    ValueError where the model exists already with another dataset, network or seed, the measure is
+    unknown, or there are to be no surrogates at all.
     """
     files, stem = folder(home, name), measures.file_stem(measure)
     made = []
@@ -99,6 +104,11 @@ def prepare(
             },
         )
         made.append(measure)
+    looked_at = prepare_surrogates(
+        files, defence, victim, loaded.splits["victim"], seed=seed, count=surrogates
+    )
+    if looked_at is not None:
+        made.append(looked_at)
     return made
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from core.home import default_home
+from server.defences.options import Name, Perturb
 
 DEFAULT_MEASURE = "surprisal:typicality"
 """What docs/accounting.md supports."""
@@ -25,6 +28,10 @@ class Prepare:
     measure: str = DEFAULT_MEASURE
     """NAME or surprisal:NAME+NAME...; heads, teachers, knn, entropy, gap, typicality."""
     seed: int = 0
+    defence: Name = "none"
+    """Also train what this defence looks at."""
+    surrogates: int = 3
+    """Networks that gradient_redirection looks at; each sees every query."""
     data: Path | None = None
     """Folder with image data that does not come with a package."""
 
@@ -75,6 +82,7 @@ class Serve:
     """SQLite file (default: ledger.db beside the model)."""
     record: Path | None = None
     """Write one JSON line a request to this new file."""
+    perturb: Annotated[Perturb, tyro.conf.arg(name="")] = field(default_factory=Perturb)
     puzzle: Literal["sha1", "sha256", "argon2id"] = "sha1"
     """argon2id is memory-hard; prices too small for it are asked in SHA-1."""
     virtual: bool = False

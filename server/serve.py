@@ -23,6 +23,7 @@ from pow.challenge import Keyring
 from protos import codec, gate_pb2, gate_pb2_grpc
 from server.authentication import Authenticator
 from server.catalogue import Guard
+from server.defences import Perturbation
 from server.gate import MAX_BATCH, Gate
 from server.ledger import Ledger
 from server.model import Model
@@ -77,6 +78,7 @@ class Parts:
     hash_rate: float
     record: Callable[..., None]
     clock: Callable[[], float]
+    perturbation: Perturbation | None = None
 
 
 @asynccontextmanager
@@ -99,6 +101,7 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
         clock=parts.clock,
         torch_pool=torch_pool,
         verify_pool=verify_pool,
+        perturbation=parts.perturbation,
     )
     image_bytes = 4 * int(np.prod(parts.model.victim.shape))
     server = grpc.aio.server(
@@ -128,7 +131,7 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
     else:
         credentials = grpc.ssl_server_credentials([(tls.key, tls.certificate)])
         port = server.add_secure_port(address, credentials)
-    warm_up(parts.model)
+    warm_up(parts.model, parts.perturbation)
     await server.start()
     for service in ("", SERVICE):
         await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -159,7 +162,13 @@ def check_free(address: str) -> None:
         raise ServeError(f"{address} cannot be bound: {error}") from error
 
 
-def warm_up(model: Model) -> None:
-    """Runs one batch through victim and measure, so that no client waits for a first time."""
+def warm_up(model: Model, perturbation: Perturbation | None = None) -> None:
+    """Runs one batch through victim, measure and defence: no client waits for a first time.
+
+    Raises ValueError for a defence that cannot work with this victim.
+    """
     images: NDArray[Any] = np.zeros((MAX_BATCH, *model.victim.shape), dtype=np.float32)
-    model.measure.cost(images, model.victim.answer(images))
+    answer = model.victim.answer(images)
+    model.measure.cost(images, answer)
+    if perturbation is not None:
+        perturbation.answer(answer.posterior(), images, "")

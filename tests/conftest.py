@@ -107,6 +107,7 @@ def running_gate(
     hash_rate: float = 1e6,
     shape: tuple[int, int, int] = SHAPE,
     record=None,
+    perturbation=None,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -131,6 +132,7 @@ def running_gate(
         hash_rate=hash_rate,
         record=record or (lambda kind, **fields: records.append({"kind": kind, **fields})),
         clock=clock,
+        perturbation=perturbation,
     )
     started = threading.Event()
     box = SimpleNamespace(address=None, error=None)

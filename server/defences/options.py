@@ -11,23 +11,27 @@ FIELDS = {"budget": "epsilon"}
 """Flags whose name differs from that of the setting."""
 
 
+Name = Literal[
+    "none",
+    "rounding",
+    "topk",
+    "hard_label",
+    "random",
+    "reverse_sigmoid",
+    "mad",
+    "mad_argmax",
+    "adaptive_misinformation",
+    "gradient_redirection",
+    "modelguard_w",
+]
+"""The keys of `server.defences.DEFENCES`, as a command line wants them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perturb:
     """Which defence perturbs the answers, and how. A setting that is not given has its default."""
 
-    defence: Literal[
-        "none",
-        "rounding",
-        "topk",
-        "hard_label",
-        "random",
-        "reverse_sigmoid",
-        "mad",
-        "mad_argmax",
-        "adaptive_misinformation",
-        "gradient_redirection",
-        "modelguard_w",
-    ] = "none"
+    defence: Name = "none"
     """What answers are perturbed by, after they were measured and priced."""
     budget: float | None = None
     """L1 distance an answer may be from the true one, 0 to 2 (default: 1)."""

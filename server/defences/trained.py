@@ -32,6 +32,9 @@ KINDS = {
 }
 """Defence -> kind of network it needs; the others need none."""
 
+IMAGES = 10_000
+"""Training images of a surrogate, at most: it is stopped early anyway."""
+
 EARLY = Schedule(epochs=2, batch=64, lr=0.05, momentum=0.9, weight_decay=1e-4)
 """Of students: a fifth of the epochs a victim gets, at the rate such a schedule begins with."""
 
@@ -57,7 +60,8 @@ def prepare(
         _, found = artifacts.load(path)
         if all(found.get(key) == value for key, value in wanted.items()):
             return None
-    made = [_make(kind, victim, split, one) for one in wanted["seeds"]]
+    part = Split(split.images[:IMAGES], split.labels[:IMAGES])
+    made = [_make(kind, victim, part, one) for one in wanted["seeds"]]
     arrays = {
         f"{i}.{name}": value
         for i, network in enumerate(made)

@@ -1,0 +1,312 @@
+"""The comparison of defences: it goes on where it stopped, and its page is a function of it."""
+
+import json
+import sys
+
+import pytest
+import tyro
+
+from experiments import commands, defences, defences_page, defences_plan, defences_wire
+from experiments.__main__ import main
+from experiments.defences import Plan, read, write
+from experiments.defences_cell import Place
+from experiments.defences_plan import BENCHES, bench, label
+from experiments.scenario import ScenarioError, parse
+from server.defences.options import Perturb
+
+SHIELDS = (Perturb(), Perturb(defence="gradient_redirection", budget=1.0))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A bench that takes seconds: few epochs, few images."""
+    digits = bench("digits")
+    thief = digits.thieves[0]
+    config = {**thief.config, "budget": 64, "epochs": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        from dataclasses import replace
+
+        from server import model
+        from server.defences import trained
+
+        patch.setattr(model, "VICTIM_SCHEDULE", replace(model.VICTIM_SCHEDULE, epochs=2))
+        patch.setattr(trained, "EARLY", replace(trained.EARLY, epochs=1))
+        yield replace(digits, shields=SHIELDS, thieves=(replace(thief, config=config),))
+
+
+@pytest.fixture(scope="module")
+def plan(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("defences")
+    return Plan(
+        bench=small,
+        defences=(),
+        seeds=(),
+        wire=False,
+        place=Place(folder / "home", None),
+        file=folder / "defences-digits.json",
+    )
+
+
+@pytest.fixture(scope="module")
+def content(plan):
+    return defences.run(plan, command="python -m experiments defences", say=lambda text: None)
+
+
+def test_every_cell_is_there_and_says_what_it_found(content, plan):
+    assert {(c["defence"], c["seed"]) for c in content["benign"]} == {
+        ("none", 0),
+        ("gradient_redirection budget=1", 0),
+    }
+    assert len(content["thefts"]) == 2
+    clean, moved = content["thefts"]
+    assert clean["defence"] == "none"
+    assert (clean["l1"], clean["kept"]) == (0, 1)
+    assert 0 < moved["l1"] <= 1
+    assert all(cell["queries"] == 64 for cell in content["thefts"])
+    assert content["benign"][0]["accuracy"] == pytest.approx(
+        content["victim"]["accuracy"], abs=0.15
+    )
+    assert all(cell["provenance"]["seed"] == 0 for cell in content["thefts"])
+    assert read(plan.file) == content
+
+
+def test_a_run_goes_on_with_what_is_missing(content, plan):
+    less = json.loads(plan.file.read_text())
+    gone = less["thefts"].pop()
+    write(less, plan.file)
+    said = []
+    again = defences.run(plan, command="python -m experiments defences", say=said.append)
+    assert len(said) == 1
+    assert gone["defence"] in said[0]
+    same = ("queries", "accuracy", "fidelity", "l1", "kept")
+    assert [again["thefts"][-1][name] for name in same] == [gone[name] for name in same]
+    said.clear()
+    defences.run(plan, command="", say=said.append)
+    assert said == []
+
+
+def test_other_settings_replace_what_was_there(content, plan):
+    changed = json.loads(plan.file.read_text())
+    changed["benign"][0]["setting"] = {"surrogates": 1}
+    write(changed, plan.file)
+    said = []
+    again = defences.run(plan, command="", say=said.append)
+    assert len(said) == 1
+    assert len(again["benign"]) == 2
+
+
+def test_results_of_another_victim_are_refused(content, plan, tmp_path):
+    changed = json.loads(plan.file.read_text())
+    changed["victim"]["accuracy"] = 0.5
+    other = defences.Plan(
+        bench=plan.bench,
+        defences=(),
+        seeds=(),
+        wire=False,
+        place=plan.place,
+        file=tmp_path / "other.json",
+    )
+    write(changed, other.file)
+    with pytest.raises(ValueError, match="is about another victim"):
+        defences.run(other, command="", say=lambda text: None)
+
+
+def cells():
+    benign = [
+        {"defence": "none", "seed": s, "accuracy": 0.98, "l1": 0.0, "kept": 1.0}
+        | {"victim_ms": 0.1, "defence_ms": 0.0}
+        for s in (0, 1)
+    ]
+    thefts = [
+        {"defence": "none", "thief": "random", "seed": s, "queries": 160, "l1": 0.25}
+        | {"accuracy": 0.8 + s / 10, "fidelity": 0.9, "kept": 1.0}
+        for s in (0, 1)
+    ]
+    wire = [
+        {"defence": "none", "policy": policy, "client": "honest", "seed": 0, "accuracy": None}
+        | {"fidelity": None, "total_seconds": 0.002, "solve_seconds": 0.001}
+        | {"server_seconds": 0.0005, "work_per_image": 1234.5}
+        for policy in ("none", "rate")
+    ]
+    made = {"setting": {}, "command": "", "provenance": {"git_revision": "abcdef0123"}}
+    return {
+        "format": 1,
+        "dataset": "digits",
+        "title": "",
+        "victim": {"network": "lenet-thin", "seed": 0, "accuracy": 0.975, "images": 360},
+        "benign": [{**cell, **made} for cell in benign],
+        "thefts": [{**cell, **made} for cell in thefts],
+        "wire": [{**cell, **made} for cell in wire],
+    }
+
+
+def test_the_page_is_a_function_of_the_results(tmp_path):
+    write(cells(), tmp_path / "defences-digits.json")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{defences_page.BEGIN}\nold\n{defences_page.END}\nafter\n")
+    defences_page.save(page, tmp_path)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "lenet-thin, 97.5 % right on 360 held-out images; thieves ask 160 images" in text
+    assert "made at abcdef0" in text
+    assert "| none | 2 | 85.0 ± 63.5 (90.0) |" in text
+    assert "| none | 98.0 ± 0.0 | 100.0 | 0 | 0.25 | 0.1 | 0 |" in text
+    assert "| none | rate | honest | 1 | – | – | 2 | 1 | 0.5 | 1,234 |" in text  # noqa: RUF001
+    defences_page.save(page, tmp_path)
+    assert page.read_text() == text
+
+
+def test_a_page_without_a_block_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n")
+    with pytest.raises(ValueError, match=r"page\.md has no block <!-- defences:begin"):
+        defences_page.save(page, tmp_path)
+    assert defences_page.block(tmp_path).startswith("Nothing has been measured yet")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"format": 2}', "no JSON"])
+def test_a_file_of_another_kind_is_refused(text, tmp_path):
+    file = tmp_path / "defences-digits.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="holds no results of defences, format 1"):
+        read(file)
+
+
+def test_every_planned_defence_and_thief_is_there():
+    from attacks import REGISTRY
+    from experiments.settings import complaint, fields
+
+    for each in BENCHES:
+        assert len({label(shield) for shield in each.shields}) == len(each.shields)
+        for shield in each.shields:
+            shield.config()
+        for thief in each.thieves:
+            assert thief.attack in REGISTRY
+            known = fields(thief.attack)
+            assert all(complaint(known[key], value) is None for key, value in thief.config.items())
+
+
+def test_every_scenario_over_the_wire_is_sound():
+    for each in BENCHES:
+        if each.wire:
+            for shield in defences_wire.SHIELDS:
+                scenario = defences_wire.scenario_of(each.wire, shield, 3)
+                assert scenario.server.defence == shield.defence
+                assert scenario.seed == 3
+                assert scenario == parse(
+                    {
+                        **each.wire,
+                        "name": scenario.name,
+                        "seed": 3,
+                        "server": {
+                            **each.wire["server"],
+                            "defence": shield.defence,
+                            "defence_config": shield.settings(),
+                        },
+                    },
+                    source=scenario.source,
+                )
+
+
+GOOD = {
+    "name": "good",
+    "seed": 3,
+    "victim": {"dataset": "digits", "network": "lenet"},
+    "clients": [{"name": "ann", "kind": "honest", "images": 10}],
+}
+
+
+def test_a_scenario_takes_a_defence_beside_its_policies(tmp_path):
+    server = {
+        "policies": ["none", "rate"],
+        "defence": "gradient_redirection",
+        "defence_config": {"budget": 1, "keep_top": True},
+    }
+    good = parse({**GOOD, "server": server})
+    assert good.server.defence == "gradient_redirection"
+    prepare = commands.prepare(good, tmp_path)
+    assert prepare[prepare.index("--defence") + 1] == "gradient_redirection"
+    serve = commands.arm(good, "rate", tmp_path, tmp_path).server
+    at = serve.index("--defence")
+    assert serve[at:] == [
+        "--defence",
+        "gradient_redirection",
+        "--budget",
+        "1",
+        "--keep-top",
+        "True",
+    ]
+    from server.options import Serve
+
+    options = tyro.cli(Serve, args=serve[serve.index("serve") + 1 :])
+    assert options.perturb == Perturb(defence="gradient_redirection", budget=1.0, keep_top=True)
+    assert parse(GOOD).server.defence == "none"
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ({"defence": "gradient"}, "server.defence is 'gradient', expected one of none, rounding"),
+        ({"defence": 5}, "server.defence is 5, expected a string"),
+        ({"defence": 5, "defence_config": {}}, "server.defence is 5, expected a string"),
+        (
+            {"defence": "mad", "defence_config": {"budget": 3}},
+            "server.defence_config does not fit: the L1 budget is 3, expected 0 to 2",
+        ),
+        (
+            {"defence": "mad", "defence_config": {"tau": 0.5}},
+            "server.defence_config does not fit: tau is 0.5, but defence mad has no such setting",
+        ),
+        (
+            {"defence_config": {"budget": 0.5}},
+            "server.defence_config does not fit: budget is 0.5, but defence none",
+        ),
+        (
+            {"defence": "mad", "defence_config": {"budget": "1"}},
+            "server.defence_config.budget is '1', expected float or int",
+        ),
+        (
+            {"defence": "mad", "defence_config": {"bugdet": 1}},
+            "server.defence_config.bugdet is not a known key, did you mean 'budget'",
+        ),
+        ({"defence": "mad", "defence_config": 1}, "server.defence_config is 1, expected a table"),
+    ],
+)
+def test_a_scenario_whose_defence_cannot_work_is_refused(server, why):
+    with pytest.raises(ScenarioError) as caught:
+        parse({**GOOD, "server": server})
+    assert len(caught.value.mistakes) == 1
+    assert caught.value.mistakes[0].startswith(why)
+
+
+def test_what_is_kept_of_a_client_over_the_wire():
+    client = dict.fromkeys(defences_wire.KEPT, 1) | {
+        "images": 4,
+        "seconds": {"total": 2.0, "solve": 1.0, "server": 0.5, "open": 0.0},
+    }
+    found = defences_wire.found(client)
+    assert (found["total_seconds"], found["solve_seconds"]) == (0.5, 0.25)
+    assert found["server_seconds"] == 0.125
+    assert set(found) == {*defences_wire.KEPT, "total_seconds", "solve_seconds", "server_seconds"}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--dataset", "npz:mnist"], "--dataset is 'npz:mnist'; expected one of digits.*did you"),
+        (["--dataset", "digits", "--defences", "mad"], "--defences names 'mad', which is not"),
+        (["--dataset", "digits", "--seeds", "-1"], r"--seeds is \[-1\]; expected numbers from 0"),
+        (["--dataset", "digits", "--wire"], "nothing is planned over the wire on digits"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(words, why, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["experiments", "defences", *words])
+    with pytest.raises(SystemExit, match=f"^error: {why}"):
+        main()
+
+
+def test_labels_are_short():
+    assert label(Perturb()) == "none"
+    assert label(defences_plan._KEEP) == "gradient_redirection budget=0.9 keep_top=true"
