@@ -74,11 +74,9 @@ def redirect(posterior: Posterior, scores: NDArray[np.floating[Any]], epsilon: f
     rows = np.arange(len(exact))[:, None]
     order = np.argsort(wanted, axis=1)
     gives = exact[rows, order]
-    best = gives[:, -1].copy()
-    gives[:, -1] = 0
     before = gives.cumsum(axis=1) - gives
-    mass = np.minimum(epsilon / 2, 1 - best)[:, None]
+    mass = np.minimum(epsilon / 2, 1 - gives[:, -1:])
     taken = np.minimum(np.maximum(mass - before, 0), gives)
-    taken[:, -1] = -taken.sum(axis=1)
+    taken[:, -1] = -taken[:, :-1].sum(axis=1)
     exact[rows, order] -= taken
     return exact.astype(posterior.dtype)

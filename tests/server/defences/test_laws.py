@@ -9,6 +9,7 @@ from core import networks
 from server import defences
 from server.defences import Context
 from server.defences.gradient_redirection import redirect
+from server.defences.keeping_top import redirect_keeping_top
 from server.defences.mad import poisoned
 from server.defences.mad_argmax import poisoned_below_top
 from server.defences.modelguard_w import guarded
@@ -87,6 +88,14 @@ def test_redirection_that_keeps_the_top(posterior, epsilon, seed):
     assert (distance(out, posterior) <= epsilon + FLOAT32).all()
     assert out.min() >= 0
     np.testing.assert_allclose(out.sum(axis=1), 1, atol=FLOAT32)
+
+
+def test_a_lead_that_float32_would_lose_is_kept():
+    posterior = np.full((1, 10), 0.1, np.float32)
+    posterior[0, 9] = np.nextafter(np.float32(0.1), np.float32(1))  # the smallest lead there is
+    scores = np.array([[1.0, 0, 0, 0, 0, 0, 0, 0, 0, 0.9]])  # both the first and the top rise
+    out = redirect_keeping_top(posterior, scores, 1.5, margin=1e-6)
+    assert out.argmax() == 9
 
 
 @settings(deadline=None)
