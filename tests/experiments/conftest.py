@@ -13,7 +13,7 @@ SCENARIO: dict[str, Any] = {
     "name": "tiny",
     "seed": 7,
     "victim": {"dataset": "digits", "network": "lenet-thin"},
-    "server": {"measure": "heads", "policies": ["none", "rate"], "puzzle": "sha1"},
+    "server": {"measure": "surprisal:typicality", "policies": ["none", "rate"], "puzzle": "sha1"},
     "clients": [
         {"name": "ann", "kind": "honest"},
         {"name": "bob", "kind": "attack", "attack": "knockoff"},

@@ -73,7 +73,8 @@ def test_what_each_process_is_told(tmp_path: Path) -> None:
     server = " ".join(started.server)
     for part in (
         "-m server serve --home",
-        "--model digits-lenet-thin-s7 --measure heads --policy rate --puzzle sha256 --port 0",
+        "--model digits-lenet-thin-s7 --measure surprisal:typicality --policy rate",
+        "--puzzle sha256 --port 0",
         f"--open --ledger {tmp_path}/rate/ledger.db --record {tmp_path}/rate/server.jsonl",
     ):
         assert part in server
@@ -108,7 +109,10 @@ def test_what_thieves_need_besides_a_pool(tmp_path: Path) -> None:
     assert [commands.knows_costs(thief) for thief in thieves] == [True, False, False]
     oracle = " ".join(commands.costs(scenario, thieves[0], tmp_path, tmp_path / "home"))
     assert "-m experiments costs --home" in oracle
-    assert "--model digits-lenet-thin-s7 --measure heads --pool digits --size 50" in oracle
+    assert (
+        "--model digits-lenet-thin-s7 --measure surprisal:typicality --pool digits --size 50"
+        in oracle
+    )
     assert f"--seed 8 --out {file}" in oracle
     assert "--seed 8" in knows  # the pool is the same
     assert [commands.images(thief) for thief in thieves[:2]] == [30, 30]

@@ -52,7 +52,7 @@ def broken(**changes: Any) -> dict[str, Any]:
 def test_defaults_are_filled_in() -> None:
     good = parse(GOOD)
     assert good.server.policies == ("none", "rate")
-    assert good.server.measure == "heads"
+    assert good.server.measure == "surprisal:typicality"
     assert good.clients[0] == Honest(name="ann", images=10)
     assert isinstance(good.clients[1], Thief)
     assert good.clients[1].config == {"rounds": 2, "lr": 1}
