@@ -1,0 +1,210 @@
+"""The flags of `python -m experiments`: plain dataclasses, cheap to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from server.options import DEFAULT_MEASURE
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a scenario with real processes; leaves one folder with records, table and report."""
+
+    scenario: tyro.conf.Positional[str]
+    """A TOML file, or the name of a scenario that comes along (demo, smoke)."""
+    out: Path | None = None
+    """The folder to make (default: runs/NAME-DATE-TIME)."""
+    home: Path | None = None
+    """Where victims and data are kept (default: the user's cache folder)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Make summary, figures and page of a run folder again, from its records."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Measure the gate itself: its steps, its ledger, and whole queries over loopback."""
+
+    json: Path | None = None
+    """Also write the result to this file, with every round and where it was measured."""
+    home: Path | None = None
+    """Serve mnist5k of this folder (default: an untrained model of the same size)."""
+    rounds: int = 15
+    """Measurements of each quantity; the median is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Write what each image of a thief's pool costs, for the attack worstcase (--costs)."""
+
+    model: str
+    """A prepared model."""
+    pool: str
+    """The thief's pool."""
+    out: Path
+    """The file to write."""
+    size: int = 10_000
+    """The thief's --pool-size."""
+    seed: int = 0
+    """The thief's --seed."""
+    measure: str = DEFAULT_MEASURE
+    home: Path | None = None
+    """Where models are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder with image data that does not come with a package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Measure what a client can do to the gate by redeeming without pause, under argon2id."""
+
+    json: Path | None = None
+    """Also write the result to this file."""
+    seconds: float = 10.0
+    """How long each kind of flood lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Compare the privacy measures on honest and foreign images; goes on where it stopped."""
+
+    dataset: str = "mnist5k"
+    """The victim's data, as `python -m server prepare` names it."""
+    network: str | None = None
+    """The victim (default: lenet for grey images, resnet10-thin for colour)."""
+    measures: tuple[str, ...] = ()
+    """Measures to compare (default: all, and some surprisals)."""
+    seeds: tuple[int, ...] = (0,)
+    """One victim and one set of measures for each."""
+    images: int = 2_000
+    """Images of each source, at most."""
+    json: Path | None = None
+    """Also write the results to this file after each measure; others in it are kept."""
+    home: Path | None = None
+    """Where victims, measures and costs are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuresSpeed:
+    """Time the privacy measures on one thread, at full size, with random weights."""
+
+    json: Path | None = None
+    """Also write the figures to this file."""
+    rounds: int = 30
+    """Measurements of each; median and least are reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defences:
+    """Compare defences that perturb answers, with thieves at them; goes on where it stopped."""
+
+    dataset: str = "npz:mnist.npz"
+    """The victim's data: npz:mnist.npz, npz:cifar10.npz, or digits for a quick look."""
+    defences: tuple[str, ...] = ()
+    """Defences to try (default: all that are planned)."""
+    seeds: tuple[int, ...] = ()
+    """Of thieves and of the server's surrogates (default: those planned)."""
+    wire: bool = False
+    """Run the cells with and without proof of work instead, over loopback."""
+    json: Path | None = None
+    """The file of results (default: docs/results/defences-DATASET.json)."""
+    page: Path | None = None
+    """Run nothing; write the tables of all results beside that file's into this page."""
+    home: Path | None = None
+    """Where victims and surrogates are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefencesSpeed:
+    """Time the defences on one thread, beside plain ways to compute the same."""
+
+    json: Path | None = None
+    """Also write the figures to this file."""
+    rounds: int = 30
+    """Measurements of each; median and least are reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Simulate what honest clients and thieves pay, from costs that `measures` recorded."""
+
+    dataset: str = "mnist5k"
+    """The victim's data, as given to `measures`."""
+    measure: str = DEFAULT_MEASURE
+    """The measure whose costs are priced."""
+    seed: int = 0
+    """The victim's, and that of what is drawn."""
+    service: float = 0.008
+    """Seconds a client waits for 64 images without work; only `paper` depends on it."""
+    entry: float = 500.0
+    """Entry work of an account, in prices of one honest query."""
+    clients: int = 100
+    """Honest clients of each kind."""
+    json: Path | None = None
+    """Also write the result to this file."""
+    page: Path | None = None
+    """Simulate nothing; write the tables of docs/results into this page."""
+    home: Path | None = None
+    """Where `measures` kept its costs (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How good each attack is where answers cost nothing; goes on where it stopped."""
+
+    dataset: str = "npz:mnist.npz"
+    """The victim's data: npz:mnist.npz, npz:cifar10.npz, or digits for a quick look."""
+    attacks: tuple[str, ...] = ()
+    """Attacks to run (default: all that are tried on this dataset)."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the thieves (default: those of each trial)."""
+    results: Path = Path("docs/results")
+    """Folder of the results: strength-NAME.json for each dataset."""
+    home: Path | None = None
+    """Where victims are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+    pages: Path | None = None
+    """Run nothing: write figures, and the blocks of strength.md and of this folder beside it."""
+    paper: Path | None = None
+    """Run nothing: take the paper's accuracies from `pow` of its repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Recompute the timelines of the calibrated-PoW paper from the records it published."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder `pow` of its repository: time_privacy_cost_*.csv and the attacks' records."""
+
+
+Verb = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Costs, tyro.conf.subcommand("costs")]
+    | Annotated[Flood, tyro.conf.subcommand("flood")]
+    | Annotated[Measures, tyro.conf.subcommand("measures")]
+    | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]
+    | Annotated[Defences, tyro.conf.subcommand("defences")]
+    | Annotated[DefencesSpeed, tyro.conf.subcommand("defences-speed")]
+    | Annotated[Prices, tyro.conf.subcommand("prices")]
+    | Annotated[Strength, tyro.conf.subcommand("strength")]
+    | Annotated[Replay, tyro.conf.subcommand("replay")]
+)
