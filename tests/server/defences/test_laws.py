@@ -94,8 +94,9 @@ def test_a_lead_that_float32_would_lose_is_kept():
     posterior = np.full((1, 10), 0.1, np.float32)
     posterior[0, 9] = np.nextafter(np.float32(0.1), np.float32(1))  # the smallest lead there is
     scores = np.array([[1.0, 0, 0, 0, 0, 0, 0, 0, 0, 0.9]])  # both the first and the top rise
-    out = redirect_keeping_top(posterior, scores, 1.5, margin=1e-6)
-    assert out.argmax() == 9
+    for epsilon in np.linspace(0.2, 1.6, 15):
+        out = redirect_keeping_top(posterior, scores, epsilon, margin=1e-6)
+        assert out.argmax() == 9
 
 
 @settings(deadline=None)
