@@ -96,7 +96,7 @@ class _Problem:
         edges = np.minimum(out + have_before, into + room_after + room)
         ends = np.minimum(out + have.sum(axis=1, keepdims=True), into)
         most = np.maximum(edges.max(axis=1, keepdims=True), ends)
-        moved = np.maximum(np.minimum(self.half, most), np.maximum(out, into))
+        moved = np.minimum(self.half, most)  # at least what must go, as levels are those allowed
         taken = np.minimum(np.maximum(moved - out - have_before, 0), have)
         given = np.minimum(np.maximum(moved - into - room_after, 0), room)
         filled: Rows = have - taken + given
