@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
-from client.session import BadAnswer, Refused, Session, Unreachable
+from client.session import BadAnswer, Closed, Refused, Session, Unreachable
 from core.arrays import InvalidImages
 
 IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
@@ -144,6 +144,15 @@ def test_more_offers_than_may_stay_unpaid_are_refused(gate, session):
         session.offer(images[8])
     session.accept(offers[3])
     session.offer(images[8])
+
+
+def test_a_session_that_is_closed_gives_up_its_puzzle(gate_with):
+    with gate_with(hashes=1 << 40) as gate:
+        session = Session(gate.address, client_id="anne")
+        assert session.service.shape
+        threading.Timer(0.2, session.close).start()
+        with pytest.raises(Closed, match="closed before the answer was paid for"):
+            session.predict(IMAGES)
 
 
 def test_nobody_there():

@@ -79,6 +79,23 @@ def serving(home, *flags, port=0):
         process.communicate()
 
 
+def test_a_gate_serves_over_ipv6(home, images):
+    if not socket.has_ipv6 or not _binds("::1"):
+        pytest.skip("no IPv6 on loopback")
+    with serving(home, "--open", "--host", "::1", "--policy", "none") as (_, address):
+        assert address.startswith("[::1]:")
+        with Session(address, client_id="anne") as session:
+            assert session.predict(images[:1]).shape == (1, 10)
+
+
+def _binds(host):
+    try:
+        with socket.create_server((host, 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 def test_a_gate_serves_and_drains_on_sigterm(home, images, tmp_path):
     record = tmp_path / "server.jsonl"
     flags = ("--open", "--ledger", tmp_path / "l.db", "--record", record)

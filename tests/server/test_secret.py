@@ -64,3 +64,13 @@ def test_the_key_of_noise_belongs_to_the_current_secret(tmp_path):
     assert noise_key(tmp_path, virtual=True) != key
     (tmp_path / "secret").rename(tmp_path / "secret.previous")
     assert noise_key(tmp_path, virtual=False) != key
+
+
+def test_of_two_who_make_the_secret_the_first_wins_for_both(tmp_path):
+    from server.secret import _create
+
+    _create(tmp_path / "secret")
+    first = (tmp_path / "secret").read_bytes()
+    _create(tmp_path / "secret")
+    assert (tmp_path / "secret").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]  # no draft is left
