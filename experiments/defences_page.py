@@ -69,7 +69,15 @@ def _dataset(content: Mapping[str, Any], bench: Bench, file: str) -> Iterator[st
         )
         yield lines(_costs(benign, thefts, shields, [thief.name for thief in bench.thieves]))
     if wire:
-        yield f"### {bench.title}: with and without proof of work, over loopback\n"
+        setting = wire[-1]["setting"]
+        drawn = "drawn, not spent" if setting["server"]["virtual"] else "spent"
+        revisions = sorted({str(cell["provenance"]["git_revision"])[:7] for cell in wire})
+        yield (
+            f"### With and without proof of work, over loopback\n\n"
+            f"Victim: {setting['victim']['dataset']}. Solving times are {drawn}; all clients of an"
+            f" arm run at once. Made at {', '.join(revisions)} by"
+            f" `python -m experiments defences --dataset {bench.dataset} --wire`.\n"
+        )
         yield lines(_wire(wire))
 
 

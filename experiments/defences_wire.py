@@ -1,8 +1,8 @@
 """Defences over the wire: scenarios with and without proof of work, the same thieves in each.
 
 The scenario of the bench is run once for each seed and for each of SHIELDS, by real processes; all
-clients of an arm run at once, as they do in every run of a scenario. Kept are the lines of its
-summary.
+clients of an arm run at once, as they do in every run of a scenario. Solving times are drawn, not
+spent, if the scenario says so. Kept are the lines of its summary.
 """
 
 from __future__ import annotations

@@ -136,7 +136,11 @@ def cells():
         "victim": {"network": "lenet-thin", "seed": 0, "accuracy": 0.975, "images": 360},
         "benign": [{**cell, **made} for cell in benign],
         "thefts": [{**cell, **made} for cell in thefts],
-        "wire": [{**cell, **made} for cell in wire],
+        "wire": [
+            {**cell, **made}
+            | {"setting": {"victim": {"dataset": "digits"}, "server": {"virtual": True}}}
+            for cell in wire
+        ],
     }
 
 
@@ -154,6 +158,7 @@ def test_the_page_is_a_function_of_the_results(tmp_path):
     assert "| none | 2 | 85.0 ± 63.5 (90.0) |" in text
     assert "| none | 98.0 ± 0.0 | 100.0 | 0 | 0.25 | 0.1 | 0 |" in text
     assert "| none | rate | honest | 1 | – | – | 2 | 1 | 0.5 | 1,234 |" in text  # noqa: RUF001
+    assert "Victim: digits. Solving times are drawn, not spent;" in text
     defences_page.save(page, tmp_path)
     assert page.read_text() == text
 
