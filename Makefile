@@ -48,7 +48,7 @@ bench: $(READY)
 
 server: $(READY)
 	$(BIN)/python -m server prepare --home $(HOME_DIR)
-	test -e $(HOME_DIR)/models/mnist5k/calibration-heads.json || \
+	test -e $(HOME_DIR)/models/mnist5k/calibration-surprisal-typicality.json || \
 	    $(BIN)/python -m server calibrate --home $(HOME_DIR)
 	$(BIN)/python -m server serve --home $(HOME_DIR) --open
 
