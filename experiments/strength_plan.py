@@ -242,7 +242,6 @@ BENCHES = (
                 pool=MNIST,
                 config={"budget": 10_000, "epochs": 5, "precision": "bfloat16"},
                 seeds=ALL,
-                paper="jacobian",
             ),
             Trial(
                 attack="mixmatch",
