@@ -73,6 +73,7 @@ def _redirections(*budgets: float) -> tuple[Perturb, ...]:
 
 
 _NONE = Perturb()
+_UNTRAINED = Perturb(defence="gradient_redirection", budget=0.9, untrained=True)
 _KEEP = Perturb(defence="gradient_redirection", budget=0.9, keep_top=True)
 # Not 1: half the mass then goes to another class, and every confident label is lost at one stroke.
 _RIVALS = (
@@ -165,6 +166,7 @@ BENCHES = (
             _NONE,
             *_redirections(0.9, 0.5, 1.2),
             *_RIVALS,
+            _UNTRAINED,
             _KEEP,
             Perturb(defence="rounding", decimals=1),
             Perturb(defence="topk", classes=3),
@@ -181,7 +183,7 @@ BENCHES = (
         title="CIFAR-10",
         short="cifar10",
         network="resnet10-thin",
-        shields=(_NONE, *_redirections(0.9, 0.5), *_RIVALS, _KEEP),
+        shields=(_NONE, *_redirections(0.9, 0.5), *_RIVALS, _UNTRAINED, _KEEP),
         thieves=_thieves("npz:cifar10.npz", budget=2_000, epochs=6, rounds=2),
         seeds=(0, 1, 2),
         benign=1_000,

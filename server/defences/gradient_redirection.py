@@ -43,6 +43,7 @@ class Config:
     target: Literal["all-ones", "clean", "watermark"] = "all-ones"
     layers: Literal["all", "last"] = "all"  # of the surrogate, whose gradients are redirected
     keep_top: bool = False  # the top class stays the top class
+    untrained: bool = False  # look at surrogates with their first weights
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon)

@@ -41,6 +41,8 @@ class Perturb:
     """Layers whose gradients gradient_redirection redirects (default: all)."""
     keep_top: bool | None = None
     """Whether gradient_redirection keeps the top class (default: no)."""
+    untrained: bool | None = None
+    """Whether gradient_redirection looks at surrogates that learnt nothing (default: no)."""
     decimals: int | None = None
     """Decimals that rounding leaves (default: 1)."""
     classes: int | None = None

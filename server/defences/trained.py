@@ -1,10 +1,11 @@
 """The networks that defences look at: trained once, kept beside the victim, of that victim only.
 
-students  steered by gradient redirection: networks like the victim that learnt from its clean
-          answers on its own training images, stopped early (the method's section 4.3; there
-          10 of 50 epochs), several seeds
-fresh     what MAD looks at: a network like the victim with its first weights
-misled    what adaptive misinformation answers with: a network that learnt to be wrong
+students   steered by gradient redirection: networks like the victim that learnt from its clean
+           answers on its own training images, stopped early (the method's section 4.3; there
+           10 of 50 epochs), several seeds
+untrained  the same with their first weights, which the method's authors tried, too
+fresh      what MAD looks at: a network like the victim with its first weights
+misled     what adaptive misinformation answers with: a network that learnt to be wrong
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ from core.datasets import Split
 from core.networks import Network
 from core.training import Schedule
 from server.defences import Defence, Perturbation
+from server.defences.gradient_redirection import Config as Redirection
 from server.defences.surrogates import Surrogates
 
 KINDS = {
-    "gradient_redirection": "students",
-    "mad": "fresh",
-    "mad_argmax": "fresh",
-    "adaptive_misinformation": "misled",
+    "gradient_redirection": ("students", "untrained"),
+    "mad": ("fresh",),
+    "mad_argmax": ("fresh",),
+    "adaptive_misinformation": ("misled",),
 }
-"""Defence -> kind of network it needs; the others need none."""
+"""Defence -> kinds of network it may look at; the others need none."""
+
+SEVERAL = ("students", "untrained")
+"""Kinds of which there are as many as asked for; of the others there is one."""
 
 IMAGES = 10_000
 """Training images of a surrogate, at most: it is stopped early anyway."""
@@ -51,15 +56,22 @@ def prepare(
     """
     if count < 1:
         raise ValueError(f"--surrogates is {count}; expected at least 1")
-    kind = KINDS.get(defence)
-    if kind is None:
-        return None
-    wanted = _facts(kind, victim, seed, count if kind == "students" else 1)
+    made = [
+        kind
+        for kind in KINDS.get(defence, ())
+        if _prepare(files, kind, victim, split, seed, count if kind in SEVERAL else 1)
+    ]
+    return f"{' and '.join(made)} surrogates for {defence}" if made else None
+
+
+def _prepare(files: Path, kind: str, victim: Network, split: Split, seed: int, count: int) -> bool:
+    """Whether there was something to make."""
+    wanted = _facts(kind, victim, seed, count)
     path = _path(files, kind)
     if path.exists():
         _, found = artifacts.load(path)
         if all(found.get(key) == value for key, value in wanted.items()):
-            return None
+            return False
     part = Split(split.images[:IMAGES], split.labels[:IMAGES])
     made = [_make(kind, victim, part, one) for one in wanted["seeds"]]
     arrays = {
@@ -68,17 +80,19 @@ def prepare(
         for name, value in network.state_dict().items()
     }
     artifacts.save(path, arrays, wanted)
-    return f"{len(made)} {kind} for {defence}"
+    return True
 
 
-def load(files: Path, defence: str, victim: Network) -> Surrogates | None:
+def load(
+    files: Path, defence: str, victim: Network, *, untrained: bool = False
+) -> Surrogates | None:
     """The networks of a defence, or None where it needs none.
 
     Raises ArtifactError where they are missing, damaged, or of another victim.
     """
-    kind = KINDS.get(defence)
-    if kind is None:
+    if defence not in KINDS:
         return None
+    kind = KINDS[defence][untrained]
     path = _path(files, kind)
     if not path.exists():
         raise artifacts.ArtifactError(
@@ -101,7 +115,8 @@ def load(files: Path, defence: str, victim: Network) -> Surrogates | None:
 
 def ready(files: Path, defence: str, config: Defence, victim: Network, key: bytes) -> Perturbation:
     """A defence that can serve. Raises ArtifactError, as `load` does."""
-    return Perturbation(defence, config, key, load(files, defence, victim))
+    untrained = isinstance(config, Redirection) and config.untrained
+    return Perturbation(defence, config, key, load(files, defence, victim, untrained=untrained))
 
 
 def _path(files: Path, kind: str) -> Path:

@@ -85,7 +85,7 @@ def home(tmp_path_factory):
         seed=0,
         defence="mad",
     )
-    assert made == ["victim", "entropy", "1 fresh for mad"]
+    assert made == ["victim", "entropy", "fresh surrogates for mad"]
     return folder
 
 

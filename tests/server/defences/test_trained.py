@@ -49,6 +49,9 @@ def test_students_learn_fresh_networks_do_not_and_the_misled_are_wrong(files, vi
     assert not np.allclose(
         *(logits(network, split.images[:4]) for network in students.networks), atol=0.1
     )
+    untrained = trained.load(files, "gradient_redirection", victim, untrained=True)
+    assert len(untrained.networks) == 2
+    assert right(untrained, split)[1].max() < 0.3
     fresh = trained.load(files, "mad_argmax", victim)
     assert len(fresh.networks) == 1
     assert right(fresh, split)[1].max() < 0.3
@@ -76,9 +79,10 @@ def test_other_numbers_are_made_anew(tmp_path, victim, split, monkeypatch):
     monkeypatch.setattr(trained, "EARLY", replace(trained.EARLY, epochs=1))
     few = Split(split.images[:64], split.labels[:64])
     asked = (tmp_path, "gradient_redirection", victim, few)
-    assert trained.prepare(*asked, seed=0, count=1) == "1 students for gradient_redirection"
+    made = "students and untrained surrogates for gradient_redirection"
+    assert trained.prepare(*asked, seed=0, count=1) == made
     one = trained.load(tmp_path, "gradient_redirection", victim).networks
-    assert trained.prepare(*asked, seed=0, count=2) == "2 students for gradient_redirection"
+    assert trained.prepare(*asked, seed=0, count=2) == made
     two = trained.load(tmp_path, "gradient_redirection", victim).networks
     assert artifacts.weights_digest(one[0]) == artifacts.weights_digest(two[0])
     assert trained.prepare(*asked, seed=1, count=2) is not None
@@ -109,5 +113,8 @@ def test_a_ready_defence_serves(files, victim, split):
     assert isinstance(served.surrogates, Surrogates)
     images = split.images[:8].astype(np.float32) / 255
     posterior = softmax(logits(victim, images))
-    moved = np.abs(served.answer(posterior, images, "alice") - posterior).sum(axis=1)
-    assert 0 < moved.max() <= 0.4 + 1e-5
+    given = served.answer(posterior, images, "alice")
+    assert 0 < np.abs(given - posterior).sum(axis=1).max() <= 0.4 + 1e-5
+    config = Perturb(defence="gradient_redirection", budget=0.4, untrained=True).config()
+    other = trained.ready(files, "gradient_redirection", config, victim, b"k" * 32)
+    assert not np.allclose(other.answer(posterior, images, "alice"), given)
