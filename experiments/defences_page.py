@@ -67,7 +67,8 @@ def _dataset(content: Mapping[str, Any], bench: Bench, file: str) -> Iterator[st
             "What that costs: honest users' accuracy in %, mean L1 moved on their images and on"
             " those of each thief, and CPU milliseconds an image.\n"
         )
-        yield lines(_costs(benign, thefts, shields, [thief.name for thief in bench.thieves]))
+        pools = {thief.pool: thief.name for thief in reversed(bench.thieves)}  # the first of each
+        yield lines(_costs(benign, thefts, shields, list(reversed(pools.values()))))
     if wire:
         setting = wire[-1]["setting"]
         drawn = "drawn, not spent" if setting["server"]["virtual"] else "spent"
