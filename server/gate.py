@@ -179,10 +179,11 @@ class Gate:
             self._check_room(client, known)
             self._computing[client] += 1
             try:
-                posterior, costs = await self._answer(client, images, retry, steps)
+                posterior, batch = await self._answer(client, images, retry, steps)
+                assert batch is not None
                 with steps.timed("ledger"):
                     charge = await asyncio.wrap_future(
-                        self._ledger.ask(client, request_id, inputs, _batch(images, costs))
+                        self._ledger.ask(client, request_id, inputs, batch)
                     )
             finally:
                 _less(self._computing, client)
@@ -234,7 +235,7 @@ class Gate:
 
     async def _answer(
         self, client: str, images: NDArray[Any], retry: bool, steps: "_Steps"
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float32], Batch | None]:
         return await asyncio.get_running_loop().run_in_executor(
             self._torch_pool, self._compute, client, to_float(images), retry, steps
         )
@@ -248,22 +249,22 @@ class Gate:
 
     def _compute(
         self, client: str, pixels: NDArray[np.float32], retry: bool, steps: _Steps
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Posterior (b, k) to give out, and privacy cost (b,); a retry is never measured again.
+    ) -> tuple[NDArray[np.float32], Batch | None]:
+        """Posterior (b, k) to give out, and what to charge; a retry is never measured again.
 
         The measure sees what the victim says, the client what the defence makes of it.
         """
         with steps.timed("victim"):
             answer = self.model.victim.answer(pixels)
             posterior = answer.posterior()
-        costs = np.zeros(len(pixels))
+        batch = None
         if not retry:
             with steps.timed("measure"):
-                costs = self.model.measure.cost(pixels, answer)
+                batch = _batch(pixels, self.model.measure.cost(pixels, answer))
         if self._perturbation is not None:
             with steps.timed("defence"):
                 posterior = self._perturbation.answer(posterior, pixels, client)
-        return posterior, costs
+        return posterior, batch
 
     def _seal(
         self,
@@ -303,14 +304,11 @@ def _less(counter: Counter[str], name: str) -> None:
         del counter[name]
 
 
-def _batch(images: NDArray[Any], costs: NDArray[np.float64]) -> Batch:
+def _batch(pixels: NDArray[np.float32], costs: NDArray[np.float64]) -> Batch:
     """What the ledger is told of images (b, c, h, w) and their privacy costs (b,)."""
     return Batch(
         tuple(round(float(cost) * NANO) for cost in costs),
-        tuple(
-            digest(image.dtype.name, image.shape, image.tobytes())[:DIGEST_BYTES]
-            for image in images
-        ),
+        tuple(digest("float32", image.shape, image.tobytes())[:DIGEST_BYTES] for image in pixels),
     )
 
 

@@ -98,6 +98,14 @@ def test_who_hangs_up_is_charged_all_the_same(gate, stub):
     assert stub.GetAccount(pb.GetAccountRequest(), metadata=BOB, timeout=5).queries == 0
 
 
+def test_the_same_image_counts_once_whichever_way_it_is_sent(gate, stub):
+    grey = np.full((1, 1, 4, 4), 51, np.uint8)
+    for images in (grey, grey, grey.astype(np.float32) / 255, grey + 1):
+        stub.Predict(request(images), metadata=ANNE)
+    account = gate.ledger.account("anne").result()
+    assert (account.charged, account.counted) == (4, 2)
+
+
 def test_calls_that_are_given_up_leave_the_ledger_alive(gate, stub):
     for number in range(60):
         try:

@@ -12,6 +12,7 @@ from asking import (
     refusal,
     request,
     slow_victim,
+    until,
 )
 
 from protos import codec
@@ -132,8 +133,11 @@ def test_more_unpaid_batches_than_are_allowed(gate, stub):
 
 def test_more_requests_at_once_than_are_allowed(gate, stub):
     with slow_victim(gate):
-        under_way = [stub.Predict.future(request(), metadata=ANNE) for _ in range(MAX_UNPAID)]
-        code, reason, _text, details = refusal(stub.Predict, request(), metadata=ANNE)
+        asked = [stub.Predict.future(request(), metadata=ANNE) for _ in range(MAX_UNPAID + 1)]
+        until(lambda: any(call.done() for call in asked))
+    (late,) = (call for call in asked if call.exception() is not None)
+    under_way = [call for call in asked if call is not late]
+    code, reason, _text, details = refusal(late.result)
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_IN_FLIGHT")
     assert {"RetryInfo", "QuotaFailure"} <= set(details)
     assert all(call.result().challenge for call in under_way)
