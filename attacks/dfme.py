@@ -44,8 +44,8 @@ class Config:
     epsilon: float = 0.01  # length of a forward difference (norm over an image's activations)
     latent: int = 64  # numbers of noise an image is made from
     width: int = 16  # channels of the generator
-    student_lr: float = 0.003
-    forger_lr: float = 0.001
+    student_lr: float = 0.002
+    forger_lr: float = 0.0001
     precision: Literal["float32", "bfloat16"] = "float32"  # of training, not of differences
 
 
