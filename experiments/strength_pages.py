@@ -99,7 +99,7 @@ def _section(
     return (
         f"**{bench.title}{f', {trial.variant}' if trial.variant else ''}**: the victim is a"
         f" {victim['network']}, {100 * victim['accuracy']:.2f} % on {victim['images']:,} held-out"
-        f" images; pool {pool(trial)}; {settings}.\n\n"
+        f" images; {f'pool {pool(trial)}' if trial.pool else 'no pool'}; {settings}.\n\n"
         f"{lines(rows)}\n"
         f"{result.mean('cpu_seconds'):.0f} s of one core, {result.mean('overhead_ms'):.1f} ms of"
         f" overhead a batch. Made by `{command} --seeds {seeds}` at {revisions}"

@@ -10,7 +10,7 @@ from core.artifacts import write_atomically
 from experiments.replay import replay
 from experiments.strength_tables import Paper
 
-ROWS = 60
+ROWS = 100
 """Rows kept of an attack, at most: the data-free ones have hundreds."""
 
 SOURCE = (
