@@ -117,7 +117,7 @@ def _redirections(
     """Gradient redirection in all, in forward mode and plain, beside one forward pass."""
     images = rng.random((BATCH, *network.shape), dtype=np.float32)
     y = rng.dirichlet(np.full(network.classes, 0.3), size=BATCH).astype(np.float32)
-    config = Redirection(epsilon=1.0)
+    config, clean = Redirection(epsilon=1.0), Redirection(epsilon=1.0, target="clean")
     asking = Context(client="", key=bytes(32), surrogates=Surrogates([network]))
     three = [networks.build(network.name, network.shape, 10, seed=seed + i) for i in range(3)]
     asking_three = Context(client="", key=bytes(32), surrogates=Surrogates(three))
@@ -125,6 +125,7 @@ def _redirections(
         "forward": lambda: training.logits(network, images),
         "gradient redirection": lambda: config.perturb(y, images, asking),
         "gradient redirection, 3 surrogates": lambda: config.perturb(y, images, asking_three),
+        "gradient redirection, target clean": lambda: clean.perturb(y, images, asking),
         "gradient redirection, plain": lambda: plain_redirect(
             y, plain_scores(network, images, y), 1.0
         ),

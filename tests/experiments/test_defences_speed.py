@@ -60,7 +60,7 @@ def test_every_contestant_is_timed(small):
     assert set(result["forward_passes"]) == {
         f"{network}: gradient redirection{kind}"
         for network in ("lenet-thin", "lenet")
-        for kind in ("", ", 3 surrogates", ", plain")
+        for kind in ("", ", 3 surrogates", ", target clean", ", plain")
     }
 
 
