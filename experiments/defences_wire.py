@@ -27,6 +27,8 @@ SHIELDS = (
     Perturb(),
     Perturb(defence="gradient_redirection", budget=0.9),
     Perturb(defence="hard_label"),
+    Perturb(defence="gradient_redirection", budget=0.9, untrained=True),
+    Perturb(defence="adaptive_misinformation", tau=0.9),
 )
 
 KEPT = ("images", "accuracy", "fidelity", "work_per_image", "hashes", "slowdown", "status")
