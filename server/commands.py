@@ -25,6 +25,7 @@ from server.calibration.plot import draw
 from server.calibration.service import FREE
 from server.calibration.targets import Targets
 from server.defences import Defence, Perturbation, trained
+from server.ledger import Account
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.options import Calibrate, Prepare, Serve
@@ -33,6 +34,9 @@ from server.refusals import LedgerUnavailable
 from server.secret import SecretError
 from server.serve import Parts, ServeError, Tls, running
 from server.victim import TorchVictim
+
+CLIENT = 640
+"""Images of the small client that a calibration speaks of."""
 
 PRICED = ("sha1", "sha256", "argon2id")
 """Algorithms whose rate a calibration measures."""
@@ -115,6 +119,8 @@ def _summary(found: Calibration, file: Path, figure: Path) -> str:
     for kind, overhead in found.overhead.items():
         beyond = f"  more than {found.bearable:g}" if overhead["p99"] > found.bearable else ""
         lines.append(f"  {kind:16}{overhead['median']:6.2f}{overhead['p99']:6.2f}{beyond}")
+    alone = (found.policy("rate").price(Account()) * (1 + found.entry / CLIENT)) / found.service
+    lines.append(f"with its entry, a client of {CLIENT} images waits {1 + alone:.2f} in all")
     return "\n".join([*lines, f"drawn in {figure}"])
 
 

@@ -390,6 +390,19 @@ def test_calibrating_for_programs(copied):
     assert file.with_suffix(".svg").read_text().startswith("<svg ")
 
 
+def test_calibrating_for_people(copied):
+    load("digits", home=copied)
+    flags = ("--t-max", "0.01", "--drifts", "tilted", "--entry", "640")
+    done = run("calibrate", "--home", copied, "--model", "m", *flags)
+    assert done.returncode == 0, done.stderr
+    file = copied / "models/m/calibration-surprisal-typicality.json"
+    found = json.loads(file.read_text())
+    assert [name for name in found["overhead"] if ", long" not in name][3:] == ["tilted"]
+    floor = found["overhead"]["iid"]["median"]
+    assert f"a client of 640 images waits {1 + 2 * (floor - 1):.2f} in all" in done.stdout
+    assert f"drawn in {file.with_suffix('.svg')}" in done.stdout
+
+
 def test_preparing_again_changes_nothing(copied):
     before = {path: path.stat().st_mtime_ns for path in (copied / "models/m").iterdir()}
     done = run(
