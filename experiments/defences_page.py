@@ -11,6 +11,7 @@ from typing import Any
 
 from core.artifacts import write_atomically
 from experiments.defences import read
+from experiments.defences_figure import CAPTION, draw
 from experiments.defences_plan import BENCHES, Bench, label
 from experiments.defences_wire import SHIELDS
 from experiments.strength_tables import NOTHING, estimate, lines
@@ -25,7 +26,7 @@ class PageError(ValueError):
 
 
 def save(page: Path, kept: Path) -> None:
-    """Rewrites the block of the page from the results in a folder.
+    """Rewrites the block of the page, and the figures, from the results in a folder.
 
     Raises PageError, ArtifactError, and ValueError for results that cannot be read.
     """
@@ -34,6 +35,11 @@ def save(page: Path, kept: Path) -> None:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise PageError(f"{page} has no block {BEGIN} … {END}")
+    for bench in BENCHES:
+        file = kept / f"defences-{bench.short}.json"
+        if file.exists():
+            drawing = draw(read(file), bench)
+            write_atomically(kept / f"{drawing.name}.svg", f"{drawing.svg}\n".encode())
     write_atomically(page, f"{head}{BEGIN}\n\n{block(kept)}\n{END}{tail}".encode())
 
 
@@ -63,6 +69,7 @@ def _dataset(content: Mapping[str, Any], bench: Bench, file: str) -> Iterator[st
             f" `python -m experiments defences --dataset {bench.dataset}`.\n"
         )
         yield lines(_clones(thefts, shields, [thief.name for thief in bench.thieves]))
+        yield f"![{CAPTION}](results/defences-{bench.short}.svg)\n"
         yield (
             "What that costs: honest users' accuracy in %, mean L1 moved on their images and on"
             " those of each thief, and CPU milliseconds an image.\n"

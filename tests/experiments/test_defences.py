@@ -158,6 +158,10 @@ def test_the_page_is_a_function_of_the_results(tmp_path):
     assert "| none | 2 | 85.0 ± 63.5 (90.0) |" in text
     assert "| none | 98.0 ± 0.0 | 100.0 | 0 | 0.25 | 0.1 | 0 |" in text
     assert "| none | rate | honest | 1 | – | – | 2 | 1 | 0.5 | 1,234 |" in text  # noqa: RUF001
+    assert "(results/defences-digits.svg)" in text
+    drawn = (tmp_path / "defences-digits.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert "honest images" in drawn
     assert "Victim: digits. Solving times are drawn, not spent;" in text
     defences_page.save(page, tmp_path)
     assert page.read_text() == text
