@@ -17,8 +17,8 @@ from experiments.figures import CLIENTS, MARKERS, Drawing
 Cells = Sequence[Mapping[str, Any]]
 
 CAPTION = (
-    "Accuracy of clones (mean over seeds) against the mean L1 distance of answers, on the images the"
-    " thief asked (left) and on honest ones (right). Dotted: without a defence."
+    "Accuracy of clones (mean over seeds) against the mean L1 distance of answers, on the images"
+    " the thief asked (left) and on honest ones (right). Dotted: without a defence."
 )
 
 
