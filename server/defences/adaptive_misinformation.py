@@ -1,7 +1,7 @@
 """Adaptive misinformation: images that look foreign are answered by a model that is wrong.
 
 Kariyappa, Qureshi, *Defending Against Model Stealing Attacks with Adaptive Misinformation*,
-CVPR 2020, section 4: (1 - a) y + a y_mis with a = sigmoid(nu (tau - D)).
+CVPR 2020: (1 - a) y + a y_mis with a = sigmoid(nu (tau - D)).
 Differs from the paper: the detector D is the victim's own largest probability, not that of a model
 trained with outlier exposure, which would need foreign images.
 """

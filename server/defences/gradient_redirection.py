@@ -1,7 +1,7 @@
 """Gradient redirection (GRAD^2): answers that push every student in one direction.
 
 Mazeika, Li, Forsyth, *How to Steer Your Adversary: Targeted and Efficient Model Stealing Defenses
-with Gradient Redirection*, ICML 2022, section 4. A student that learns from the answer y' moves
+with Gradient Redirection*, ICML 2022. A student that learns from the answer y' moves
 along G^T y', the rows of G being the gradients of log p_k; for a target direction z
 
     max <G^T y', z> = <s, y'>,  s = G z,  over the simplex with  |y' - y|_1 <= epsilon

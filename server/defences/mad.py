@@ -1,7 +1,7 @@
 """MAD: each answer is moved to the class that turns a student's gradient away the most.
 
 Orekondy, Schiele, Fritz, *Prediction Poisoning: Towards Defenses Against DNN Model Stealing
-Attacks*, ICLR 2020, section 4. For the gradients of a surrogate's last layer the angle has a closed
+Attacks*, ICLR 2020. For the gradients of a surrogate's last layer the angle has a closed
 form, so that one forward pass does instead of k + 1 backward passes: these gradients are
 (e_k - p) h^T with the surrogate's posterior p and features h, hence with v = y - p
 

@@ -1,6 +1,6 @@
 """MAD that keeps the top class: answers move towards flat distributions over sets that hold it.
 
-Orekondy, Schiele, Fritz, *Prediction Poisoning*, ICLR 2020, section 4.2 (MAD-argmax). The angle has
+Orekondy, Schiele, Fritz, *Prediction Poisoning*, ICLR 2020 (MAD-argmax). The angle has
 a closed form for last-layer gradients, as in `server.defences.mad`; for a set S it is, with
 v = y - p,
 

@@ -1,7 +1,7 @@
 """Reverse sigmoid: probabilities that say the same of the top class and mislead about the rest.
 
-Lee, Edwards, Molloy, Su, *Defending Against Machine Learning Model Stealing Attacks Using Deceptive
-Perturbations*, IEEE S&P Workshops 2019, section III: y - beta (sigmoid(gamma logit y) - 1/2),
+Lee, Edwards, Molloy, Su, *Defending Against Neural Network Model Stealing Attacks Using Deceptive
+Perturbations*, IEEE S&P Workshops 2019: y - beta (sigmoid(gamma logit y) - 1/2),
 normalised.
 """
 

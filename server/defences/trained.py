@@ -1,7 +1,7 @@
 """The networks that defences look at: trained once, kept beside the victim, of that victim only.
 
 students   steered by gradient redirection: networks like the victim that learnt from its clean
-           answers on its own training images, stopped early (the method's section 4.3; there
+           answers on its own training images, stopped early (by the method's authors after
            10 of 50 epochs), several seeds
 untrained  the same with their first weights, which the method's authors tried, too
 fresh      what MAD looks at: a network like the victim with its first weights
@@ -149,7 +149,7 @@ def _make(kind: str, victim: Network, split: Split, seed: int) -> Network:
 def mislead(network: Network, split: Split, schedule: Schedule, *, seed: int) -> None:
     """Trains in place away from the labels: the loss is -log(1 - p_label).
 
-    Kariyappa and Qureshi, CVPR 2020, section 4.2 (reverse cross entropy).
+    Kariyappa and Qureshi, CVPR 2020 (reverse cross entropy).
     """
     order = np.random.default_rng(seed)
     labels = torch.from_numpy(split.labels)
