@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -17,6 +17,13 @@ class Thief:
     """Whom to rob, with what, and where to leave the loot."""
 
     connection: Annotated[Connection, tyro.conf.arg(name="")]
+    accounts: int = 1
+    """Accounts among whom the batches are dealt: CLIENT-ID-1 to CLIENT-ID-k, or the keys in the key
+    file, one a line."""
+    deal: Literal["parallel", "series"] = "parallel"
+    """Batch by batch, or one account after the other."""
+    pace: float = 0.0
+    """Seconds between the starts of two requests; a late request is followed at once."""
     home: Path = field(default_factory=default_home)
     """Folder of cached datasets."""
     data: Path | None = None

@@ -1,5 +1,7 @@
 """One attack as a process: pool, surrogate, session, record and transcript, put together."""
 
+import math
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -11,12 +13,14 @@ from typing import Any
 import numpy as np
 
 import attacks
+from attacks.accounts import Accounts
 from attacks.driver import Driver
 from attacks.offers import Offers
 from attacks.options import Thief
 from attacks.transcript import Transcript
 from attacks.world import Answers, Images, Student, World
-from client.recording import Recorder, recorded_session
+from client.pace import Pace
+from client.recording import Recorder, connect, recorded
 from client.session import Service
 from core import artifacts, datasets, networks
 
@@ -38,19 +42,32 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
     if thief.surrogates is not None:  # a thief that cannot keep its loot must not pay for it
         thief.surrogates.mkdir(parents=True, exist_ok=True)
     world_rng, session_rng = np.random.default_rng(thief.seed).spawn(2)
-    credentials = thief.connection.credentials()
+    credentials = thief.connection.accounts(thief.accounts)
+    own = thief.connection.client_id or "owner of the key"
     name = attacks.name_of(attack)
     recorder = Recorder(
         thief.record,
-        client=credentials.get("client_id", "owner of the key"),
+        client=own,
         config={**asdict(thief), "attack": name, "attack_config": asdict(config)},
         seed=thief.seed,
     )
-    with (
-        ExitStack() as files,
-        recorded_session(thief.connection, recorder, rng=session_rng) as session,
-    ):
-        service = session.service
+    with recorded(recorder), ExitStack() as opened:
+        accounts = Accounts(
+            [
+                opened.enter_context(
+                    connect(
+                        thief.connection,
+                        account,
+                        observe=partial(recorder.observe, account=account.get("client_id", "")),
+                        rng=session_rng,
+                    )
+                )
+                for account in credentials
+            ],
+            share=math.ceil(config.budget / len(credentials)) if thief.deal == "series" else None,
+            pace=Pace(thief.pace, clock=time.monotonic, sleep=time.sleep),
+        )
+        service = accounts.service
         if config.batch > service.max_batch:
             raise ValueError(
                 f"--attack.batch is {config.batch}; the gate takes at most {service.max_batch}"
@@ -59,7 +76,7 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
         student = Student(network, seed=thief.seed)
         plan = attack.plan(config, _world(attack, thief, service, student, world_rng))
         offers = Offers(
-            session,
+            accounts,
             seen=lambda offer: recorder.write(
                 "price", request_id=offer.request_id, images=len(offer.images), work=offer.work
             ),
@@ -72,14 +89,14 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
                 _depends(name, config, thief, service),
                 resume=thief.resume,
             )
-            files.callback(transcript.close)
+            opened.callback(transcript.close)
             ask = partial(transcript.predict, ask=offers.predict)
             price = partial(transcript.price, ask=offers.price)
         Driver(
             plan,
             student,
-            predict=ask,
-            price=price,
+            predict=partial(accounts.predict, ask=ask),
+            price=partial(accounts.price, ask=price),
             budget=config.budget,
             surrogates=thief.surrogates,
             saved=lambda asked, path, seconds: recorder.write(
@@ -96,6 +113,10 @@ def check(attack: ModuleType, config: Any, thief: Thief) -> None:
         raise ValueError(
             f"--attack.budget is {config.budget}; expected at least one batch of {config.batch}"
         )
+    if thief.accounts < 1:
+        raise ValueError(f"--accounts is {thief.accounts}; expected at least 1")
+    if not thief.pace >= 0:
+        raise ValueError(f"--pace is {thief.pace:g}; expected at least 0")
     if thief.pool_size < 1:
         raise ValueError(f"--pool-size is {thief.pool_size}; expected at least 1")
     for need, value, meaning in (
@@ -167,6 +188,7 @@ def _depends(name: str, config: Any, thief: Thief, service: Service) -> dict[str
         "attack": name,
         **{f"attack.{key}": value for key, value in asdict(config).items()},
         **{key: getattr(thief, key) for key in ("pool", "pool_size", "inside", "network", "seed")},
+        **({"accounts": thief.accounts, "deal": thief.deal} if thief.accounts > 1 else {}),
         "model": service.model,
         "shape": list(service.shape),
         "classes": service.classes,

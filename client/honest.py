@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.options import Honest
+from client.pace import Pace
 from client.recording import Recorder, recorded_session
 from core import datasets
 
@@ -62,8 +63,7 @@ def ask_at_pace(
     sleep: Callable[[float], None],
 ) -> None:
     """Asks batch after batch, one start every `pace` seconds; a late one is followed at once."""
-    due = clock()
+    due = Pace(pace, clock=clock, sleep=sleep)
     for start in range(0, len(images), batch):
-        sleep(max(0.0, due - clock()))
-        due = max(due, clock()) + pace
+        due.wait()
         predict(images[start : start + batch])

@@ -31,14 +31,25 @@ class Connection:
 
     def credentials(self) -> dict[str, str]:
         """Session arguments of who is calling. Raises ValueError unless exactly one is given."""
+        return self.accounts(1)[0]
+
+    def accounts(self, count: int) -> list[dict[str, str]]:
+        """Session arguments of several accounts: CLIENT_ID-1 to CLIENT_ID-k, or a key a line.
+
+        Raises ValueError unless either is given, and for a key file that does not hold `count`.
+        """
         if (self.key_file is None) == (self.client_id is None):
             raise ValueError("give either --key-file or --client-id")
         if self.key_file is None:
-            return {"client_id": str(self.client_id)}
-        key = self.key_file.read_text().strip()
-        if not key:
+            if count == 1:
+                return [{"client_id": str(self.client_id)}]
+            return [{"client_id": f"{self.client_id}-{n}"} for n in range(1, count + 1)]
+        keys = self.key_file.read_text().split()
+        if not keys:
             raise ValueError(f"{self.key_file} is empty; expected an API key")
-        return {"key": key}
+        if len(keys) != count:
+            raise ValueError(f"{self.key_file} holds {len(keys)} keys; expected {count}")
+        return [{"key": key} for key in keys]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

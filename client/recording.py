@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -48,11 +48,12 @@ class Recorder:
         self._lock = threading.Lock()
         self.asked = 0
 
-    def observe(self, exchange: Exchange) -> None:
-        """One predict() that was answered and opened."""
+    def observe(self, exchange: Exchange, *, account: str = "") -> None:
+        """One predict() that was answered and opened, under another account if one is given."""
         with self._lock:
             self.asked += exchange.images
-            self.write("predict", client=self._client, asked=self.asked, **asdict(exchange))
+            client = account or self._client
+            self.write("predict", client=client, asked=self.asked, **asdict(exchange))
 
     def write(self, kind: str, /, **fields: Any) -> None:
         """One line, with the seconds since the start."""
@@ -69,26 +70,45 @@ class Recorder:
 def recorded_session(
     connection: Connection, recorder: Recorder, *, rng: np.random.Generator
 ) -> Iterator[Session]:
-    """A session that writes its exchanges and how it ended.
+    """A session that writes its exchanges and how it ended; see `recorded`."""
+    with (
+        recorded(recorder),
+        connect(connection, connection.credentials(), observe=recorder.observe, rng=rng) as session,
+    ):
+        yield session
+
+
+def connect(
+    connection: Connection,
+    credentials: Mapping[str, str],
+    *,
+    observe: Callable[[Exchange], None],
+    rng: np.random.Generator,
+) -> Session:
+    """A session of the account that these credentials are of."""
+    return Session(
+        connection.target,
+        key=credentials.get("key"),
+        client_id=credentials.get("client_id"),
+        ca=connection.ca,
+        solver=connection.solver,
+        threads=connection.threads,
+        timeout=connection.timeout,
+        observe=observe,
+        rng=rng,
+    )
+
+
+@contextmanager
+def recorded(recorder: Recorder) -> Iterator[None]:
+    """Writes how what is done meanwhile ended, and closes the record.
 
     Refused, Unreachable and Interrupted are recorded and go on to the caller.
     """
     status, reason = "crashed", "the client ended by an exception of its own"
     try:
-        with (
-            stoppable(),
-            Session(
-                connection.target,
-                **connection.credentials(),
-                ca=connection.ca,
-                solver=connection.solver,
-                threads=connection.threads,
-                timeout=connection.timeout,
-                observe=recorder.observe,
-                rng=rng,
-            ) as session,
-        ):
-            yield session
+        with stoppable():
+            yield
         status, reason = "done", ""
     except Refused as error:
         status, reason = "refused", str(error)

@@ -15,6 +15,7 @@ import pytest
 import attacks
 from attacks import process
 from attacks.options import Thief
+from attacks.world import Price
 from client.options import Connection
 from client.session import Refused, Unreachable
 from core import artifacts
@@ -60,6 +61,83 @@ def test_a_theft_leaves_surrogates_and_a_record(gate, tmp_path):
         "transcript.jsonl",
     ]
     assert gate.ledger.account("thief").result().charged == 60
+
+
+@pytest.mark.parametrize(
+    ("deal", "dealt"), [("parallel", [1, 2, 3, 1, 2, 3]), ("series", [1, 1, 2, 2, 3, 3])]
+)
+def test_one_surrogate_learns_from_several_accounts(gate, tmp_path, deal, dealt):
+    attack = attacks.load("random")
+    cfg = attack.Config(budget=60, batch=10, rounds=2, epochs=1)
+    process.run(attack, cfg, thief(gate, tmp_path, accounts=3, deal=deal))
+    header, lines = read(tmp_path / "thief.jsonl")
+    assert (header["client"], header["config"]["accounts"]) == ("thief", 3)
+    asked = [line["client"] for line in lines if line["kind"] == "predict"]
+    assert asked == [f"thief-{number}" for number in dealt]
+    assert [line["asked"] for line in lines if line["kind"] == "checkpoint"] == [30, 60]
+    for number in (1, 2, 3):
+        assert gate.ledger.account(f"thief-{number}").result().charged == 20
+
+
+def test_a_theft_of_several_accounts_goes_on_where_it_stopped(gate, tmp_path):
+    attack = attacks.load("random")
+    cfg = attack.Config(budget=60, batch=10, rounds=1, epochs=1)
+    process.run(attack, cfg, thief(gate, tmp_path, accounts=3))
+    path = tmp_path / "surrogates" / "transcript.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))  # two were answered
+    again = tmp_path / "again.jsonl"
+    process.run(attack, cfg, thief(gate, tmp_path, accounts=3, resume=True, record=again))
+    asked = [line["client"] for line in read(again)[1] if line["kind"] == "predict"]
+    assert asked == ["thief-3", "thief-1", "thief-2", "thief-3"]
+    for number in (1, 2, 3):  # charged once, as what was asked again had the same ids
+        assert gate.ledger.account(f"thief-{number}").result().charged == 20
+    with pytest.raises(ValueError, match="was made with accounts = 3, not None"):
+        process.run(attack, cfg, thief(gate, tmp_path, record=None, resume=True))
+
+
+def test_who_was_told_a_price_pays_it(gate, tmp_path):
+    images = (
+        np.zeros((3, 4, 1, 8, 8), np.uint8)
+        + np.arange(3, dtype=np.uint8)[:, None, None, None, None]
+    )
+
+    def plan(cfg, world):
+        yield Price(images[0])
+        yield images[1]
+        yield images[2]
+        yield images[0]
+
+    attack = SimpleNamespace(__name__="attacks.shy", NEEDS=(), plan=plan)
+    config = attacks.load("random").Config(budget=12, batch=4)
+    process.run(attack, config, thief(gate, tmp_path, accounts=2))
+    lines = read(tmp_path / "thief.jsonl")[1]
+    asked = [line["client"] for line in lines if line["kind"] == "predict"]
+    assert asked == ["thief-1", "thief-2", "thief-1"]
+    assert gate.ledger.account("thief-1").result().charged == 8
+
+
+def test_several_keys_are_several_accounts(tmp_path):
+    file = tmp_path / "keys"
+    door = Connection(target="x:1", key_file=file)
+    file.write_text("one\ntwo\n")
+    assert door.accounts(2) == [{"key": "one"}, {"key": "two"}]
+    with pytest.raises(ValueError, match=r"keys holds 2 keys; expected 1"):
+        door.credentials()
+    file.write_text("\n")
+    with pytest.raises(ValueError, match=r"keys is empty; expected an API key"):
+        door.accounts(2)
+    with pytest.raises(ValueError, match="either --key-file or --client-id"):
+        replace(door, client_id="me").accounts(2)
+
+
+def test_a_thief_keeps_his_pace(gate, tmp_path):
+    attack = attacks.load("random")
+    cfg = attack.Config(budget=40, batch=10, rounds=1, epochs=1)
+    start = time.monotonic()
+    process.run(attack, cfg, thief(gate, tmp_path, pace=0.15))
+    assert time.monotonic() - start >= 3 * 0.15
+    lines = read(tmp_path / "thief.jsonl")[1]
+    assert sum(line["total"] for line in lines if line["kind"] == "predict") < 3 * 0.15
 
 
 def test_a_new_theft_does_not_ask_where_a_transcript_is(gate, tmp_path):
@@ -157,6 +235,9 @@ NEEDY = SimpleNamespace(__name__="attacks.needy", NEEDS=("pool", "classes", "cos
         (NEEDY, {"inside": "digits"}, "needy needs --costs FILE"),
         (NEEDY, {"costs": Path("f")}, "needy needs --inside NAME"),
         (None, {"costs": Path("f")}, "random has no use for --costs"),
+        (None, {"accounts": 0}, "--accounts is 0; expected at least 1"),
+        (None, {"pace": -0.5}, "--pace is -0.5; expected at least 0"),
+        (None, {"pace": float("nan")}, "--pace is nan; expected at least 0"),
         (None, {"pool_size": 0}, "--pool-size is 0; expected at least 1"),
         (None, {"surrogates": None, "resume": True}, "--resume needs --surrogates"),
     ],
