@@ -29,15 +29,16 @@ class View(Protocol):
     """Watches an arm while it runs."""
 
     def update(self, states: Mapping[str, str]) -> None:
-        """Called a few times a second with the state of each client."""
+        """Called a few times a second with the state of each client: waiting, running, ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """How a client shares the machine; by default so that solvers do not starve the server."""
+    """How and when a client shares the machine; niceness so that solvers starve no server."""
 
     niceness: int = 19
     core: int | None = None  # None is any
+    start: float = 0.0  # seconds after the arm began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,18 +99,23 @@ def run_arm(
             RecordWriter(folder / "load.jsonl", header) as load,
         ):
             start = time.monotonic()
-            for name, command in commands.clients.items():
+
+            def begin(name: str) -> None:
                 place = commands.places.get(name, Place())
                 clients[name] = Child(
                     name,
-                    command(target),
+                    commands.clients[name](target),
                     logs / f"{name}.txt",
                     niceness=place.niceness,
                     core=place.core,
                     environment=CLIENT_ENVIRONMENT,
                 )
                 record.write("start", client=name, at=time.monotonic() - start)
-            _watch(folder.name, server, clients, record, load, start, limit, grace, view)
+
+            due = {name: commands.places.get(name, Place()).start for name in commands.clients}
+            _watch(
+                folder.name, server, clients, due, begin, record, load, start, limit, grace, view
+            )
             stop([server], grace)
             record.write("server", code=server.code())
     finally:
@@ -138,6 +144,8 @@ def _watch(
     arm: str,
     server: Child,
     clients: Mapping[str, Child],
+    due: Mapping[str, float],
+    begin: Callable[[str], None],
     record: RecordWriter,
     load: RecordWriter,
     start: float,
@@ -145,10 +153,16 @@ def _watch(
     grace: float,
     view: View,
 ) -> None:
-    states = dict.fromkeys(clients, "running")
+    states = dict.fromkeys(due, "waiting")
     sampled = float("-inf")
     while True:
         now = time.monotonic() - start
+        for name, state in states.items():
+            if state == "waiting" and now > limit:
+                states[name] = "stopped"
+            elif state == "waiting" and now >= due[name]:
+                begin(name)
+                states[name] = "running"
         if now > limit:
             stop(clients.values(), grace)
         for name, child in clients.items():
@@ -168,7 +182,7 @@ def _watch(
             sampled = now
             load.write("load", at=now, one_minute=os.getloadavg()[0])
         view.update(states)
-        if "running" not in states.values():
+        if not {"waiting", "running"} & set(states.values()):
             return
         if server.code() is not None:
             raise RunError(_last_words(f"arm {arm}: the server died while clients ran", server))

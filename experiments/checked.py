@@ -148,6 +148,26 @@ class Table:
                 self.mistake(f"{key}[{index}]", f"is {name!r} a second time")
         return tuple(name for name in value if name in choices)
 
+    def wholes(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
+        """A list of at least one integer in [low, high], none of them twice; () if not there."""
+        value = self.raw(key)
+        if not self.has(key):
+            return ()
+        if not isinstance(value, list) or not value:
+            self.mistake(key, f"is {value!r}, expected a list of whole numbers")
+            return ()
+        for index, number in enumerate(value):
+            if isinstance(number, bool) or not isinstance(number, int):
+                self.mistake(f"{key}[{index}]", f"is {number!r}, expected a whole number")
+                return ()
+            if not low <= number <= high:
+                self.mistake(f"{key}[{index}]", f"is {number}, expected {low} to {high}")
+                return ()
+            if number in value[:index]:
+                self.mistake(f"{key}[{index}]", f"is {number} a second time")
+                return ()
+        return tuple(value)
+
     def close(self) -> None:
         """Refuses the keys that nobody asked for."""
         for key in self._raw:

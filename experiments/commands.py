@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.arm import Commands, Place
-from experiments.scenario import Client, Honest, Scenario, Setting, Thief
-from experiments.settings import budget, needs
+from experiments.groups import Client, Honest, Thief
+from experiments.scenario import Scenario
+from experiments.settings import Setting, budget, needs
 
 PYTHON = sys.executable
 
@@ -55,7 +56,9 @@ def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
             client.name: _starter(scenario, client, folder, home) for client in scenario.clients
         },
         server_core=scenario.server.core,
-        places={c.name: Place(niceness=c.nice, core=c.core) for c in scenario.clients},
+        places={
+            c.name: Place(niceness=c.nice, core=c.core, start=c.start) for c in scenario.clients
+        },
     )
 
 
@@ -81,7 +84,7 @@ def costs(scenario: Scenario, client: Thief, out: Path, home: Path) -> list[str]
         *(PYTHON, "-m", "experiments", "costs", "--home", str(home)),
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--pool", client.pool, "--size", str(client.pool_size)),
-        *("--seed", str(_seed(scenario, client)), "--out", str(_costs(client, out))),
+        *("--seed", str(seed(scenario, client)), "--out", str(_costs(client, out))),
     ]
 
 
@@ -89,8 +92,10 @@ def _costs(client: Thief, out: Path) -> Path:
     return out / "costs" / f"{client.name}.safetensors"
 
 
-def _seed(scenario: Scenario, client: Client) -> int:
+def seed(scenario: Scenario, client: Client) -> int:
     """The same seed in every arm, so that a client asks the same under each policy."""
+    if client.seed is not None:
+        return client.seed
     return scenario.seed + 1 + scenario.clients.index(client)
 
 
@@ -98,10 +103,16 @@ def _starter(
     scenario: Scenario, client: Client, folder: Path, home: Path
 ) -> Callable[[str], Sequence[str]]:
     def command(target: str) -> list[str]:
-        seed = _seed(scenario, client)
         shared = [
             *("--target", target, "--client-id", client.name, "--home", str(home)),
-            *("--solver", client.solver, "--threads", str(client.threads), "--seed", str(seed)),
+            *(
+                "--solver",
+                client.solver,
+                "--threads",
+                str(client.threads),
+                "--seed",
+                str(seed(scenario, client)),
+            ),
             *("--record", str(folder / "clients" / f"{client.name}.jsonl")),
         ]
         if isinstance(client, Honest):
@@ -115,7 +126,8 @@ def _starter(
             *(["--pool", client.pool, "--pool-size", str(client.pool_size)] if client.pool else []),
             *(["--inside", client.inside] if client.inside else []),
             *(["--costs", str(_costs(client, folder.parent))] if knows_costs(client) else []),
-            *("--network", client.network),
+            *("--network", client.network, "--pace", str(client.pace)),
+            *("--accounts", str(client.accounts), "--deal", client.deal),
             *("--surrogates", str(folder / "surrogates" / client.name)),
             *(flag for key, value in client.config.items() for flag in _flag(key, value)),
         ]

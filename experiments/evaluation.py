@@ -12,7 +12,7 @@ from core import datasets, training
 from core.arrays import to_float
 from core.artifacts import load_network
 from core.records import RecordWriter
-from experiments.folder import CLIENT_KINDS, rows
+from experiments.folder import CLIENT_KINDS, begun, rows
 
 
 def evaluate(
@@ -58,6 +58,7 @@ def _checkpoints(arm: Path) -> list[tuple[str, str]]:
     return [
         (path.stem, row["path"])
         for path in sorted((arm / "clients").glob("*.jsonl"))
+        if begun(path)
         for _, kind, row in rows(path, CLIENT_KINDS)
         if kind == "checkpoint"
     ]

@@ -29,6 +29,7 @@ Fields = Mapping[str, tuple[type, ...]]
 # What must be in a line of each kind. A file may say more, never less.
 CLIENT_KINDS: Mapping[str, Fields] = {
     "predict": {
+        "client": (str,),
         "request_id": (str,),
         "images": (int,),
         "asked": (int,),
@@ -72,6 +73,7 @@ class FolderError(ValueError):
 class Request:
     """One answered batch, as the client saw it; seconds, the thinking time between left out."""
 
+    client: str  # the account it was asked under
     request_id: str
     images: int
     asked: int  # images so far, this batch included
@@ -198,6 +200,11 @@ def rows(path: Path, kinds: Mapping[str, Fields]) -> Iterator[tuple[int, str, di
         yield number, kind, row
 
 
+def begun(path: Path) -> bool:
+    """Whether a record was begun: a process may die before its header is written."""
+    return path.exists() and b"\n" in path.read_bytes()
+
+
 def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
     costs: dict[tuple[str, str], float] = {}
     for _, kind, row in rows(folder / "server.jsonl", SERVER_KINDS):
@@ -243,17 +250,19 @@ def _client(
     drawn = 0.0  # seconds of virtual solving, which the client's clock did not see
     seconds = float(ended["at"]) if ended else 0.0
     crashed = ended is None or ended["stopped"] or ended["code"] not in (0, 3)
-    for line, kind, row in rows(path, CLIENT_KINDS) if path.exists() or not crashed else ():
+    dead = crashed and not begun(path)  # before its first line
+    for line, kind, row in () if dead else rows(path, CLIENT_KINDS):
         if kind == "predict":
-            if (name, row["request_id"]) not in costs:
+            asked = row["client"], row["request_id"]
+            if asked not in costs:
                 raise FolderError(
-                    f"{path}:{line}: request {row['request_id']} of client {name!r} is not in"
+                    f"{path}:{line}: request {asked[1]} of client {asked[0]!r} is not in"
                     f" {folder / 'server.jsonl'}"
                 )
             drawn += row["solve"] if row["virtual"] else 0.0
             fields = {key: row[key] for key in CLIENT_KINDS["predict"]}
             fields["at"] += drawn
-            requests.append(Request(cost=costs[name, row["request_id"]], **fields))
+            requests.append(Request(cost=costs[asked], **fields))
         elif kind == "checkpoint":
             accuracy, fidelity = scores.get((name, row["path"]), (None, None))
             fields = {key: row[key] for key in CLIENT_KINDS["checkpoint"]}

@@ -87,5 +87,5 @@ class ArmView:
                     self._progress.update(task, completed=line["asked"], work=self._solve[name])
             state = states[name]
             self._progress.update(task, state="" if state == "running" else state)
-            if state != "running":
+            if state not in ("waiting", "running"):
                 self._progress.stop_task(task)

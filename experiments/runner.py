@@ -13,9 +13,10 @@ from rich.console import Console
 from core.records import provenance
 from experiments import commands, report
 from experiments.arm import RunError, run_arm
+from experiments.groups import Thief
 from experiments.processes import Child, stop
 from experiments.progress import ArmView
-from experiments.scenario import Scenario, Thief
+from experiments.scenario import Scenario
 from server.measures import file_stem
 
 

@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments import groups
 from experiments.checked import Table, nearest
-from experiments.settings import complaint, fields, names, needs
+from experiments.groups import DATASETS, NAME, NAME_MEANING, NETWORKS, SEED_LIMIT, Client
+from experiments.settings import Setting as Setting  # named here by those who make scenarios
 from server import measures
 from server.defences import DEFENCES
 from server.defences.options import Perturb, flags
@@ -20,15 +22,9 @@ from server.options import DEFAULT_MEASURE
 
 POLICIES = ("none", "paper", "rate")
 PUZZLES = ("sha1", "sha256", "argon2id")
-SOLVERS = ("native", "python", "virtual")
-NETWORKS = ("lenet", "lenet-thin", "resnet10-thin")
-DATASETS = ("mnist5k", "digits", "fashion-mnist")
-POOLS = (*DATASETS, "photos")
 BUILT_IN = Path(__file__).parent / "scenarios"
 LIMIT = 1800.0
-NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
-
-Setting = bool | int | float | str
+LONGEST = 1e6  # seconds
 
 
 class ScenarioError(ValueError):
@@ -36,6 +32,7 @@ class ScenarioError(ValueError):
 
     def __init__(self, source: str, mistakes: Sequence[str]) -> None:
         self.mistakes = tuple(mistakes)
+        self.lines = tuple(f"{source}: {mistake}" for mistake in mistakes)
         if len(mistakes) == 1:
             super().__init__(f"scenario {source}: {mistakes[0]}")
         else:
@@ -63,42 +60,6 @@ class Server:
     defence: str = "none"  # what perturbs the answers, in every arm
     defence_config: Mapping[str, Setting] = field(default_factory=dict)  # its flags
     core: int | None = None  # the one core it may use, of those there are; -1 is the last
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Honest:
-    """A user who asks about images like those the victim was made for."""
-
-    name: str
-    images: int
-    batch: int = 16
-    pace: float = 0.0  # seconds between two requests
-    solver: str = "native"
-    threads: int = 1
-    nice: int = 19  # 0 to 19; the server runs at 0
-    core: int | None = None  # the one core it may use, of those there are; -1 is the last
-    kind: str = "honest"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thief:
-    """A process that runs one attack."""
-
-    name: str
-    attack: str
-    network: str
-    pool: str = ""  # "": the attack makes its queries up
-    pool_size: int = 0
-    inside: str = ""  # a second pool, of images like those the victim was made for
-    solver: str = "native"
-    threads: int = 1
-    nice: int = 19
-    core: int | None = None
-    config: Mapping[str, Setting] = field(default_factory=dict)  # overrides of the attack's Config
-    kind: str = "attack"
-
-
-Client = Honest | Thief
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +93,16 @@ def find(name: str) -> Path:
 
 def load(name: str) -> tuple[Scenario, dict[str, Any]]:
     """Reads a scenario by file or name; also returns it as given, for the record."""
-    path = find(name)
+    raw = read(name)
+    return parse(raw, source=name), raw
+
+
+def read(name: str) -> dict[str, Any]:
+    """The tables of a scenario by file or name, with those of the scenarios it extends."""
+    return _read(find(name), name, ())
+
+
+def _read(path: Path, name: str, through: tuple[Path, ...]) -> dict[str, Any]:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -140,19 +110,65 @@ def load(name: str) -> tuple[Scenario, dict[str, Any]]:
         raise ScenarioError(name, [f"cannot be read: {reason}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(name, [f"is not valid TOML: {error}"]) from error
-    return parse(raw, source=name), raw
+    if "extends" not in raw:
+        return raw
+    other = raw.pop("extends")
+    if not isinstance(other, str):
+        raise ScenarioError(name, [f"extends is {other!r}, expected a file or the name of one"])
+    through = (*through, path.resolve())
+    try:
+        base = find(str(path.parent / other) if other.endswith(".toml") else other)
+        if base.resolve() in through:
+            raise ScenarioError(other, ["extends itself"])
+        return extend(_read(base, other, through), raw)
+    except ScenarioError as error:
+        raise ScenarioError(name, [f"extends {text}" for text in error.lines]) from error
+
+
+def extend(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `over` says: tables and groups of one name are merged, all else replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        before = merged.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = extend(before, value)
+        elif key == "clients" and isinstance(before, list) and isinstance(value, list):
+            merged[key] = _groups(before, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _groups(before: list[Any], after: list[Any]) -> list[Any]:
+    merged = list(before)
+    places = {name: at for at, group in enumerate(before) if (name := _name(group)) is not None}
+    for group in after:
+        at = places.get(_name(group))
+        if at is None:
+            merged.append(group)
+        else:
+            merged[at] = extend(merged[at], group)
+    return merged
+
+
+def _name(group: Any) -> Any:
+    name = group.get("name") if isinstance(group, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
     """Validates a scenario as a whole. Raises ScenarioError with every mistake in it."""
     mistakes: list[str] = []
     top = Table(raw, "", mistakes)
-    name = top.text("name", pattern=NAME, meaning="lower-case letters, digits, - and _")
-    seed = top.whole("seed", low=0, high=2**31 - 1)
-    limit = top.number("limit", LIMIT, low=1, high=1e6)
+    name = top.text("name", pattern=NAME, meaning=NAME_MEANING)
+    seed = top.whole("seed", low=0, high=SEED_LIMIT)
+    limit = top.number("limit", LIMIT, low=1, high=LONGEST)
     victim = _victim(top)
     server = _server(top)
-    clients = _clients(top, server)
+    clients = groups.read(top, seed=seed, limit=limit, virtual=server.virtual)
+    if top.has("sweep"):
+        top.known("sweep")
+        top.mistake("sweep", "makes several scenarios of one, expected a single one here")
     top.close()
     if mistakes:
         raise ScenarioError(source, mistakes)
@@ -167,10 +183,6 @@ def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
     )
 
 
-def _npz(value: str) -> bool:
-    return value.startswith("npz:") and len(value) > len("npz:")
-
-
 def _part(top: Table, key: str, *, needed: bool) -> Table:
     if not top.has(key) and needed:
         top.known(key)
@@ -183,7 +195,7 @@ def _part(top: Table, key: str, *, needed: bool) -> Table:
 def _victim(top: Table) -> Victim:
     table = _part(top, "victim", needed=True)
     victim = Victim(
-        dataset=table.text("dataset", choices=DATASETS, also=_npz),
+        dataset=table.text("dataset", choices=DATASETS, also=groups.npz),
         network=table.text("network", choices=NETWORKS),
     )
     table.close()
@@ -201,7 +213,7 @@ def _server(top: Table) -> Server:
         puzzle=table.text("puzzle", default.puzzle, choices=PUZZLES),
         t_max=table.number("t_max", default.t_max, low=0.001, high=86_400),
         virtual=table.flag("virtual", default.virtual),
-        core=_core(table),
+        core=groups.core(table),
         defence=table.text("defence", default.defence, choices=tuple(DEFENCES)),
         defence_config=_defence_config(table),
     )
@@ -242,100 +254,3 @@ def _measure(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _core(table: Table) -> int | None:
-    table.known("core")
-    return table.whole("core", low=-256, high=255) if table.has("core") else None
-
-
-def _clients(top: Table, server: Server) -> tuple[Client, ...]:
-    raw = top.raw("clients")
-    if not isinstance(raw, list) or not raw:
-        given = "has no [[clients]]" if raw is None else f"clients is {raw!r}"
-        top.mistake("", f"{given}, expected at least one [[clients]]")
-        return ()
-    clients: list[Client] = []
-    first: dict[str, int] = {}
-    for index, entry in enumerate(raw):
-        table = Table(entry, f"clients[{index}]", top.mistakes)
-        client = _client(table, server)
-        if client is None:
-            continue
-        clients.append(client)
-        if client.name and first.setdefault(client.name, index) != index:
-            table.mistake("name", f"is {client.name!r}, as in clients[{first[client.name]}]")
-    return tuple(clients)
-
-
-def _client(table: Table, server: Server) -> Client | None:
-    if not table.sound:
-        return None
-    if not table.has("kind") and not table.has("name"):
-        table.mistake("", "has neither name nor kind")
-        return None
-    kind = table.text("kind", choices=("honest", "attack"))
-    if not kind:
-        return None
-    name = table.text("name", pattern=NAME, meaning="lower-case letters, digits, - and _")
-    solver = table.text("solver", "virtual" if server.virtual else "native", choices=SOLVERS)
-    if (solver == "virtual") != server.virtual:
-        other = "true" if solver == "virtual" else "false"
-        table.mistake("solver", f"is {solver!r}, which needs server.virtual = {other}")
-    threads = table.whole("threads", 1, low=1, high=256)
-    nice = table.whole("nice", 19, low=0, high=19)
-    core = _core(table)
-    client: Client
-    if kind == "honest":
-        client = Honest(
-            name=name,
-            solver=solver,
-            threads=threads,
-            nice=nice,
-            core=core,
-            images=table.whole("images", low=1, high=10_000_000),
-            batch=table.whole("batch", 16, low=1, high=256),
-            pace=table.number("pace", 0.0, low=0, high=3600),
-        )
-    else:
-        attack = table.text("attack", choices=names())
-        has = {"pool": True, "inside": table.has("inside")}  # of an attack nobody knows
-        if attack:
-            has = {need: need in needs(attack) for need in has}
-            for key in ("pool", "pool_size", "inside"):
-                if table.has(key) and not has[key.removesuffix("_size")]:
-                    table.mistake(key, f"is of no use to the attack {attack}")
-                table.known(key)
-        client = Thief(
-            name=name,
-            solver=solver,
-            threads=threads,
-            nice=nice,
-            core=core,
-            attack=attack,
-            pool=table.text("pool", choices=POOLS, also=_npz) if has["pool"] else "",
-            pool_size=table.whole("pool_size", low=1, high=10_000_000) if has["pool"] else 0,
-            inside=table.text("inside", choices=POOLS, also=_npz) if has["inside"] else "",
-            network=table.text("network", choices=NETWORKS),
-            config=_config(table, attack),
-        )
-    table.close()
-    return client
-
-
-def _config(table: Table, attack: str) -> dict[str, Setting]:
-    raw = table.raw("config")
-    if raw is None:
-        return {}
-    settings = Table(raw, table.path("config"), table.mistakes)
-    known = fields(attack) if attack else {}
-    read: dict[str, Setting] = {}
-    for name, wanted in known.items():
-        value = settings.raw(name)
-        if settings.has(name):
-            read[name] = value
-            if wrong := complaint(wanted, value):
-                settings.mistake(name, wrong)
-    if attack:
-        settings.close()
-    return read

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attacks
 
+Setting = bool | int | float | str
+
 ACCEPTED: Mapping[type, tuple[type, ...]] = {
     bool: (bool,),
     int: (int,),

@@ -18,6 +18,7 @@ be had (no honest client, no arm without work, no surrogate) is null, never zero
       clients       one for each client:
         name, kind, label      label is the attack's name, or "honest"
         status, reason         "done", "refused", "unreachable", "interrupted", "crashed", "stopped"
+        accounts               that were answered; a thief may deal his batches among several
         images                 answered
         accuracy, fidelity     of the last surrogate, on held-out images; fidelity is the share of
                                them on which it agrees with the victim
@@ -94,6 +95,7 @@ def _client(client: ClientRun, usual: float | None, bare: float | None) -> dict[
         "label": client.label,
         "status": client.status,
         "reason": client.reason,
+        "accounts": len({request.client for request in client.requests}),
         "images": images,
         "accuracy": last.accuracy if last else None,
         "fidelity": last.fidelity if last else None,

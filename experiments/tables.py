@@ -55,9 +55,15 @@ def _training(client: Mapping[str, Any]) -> float | None:
     return client["seconds"]["training"] if client["checkpoints"] else None
 
 
+def _accounts(client: Mapping[str, Any]) -> int | None:
+    many: int = client.get("accounts", 1)  # summaries of before there were several have none
+    return many if many > 1 else None
+
+
 COLUMNS = (
     Column("client", "the process", lambda c: c["name"], str),
     Column("status", "how it ended", lambda c: c["status"], str),
+    Column("accounts", "among which he dealt his batches", _accounts, lambda v: f"{v:,}"),
     Column("images", "images answered", lambda c: c["images"], lambda v: f"{v:,}"),
     Column(
         "accuracy",

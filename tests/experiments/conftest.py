@@ -32,6 +32,7 @@ def predict(request_id: str, **fields: Any) -> dict[str, Any]:
     """One line of a client's record: 10 images, 0.1 s of network, 0.2 s of server, no work."""
     return {
         "kind": "predict",
+        "client": {"a": "ann", "b": "bob"}[request_id[0]],
         "request_id": request_id,
         "images": 10,
         "asked": 10,

@@ -112,6 +112,30 @@ def test_a_client_that_hangs_is_stopped(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_clients_start_when_they_are_due(tmp_path: Path) -> None:
+    seen = []
+
+    class Watch(Watcher):
+        def update(self, states: Mapping[str, str]) -> None:
+            super().update(states)
+            seen.append(states["late"])
+
+    states = run(
+        tmp_path / "arm",
+        {"late": "pass", "soon": "pass", "never": "pass"},
+        places={"late": Place(start=0.4), "never": Place(start=60.0)},
+        view=Watch(),
+        limit=1.0,
+    )
+    assert states == {"late": "done", "soon": "done", "never": "stopped"}
+    assert seen[0] == "waiting"
+    rows = read(tmp_path / "arm" / "runner.jsonl")[1]
+    begun = {row["client"]: row["at"] for row in rows if row["kind"] == "start"}
+    assert begun.keys() == {"late", "soon"}
+    assert 0.4 <= begun["late"] < 1.0
+    assert begun["soon"] < 0.4
+
+
 def test_clients_are_nice_and_single_threaded(tmp_path: Path) -> None:
     code = (
         "import os; print(os.nice(0), os.environ['OMP_NUM_THREADS'], os.getsid(0) == os.getpid())"

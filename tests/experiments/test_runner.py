@@ -13,7 +13,8 @@ from rich.console import Console
 import attacks
 from experiments import commands, runner
 from experiments.arm import RunError
-from experiments.scenario import Honest, Scenario, Server, Thief, Victim
+from experiments.groups import Honest, Thief
+from experiments.scenario import Scenario, Server, Victim
 
 SCENARIO = Scenario(
     name="tiny",
@@ -28,6 +29,10 @@ SCENARIO = Scenario(
             pool="photos",
             pool_size=20,
             network="lenet",
+            accounts=3,
+            deal="series",
+            pace=0.25,
+            start=4.5,
             threads=2,
             config={"train_batch": 8, "fast": True, "loud": False},
         ),
@@ -85,7 +90,12 @@ def test_what_each_process_is_told(tmp_path: Path) -> None:
     bob = " ".join(started.clients["bob"]("h:1"))
     assert "-m attacks knockoff --target h:1 --client-id bob" in bob
     assert "--solver native --threads 2 --seed 9" in bob
+    assert "--pace 0.25 --accounts 3 --deal series" in bob
+    assert [started.places[name].start for name in ("ann", "bob")] == [0.0, 4.5]
     assert bob.endswith("--attack.train-batch 8 --attack.fast --attack.no-loud")
+    chosen = replace(SCENARIO, clients=(replace(SCENARIO.clients[0], seed=77),))
+    one = commands.arm(chosen, "rate", tmp_path, tmp_path).clients["ann"]("h:1")
+    assert "--seed 77" in " ".join(one)
     free = commands.arm(SCENARIO, "none", tmp_path / "none", tmp_path / "home")
     assert "--seed 9" in " ".join(free.clients["bob"]("h:1"))  # asks the same under each policy
 

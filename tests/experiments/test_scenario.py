@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import attacks
-from experiments import scenario, settings
-from experiments.scenario import BUILT_IN, Honest, ScenarioError, Thief, load, parse
+from experiments import commands, groups, scenario, settings
+from experiments.groups import Honest, Thief
+from experiments.scenario import BUILT_IN, ScenarioError, load, parse
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -81,7 +83,7 @@ def test_names_agree_with_those_who_own_them() -> None:
     from core import networks
     from pow.challenge import ALGORITHMS
 
-    assert set(scenario.NETWORKS) == set(networks.NAMES)
+    assert set(groups.NETWORKS) == set(networks.NAMES)
     assert set(scenario.PUZZLES) <= set(ALGORITHMS)
 
 
@@ -138,6 +140,38 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"clients__1__config__lr": "high"}, "config.lr is 'high', expected float"),
         ({"clients__1__config__decay": "stp"}, "is 'stp', expected one of constant, step, cosine"),
         ({"clients__1__config__epoch": 1}, "is not a known key, did you mean 'epochs'?"),
+        ({"clients__1__name": "ann-1", "clients__0__processes": 2}, "'ann-1', as in clients[0]"),
+        (
+            {"clients__0__name": "bob-2", "clients__1__accounts": 2},
+            "but 'bob-2' is a process or an",
+        ),
+        ({"clients__0__processes": 0}, "clients[0].processes is 0, expected 1 to 1000"),
+        ({"clients__0__proceses": 2}, "is not a known key, did you mean 'processes'?"),
+        ({"clients__0__accounts": 2}, "clients[0].accounts is not a known key"),
+        ({"clients__1__accounts": 1.5}, "clients[1].accounts is 1.5, expected a whole number"),
+        ({"clients__1__account": 2}, "is not a known key, did you mean 'accounts'?"),
+        (
+            {"clients__1__deal": "serial"},
+            "expected one of parallel, series, did you mean 'series'?",
+        ),
+        ({"clients__1__pace": -1}, "clients[1].pace is -1, expected 0 to 3600"),
+        ({"clients__0__start": "late"}, "clients[0].start is 'late', expected a number"),
+        ({"clients__0__start": 1800}, "clients[0].start is 1800, expected less than the limit of"),
+        ({"clients__0__arrival_rate": 0}, "clients[0].arrival_rate is 0, expected 1e-06 to 1e+06"),
+        (
+            {"clients__0__arrival_rate": 0.001, "clients__0__processes": 50},
+            "clients[0].arrival_rate is 0.001 a second, with which the last of 50 comes at ",
+        ),
+        ({"clients__0__seeds": 3}, "clients[0].seeds is 3, expected a list of whole numbers"),
+        ({"clients__0__seeds": []}, "clients[0].seeds is [], expected a list of whole numbers"),
+        ({"clients__0__seeds": [1, True]}, "clients[0].seeds[1] is True, expected a whole number"),
+        ({"clients__0__seeds": [-1]}, "clients[0].seeds[0] is -1, expected 0 to"),
+        ({"clients__0__seeds": [4, 4]}, "clients[0].seeds[1] is 4 a second time"),
+        (
+            {"clients__0__seeds": [4, 5], "clients__0__processes": 3},
+            "clients[0].seeds lists 2, expected one for each of 3 processes",
+        ),
+        ({"sweep": {"seed": [1]}}, "sweep makes several scenarios of one"),
         ({"clientz": []}, "clientz is not a known key, did you mean 'clients'?"),
     ],
 )
@@ -187,6 +221,125 @@ def test_virtual_servers_take_virtual_clients() -> None:
     assert {client.solver for client in virtual.clients} == {"virtual"}
     with pytest.raises(ScenarioError, match=r"needs server\.virtual = false"):
         parse(broken(server__virtual=True, clients__0__solver="native"))
+
+
+def test_a_group_is_so_many_processes_alike() -> None:
+    ann, bob, *_ = GOOD["clients"]
+    group = {**ann, "name": "crowd", "processes": 3, "start": 5.0, "pace": 2}
+    clients = parse({**GOOD, "clients": [ann, group, bob]}).clients
+    assert [c.name for c in clients] == ["ann", "crowd-1", "crowd-2", "crowd-3", "bob"]
+    first, second = clients[1], clients[2]
+    assert dataclasses.replace(second, name=first.name, seed=first.seed) == first
+    assert (first.pace, first.start, clients[0].start) == (2.0, 5.0, 0.0)
+    # A client's seed is its own, whatever the size of the groups before it.
+    scenario = parse({**GOOD, "clients": [ann, group, bob]})
+    seeds = [commands.seed(scenario, client) for client in scenario.clients]
+    assert seeds == [4, 5, 1005, 2005, 6]
+    small = parse({**GOOD, "clients": [ann, {**group, "processes": 1}, bob]})
+    assert [c.name for c in small.clients] == ["ann", "crowd-1", "bob"]
+    assert [commands.seed(small, client) for client in small.clients] == [4, 5, 6]
+
+
+def test_a_group_may_list_its_seeds() -> None:
+    scenario = parse(broken(clients__0__seeds=[7, 40]))
+    assert [c.name for c in scenario.clients] == ["ann-1", "ann-2", "bob"]
+    assert [commands.seed(scenario, c) for c in scenario.clients] == [7, 40, 5]
+
+
+def test_arrivals_are_a_poisson_process_of_the_given_rate() -> None:
+    raw = broken(clients__0__processes=1000, clients__0__arrival_rate=2.0, clients__0__start=10)
+    starts = [client.start for client in parse(raw).clients[:1000]]
+    assert starts == [client.start for client in parse(raw).clients[:1000]]
+    gaps = np.diff([10.0, *starts])
+    assert (gaps >= 0).all()
+    assert np.mean(gaps) == pytest.approx(0.5, rel=0.1)
+    assert np.std(gaps) == pytest.approx(0.5, rel=0.15)  # as of exponential times, not of a clock
+    other = parse({**raw, "seed": 4}).clients[0].start
+    assert other != starts[0]
+
+
+def test_a_thief_may_have_several_accounts() -> None:
+    bob = parse(broken(clients__1__accounts=3, clients__1__deal="series")).clients[1]
+    assert isinstance(bob, Thief)
+    assert (bob.accounts, bob.deal, bob.name) == (3, "series", "bob")
+    assert groups.accounts(bob) == ("bob-1", "bob-2", "bob-3")
+    two = parse(broken(clients__1__accounts=2, clients__1__processes=2)).clients[1:]
+    names = [groups.accounts(thief) for thief in two]
+    assert names == [("bob-1-1", "bob-1-2"), ("bob-2-1", "bob-2-2")]
+    assert [groups.accounts(c) for c in parse(GOOD).clients] == [("ann",), ("bob",)]
+
+
+BASE = """
+name = "base"
+seed = 1
+[victim]
+dataset = "digits"
+network = "lenet"
+[server]
+t_max = 2
+policies = ["none", "rate"]
+[[clients]]
+name = "ann"
+kind = "honest"
+images = 10
+[[clients]]
+name = "bob"
+kind = "attack"
+attack = "knockoff"
+pool = "photos"
+pool_size = 50
+network = "lenet"
+config = { budget = 40, rounds = 2 }
+"""
+
+
+def test_a_scenario_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(BASE)
+    (tmp_path / "more").mkdir()
+    over = tmp_path / "more" / "over.toml"
+    over.write_text(
+        'extends = "../base.toml"\nname = "over"\n[server]\npolicies = ["rate"]\n'
+        '[[clients]]\nname = "bob"\nconfig.budget = 80\n'
+        '[[clients]]\nname = "eve"\nkind = "honest"\nimages = 5\n'
+    )
+    scenario, given = load(str(over))
+    assert (scenario.name, scenario.seed) == ("over", 1)
+    assert (scenario.server.t_max, scenario.server.policies) == (2.0, ("rate",))
+    assert [c.name for c in scenario.clients] == ["ann", "bob", "eve"]
+    bob = scenario.clients[1]
+    assert isinstance(bob, Thief)
+    assert bob.config == {"budget": 80, "rounds": 2}
+    assert parse(given) == dataclasses.replace(scenario, source="scenario")  # whole, for the record
+    over.write_text('extends = "smoke"\nseed = 5\n')
+    assert load(str(over))[0].resolved() == {
+        **load("smoke")[0].resolved(),
+        "seed": 5,
+        "source": str(over),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("extends = 3", "over.toml: extends is 3, expected a file or the name of one"),
+        ('extends = "smok"', "extends 'smok': is neither a file nor .* did you mean 'smoke'"),
+        ('extends = "none.toml"', "extends none.toml: cannot be read: No such file"),
+        ('extends = "over.toml"', "extends over.toml: extends itself"),
+        ('extends = "smoke"\nsed = 2', "sed is not a known key, did you mean 'seed'"),
+        ('extends = "smoke"\nextnds = "demo"', "extnds is not a known key"),
+        (
+            'extends = "smoke"\n[[clients]]\nname = "knockof"\nimages = 3',
+            r"clients\[2\].kind is missing",
+        ),
+    ],
+)
+def test_extensions_that_cannot_be(tmp_path: Path, text: str, complaint: str) -> None:
+    over = tmp_path / "over.toml"
+    over.write_text(text)
+    with pytest.raises(ScenarioError, match=complaint) as caught:
+        load(str(over))
+    assert len(caught.value.mistakes) == 1
+    assert "\n" not in str(caught.value)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def lines(path, records):
 def predict(request_id):
     numbers = dict.fromkeys(("at", "total", "network", "server", "solve", "open", "cpu"), 0.1)
     counts = {"images": 10, "asked": 10, "hashes": 0, "work": 0, "virtual": False}
-    return {"kind": "predict", "request_id": request_id, **counts, **numbers}
+    return {"kind": "predict", "client": "thief", "request_id": request_id, **counts, **numbers}
 
 
 def plan_for(folder, **changes):

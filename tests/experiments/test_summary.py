@@ -57,6 +57,22 @@ def test_numbers_by_hand(folder: Path) -> None:
     assert [c["accuracy"] for c in bob["checkpoints"]] == [0.3, 0.4]
 
 
+def test_a_thief_is_one_client_whatever_his_accounts(folder: Path) -> None:
+    before = clients(folder, "rate")["bob"]
+    assert before["accounts"] == 1
+    record, server = folder / "rate" / "clients" / "bob.jsonl", folder / "rate" / "server.jsonl"
+    for request, account in (("b1", "bob-1"), ("b2", "bob-2")):
+        for path in (record, server):
+            of = f'"client": "bob", "request_id": "{request}"'
+            path.write_text(path.read_text().replace(of, of.replace("bob", account)))
+    after = clients(folder, "rate")["bob"]
+    assert after["accounts"] == 2
+    assert after == {**before, "accounts": 2}
+    record.write_text(record.read_text().replace("bob-2", "bob-1"))
+    with pytest.raises(FolderError, match="request b2 of client 'bob-1' is not in"):
+        read(folder)
+
+
 def test_no_number_is_null_not_zero(folder: Path) -> None:
     free = clients(folder, "none")
     assert free["bob"]["price_ratio"] is None  # no honest work to compare with
@@ -97,7 +113,9 @@ def test_a_crashed_client_is_reported(folder: Path) -> None:
     append(runner, {"kind": "start", "client": "bob", "at": 0.0})
     bob = clients(folder, "rate")["bob"]
     assert (bob["status"], bob["images"], bob["seconds"]["wall"]) == ("crashed", 10, 9.0)
-    path.unlink()  # dead before its first line
+    path.write_text('{"kind": "hea')  # dead before its first line
+    assert clients(folder, "rate")["bob"]["status"] == "crashed"
+    path.unlink()
     assert clients(folder, "rate")["bob"]["images"] == 0
     assert clients(folder, "rate")["bob"]["cost_per_image"] is None
 
