@@ -1,9 +1,9 @@
 """ModelGuard-W: the answer of least weight on likely classes, within a budget, same top class.
 
-Tang, Dai, DiValentin et al., *ModelGuard: Information-Theoretic Defense Against Model Extraction Attacks*,
-USENIX Security 2024 (ModelGuard-W): min over y' of sum_k y'_k log y_k with |y' - y|_1 <= epsilon
-and the top class kept. It is gradient redirection with scores -log y and needs no surrogate; solved
-here by `server.defences.keeping_top` instead of a solver of linear programmes.
+Tang, Dai, DiValentin et al., *ModelGuard: Information-Theoretic Defense Against Model Extraction
+Attacks*, USENIX Security 2024 (ModelGuard-W): min over y' of sum_k y'_k log y_k within
+|y' - y|_1 <= epsilon, the top class kept. It is gradient redirection with scores -log y and needs
+no surrogate; solved here by `server.defences.keeping_top`, not by a solver of linear programmes.
 """
 
 from __future__ import annotations
