@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH
@@ -145,6 +146,27 @@ def steered(
         got += float((tries & ~left).sum())
         last = asked
     return spent / got if got else float("inf")
+
+
+def reading(prices: PriceList, terms: Terms, past: Floats, quoted: Floats, size: int) -> float:
+    """Rank correlation of price and cost over the batches a thief has priced and not paid for.
+
+    A row of `past` (n, queries) and of `quoted` is a thief; the mean over thieves, 0 for one who
+    sees equal prices only.
+    """
+    state = prices.start(len(past))
+    if past.shape[1]:
+        _, state = play(prices, *batches(prices.scores(past), BATCH))
+    images, scores = batches(prices.scores(quoted), size)
+    unpaid = np.zeros((len(images), len(quoted)), dtype=bool)
+    seconds, _ = play(prices, images, scores, paid=unpaid, state=state)
+    asked = stats.rankdata(rounded(seconds, terms.t_min, terms.t_max), axis=0)
+    true = stats.rankdata(scores[:, 0], axis=0)
+    asked, true = asked - asked.mean(axis=0), true - true.mean(axis=0)
+    spread = np.sqrt((asked**2).sum(axis=0) * (true**2).sum(axis=0))
+    together = (asked * true).sum(axis=0)
+    found = np.divide(together, spread, out=np.zeros_like(together), where=spread > 0)
+    return float(found.mean())
 
 
 def recovery(

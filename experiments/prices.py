@@ -47,6 +47,9 @@ POOL_IMAGES = 4_000
 TRICK_QUERIES = 4_096
 """Queries of a thief with a trick."""
 
+READERS = 200
+"""Thieves who read prices."""
+
 RECORDED_HONEST = "in-distribution"
 TYPICAL_IMAGES = 100
 """Cheapest honest images that a thief dilutes with; fewer would count once only."""
@@ -210,6 +213,28 @@ def behaviours(
             yield f"{source}, filler: {kind}", "1", _filler(terms, useful, filler, rng)
             yield f"{source}, steering, filler: {kind}", "1", _steering(terms, useful, filler)
             yield f"{source}, retries, filler: {kind}", "1", _retries(terms, useful, filler)
+    for source in (INSIDE, NATURAL, NEAR):
+        if source in costs.foreign:
+            yield from reading_behaviours(terms, costs, source, rng)
+
+
+def reading_behaviours(
+    terms: Terms, costs: Costs, source: str, rng: np.random.Generator
+) -> Iterator[tuple[str, str, Figures]]:
+    """Thieves who have as many batches priced as may stay unpaid, and pay for none."""
+    for paid in (0, QUERIES):
+        past = traffic.iid(costs.honest.costs, READERS, paid, rng)
+        for size in (1, BATCH):
+            quoted = traffic.iid(costs.foreign[source], READERS, MAX_UNPAID * size, rng)
+
+            def figures(
+                prices: PriceList, past: Floats = past, quoted: Floats = quoted, size: int = size
+            ) -> dict[str, float]:
+                found = price_traffic.reading(prices, terms, past, quoted, size)
+                return {"rank correlation": found}
+
+            kind = f"{source}, reading prices of {size} after {paid} honest"
+            yield kind, f"{READERS} of {MAX_UNPAID * size}", figures
 
 
 def honest_behaviours(

@@ -72,6 +72,17 @@ def test_a_thief_leaves_what_is_too_dear_until_his_places_are_taken():
     assert price_traffic.steered(RATE, TERMS, useful, filler, tactic) > 100
 
 
+def test_a_thief_who_reads_prices():
+    nothing = np.empty((3, 0))
+    # Within what honest users show all prices are equal; far beyond it they are at the cap.
+    for costs in (0.5, 500.0):
+        quoted = np.full((3, 512), costs) * np.linspace(1.0, 1.1, 512)
+        assert price_traffic.reading(RATE, TERMS, nothing, quoted, 64) == 0.0
+    # In between they show the order: each batch is dearer than the last, and counts at once.
+    quoted = np.repeat(np.linspace(1.6, 2.2, 8), 64)[None]
+    assert price_traffic.reading(RATE, TERMS, np.ones((1, 640)), quoted, 64) > 0.9
+
+
 def test_an_account_recovers_from_one_bad_batch():
     good, bad = np.full((2, 4096), 1.0), np.full((2, 64), 5.0)
     queries = price_traffic.recovery(RATE, TERMS, good, bad, good, 16)
