@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import shlex
 import signal
@@ -62,27 +61,33 @@ def main() -> None:
 
 def _run(verb: Run) -> None:
     from core.home import default_home
-    from experiments.scenario import ScenarioError, load
+    from experiments import sweep
+    from experiments.scenario import ScenarioError, read
 
     try:
-        scenario, given = load(verb.scenario)
+        given = read(verb.scenario)
+        cells = sweep.cells(given, source=verb.scenario)
     except ScenarioError as error:
         sys.exit(f"error: {error}")
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = verb.out or Path("runs") / f"{scenario.name}-{now}"
-    home = verb.home or default_home()
-    command = ["python", "-m", "experiments", "run", verb.scenario]
-    if verb.home:
-        command += ["--home", str(verb.home)]
 
     from core.artifacts import ArtifactError
     from core.datasets import DatasetError
+    from experiments import runner
     from experiments.arm import RunError
     from experiments.folder import FolderError
-    from experiments.runner import run
 
+    scenario = cells[0].scenario
+    out = verb.out or runner.new_folder(scenario.name)
+    home = verb.home or default_home()
+    words = ["python", "-m", "experiments", "run", verb.scenario]
+    if verb.home:
+        words += ["--home", str(verb.home)]
+    command = shlex.join(words)
     try:
-        run(scenario, out, home, given=given, command=shlex.join(command))
+        if cells[0].changes:
+            folders = sweep.run(cells, out, home, given=given, command=command)
+        else:
+            folders = [runner.run(scenario, out, home, given=given, command=command)]
     except KeyboardInterrupt:
         if out.exists():
             print(f"interrupted; the records so far are in {out}", file=sys.stderr)
@@ -91,7 +96,8 @@ def _run(verb: Run) -> None:
         sys.exit(f"error: {error}")
     except OSError as error:  # of a write that failed, it does not say where
         sys.exit(f"error: {error.filename or out}: {error.strerror}")
-    _show(out)
+    for folder in folders:
+        _show(folder)
 
 
 def _report(folder: Path) -> None:

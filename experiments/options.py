@@ -13,12 +13,15 @@ from server.options import DEFAULT_MEASURE
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run a scenario with real processes; leaves one folder with records, table and report."""
+    """Run a scenario with real processes; leaves one folder with records, table and report.
+
+    Of a scenario with a [sweep], a folder with one such folder for each combination.
+    """
 
     scenario: tyro.conf.Positional[str]
     """A TOML file, or the name of a scenario that comes along (demo, smoke)."""
     out: Path | None = None
-    """The folder to make (default: runs/NAME-DATE-TIME)."""
+    """The folder to make (default: runs/NAME-DATE-TIME). A sweep that is there already goes on."""
     home: Path | None = None
     """Where victims and data are kept (default: the user's cache folder)."""
 

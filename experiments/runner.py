@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,9 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
+from core.artifacts import ArtifactError
 from core.records import provenance
 from experiments import commands, report
 from experiments.arm import RunError, run_arm
+from experiments.folder import FolderError
 from experiments.groups import Thief
 from experiments.processes import Child, stop
 from experiments.progress import ArmView
@@ -31,8 +34,8 @@ def run(
 ) -> Path:
     """Prepares the victim, runs every arm, evaluates the surrogates and writes the report.
 
-    `out` must not exist. If preparing fails nothing is left of it; if an arm fails, the records
-    stay. Raises RunError.
+    `out` must not exist. If preparing fails nothing is left of it; if an arm fails or the run is
+    interrupted, the records stay, with a report of what they hold. Raises RunError.
     """
     console = console or Console()
     out, home = out.absolute(), home.absolute()
@@ -67,21 +70,39 @@ def run(
 
     arms = {policy: out / policy for policy in scenario.server.policies}
     totals = {client.name: commands.images(client) for client in scenario.clients}
-    for policy, folder in arms.items():
-        with ArmView(console, policy, folder, totals) as view:
-            run_arm(
-                folder,
-                commands.arm(scenario, policy, folder, home),
-                header={"arm": policy, "scenario": scenario.name, **header},
-                view=view,
-                limit=scenario.limit,
-            )
-    from experiments.evaluation import evaluate  # with it comes torch
+    about_arms = {"scenario": scenario.name, **header}
 
-    victim = model / "victim.safetensors"
-    evaluate(arms, victim, scenario.victim.dataset, home, {"scenario": scenario.name, **header})
-    report.write(out)
+    def finish() -> None:
+        from experiments.evaluation import evaluate  # with it comes torch
+
+        begun = {policy: arm for policy, arm in arms.items() if (arm / "runner.jsonl").exists()}
+        victim = model / "victim.safetensors"
+        evaluate(begun, victim, scenario.victim.dataset, home, about_arms)
+        report.write(out)
+
+    try:
+        for policy, folder in arms.items():
+            with ArmView(console, policy, folder, totals) as view:
+                run_arm(
+                    folder,
+                    commands.arm(scenario, policy, folder, home),
+                    header={"arm": policy, **about_arms},
+                    view=view,
+                    limit=scenario.limit,
+                )
+    except (KeyboardInterrupt, RunError):
+        try:
+            finish()
+        except (ArtifactError, FolderError) as error:
+            console.print(f"no report of what was run so far: {error}", highlight=False)
+        raise
+    finish()
     return out
+
+
+def new_folder(name: str) -> Path:
+    """Where a run goes that is not told otherwise."""
+    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _step(name: str, command: list[str], logs: Path, console: Console) -> None:

@@ -183,6 +183,21 @@ def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
     )
 
 
+def check(scenario: Scenario) -> None:
+    """Refuses a scenario made by hand as `parse` would refuse one from a file: ScenarioError."""
+
+    def given(table: Mapping[str, Any], *but: str) -> dict[str, Any]:
+        return {k: v for k, v in table.items() if k not in but and v not in (None, "", {})}
+
+    raw = given(scenario.resolved(), "source")
+    raw["server"] = given(raw["server"]) | {"policies": list(scenario.server.policies)}
+    raw["clients"] = [
+        given(client, "seed", *(() if client.get("pool") else ("pool_size",)))
+        for client in raw["clients"]
+    ]
+    parse(raw, source=scenario.source or scenario.name)
+
+
 def _part(top: Table, key: str, *, needed: bool) -> Table:
     if not top.has(key) and needed:
         top.known(key)

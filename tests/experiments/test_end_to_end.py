@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import experiments
 from core.records import read
 
 command = [sys.executable, "-m", "experiments", "run", "smoke"]
@@ -68,7 +69,46 @@ def test_an_interrupt_leaves_records_and_no_process(home: Path, tmp_path: Path) 
     assert not [pid for pid in os.listdir("/proc") if pid.isdecimal() and mentions(pid, out)]
     read(started)
     read(out / "none" / "server.jsonl")
-    assert not (out / "report.html").exists()
+    summary = json.loads((out / "summary.json").read_text())
+    assert [arm["policy"] for arm in summary["arms"]] == ["none"]
+    assert "done" not in {client["status"] for client in summary["arms"][0]["clients"]}
+    assert (out / "report.html").exists()
+
+
+SYBIL = """
+extends = "smoke"
+name = "sybil"
+[server]
+policies = ["rate"]
+virtual = true
+[[clients]]
+name = "honest"
+processes = 2
+images = 32
+[[clients]]
+name = "knockoff"
+start = 0.5
+[sweep]
+clients.knockoff.accounts = [4]
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_thief_under_several_names(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sybil.toml"
+    file.write_text(SYBIL)
+    found = experiments.run(str(file), tmp_path / "out", home=home)
+    clients = found.clients.set_index("name")
+    assert list(clients.index) == ["honest-1", "honest-2", "knockoff"]
+    assert set(clients["status"]) == {"done"}
+    assert set(clients["clients.knockoff.accounts"]) == {4}
+    thief = clients.loc["knockoff"]
+    assert (thief["accounts"], thief["images"]) == (4, 128)  # one budget
+    assert thief["work"] > 0
+    asked = found.requests[found.requests["client"] == "knockoff"]
+    dealt = asked.groupby("account")["images"].sum()
+    assert dealt.to_dict() == {f"knockoff-{number}": 32 for number in (1, 2, 3, 4)}
+    assert list(found.checkpoints["asked"]) == [64, 128]
 
 
 def mentions(pid: str, path: Path) -> bool:

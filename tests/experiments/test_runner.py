@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import attacks
-from experiments import commands, runner
+from experiments import commands, evaluation, runner
 from experiments.arm import RunError
 from experiments.groups import Honest, Thief
 from experiments.scenario import Scenario, Server, Victim
@@ -71,6 +73,58 @@ def test_nothing_is_left_where_preparing_fails(
     with pytest.raises(RunError, match=rf"{step} failed \(exit code 1\): error: no space left$"):
         run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), RunError("the server died")])
+def test_a_run_cut_short_leaves_a_report(
+    folder: Path, tmp_path: Path, end: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(name: str, *_: Any) -> None:
+        if name == "calibrate":
+            path = tmp_path / "home" / "models" / commands.model_name(SCENARIO)
+            path.mkdir(parents=True)
+            (path / "calibration-surprisal-typicality.json").write_text("{}")
+
+    def arm(out: Path, *_: Any, **__: Any) -> None:
+        shutil.copytree(folder / out.name, out)
+        if out.name == "rate":
+            (out / "evaluation.jsonl").unlink()
+            (out / "runner.jsonl").write_text('{"kind": "header"}\n')
+            for client in (out / "clients").iterdir():  # its end is not there
+                client.write_text("".join(client.read_text().splitlines(True)[:-1]))
+            raise end
+
+    evaluated: list[str] = []
+    monkeypatch.setattr(runner, "_step", step)
+    monkeypatch.setattr(runner, "run_arm", arm)
+    monkeypatch.setattr(evaluation, "evaluate", lambda arms, *_: evaluated.extend(arms))
+    with pytest.raises(type(end)):
+        run(tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    status = {
+        arm["policy"]: {client["status"] for client in arm["clients"]} for arm in summary["arms"]
+    }
+    assert status == {"none": {"done"}, "rate": {"stopped"}}
+    assert evaluated == ["none", "rate"]
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_run_cut_short_before_its_first_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(name: str, *_: Any) -> None:
+        path = tmp_path / "home" / "models" / commands.model_name(SCENARIO)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "calibration-surprisal-typicality.json").write_text("{}")
+
+    def arm(*_: Any, **__: Any) -> None:
+        raise RunError("the server did not start")
+
+    monkeypatch.setattr(runner, "_step", step)
+    monkeypatch.setattr(runner, "run_arm", arm)
+    with pytest.raises(RunError, match="did not start"):
+        run(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scenario.json"]
 
 
 def test_what_each_process_is_told(tmp_path: Path) -> None:

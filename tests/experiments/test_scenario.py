@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 
 import attacks
-from experiments import commands, groups, scenario, settings
+from experiments import commands, groups, scenario, settings, sweep
 from experiments.groups import Honest, Thief
-from experiments.scenario import BUILT_IN, ScenarioError, load, parse
+from experiments.scenario import BUILT_IN, ScenarioError, check, load, parse
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -70,7 +71,26 @@ def test_measures_may_be_surprisals() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in BUILT_IN.glob("*.toml")))
 def test_the_scenarios_that_come_along_are_good(name: str) -> None:
-    assert load(name)[0].name == name
+    assert all(cell.scenario.name == name for cell in sweep.load(name))
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "scenarios.md"
+
+
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.S))
+def test_the_examples_of_the_document_are_good(example: str, tmp_path: Path) -> None:
+    (tmp_path / "example.toml").write_text(example)
+    assert sweep.load(str(tmp_path / "example.toml"))
+
+
+def test_the_document_names_every_key() -> None:
+    text = DOCUMENT.read_text()
+    fields = {f.name for kind in (Honest, Thief) for f in dataclasses.fields(kind)} - {"seed"}
+    fields |= {
+        f.name for kind in (scenario.Scenario, scenario.Server) for f in dataclasses.fields(kind)
+    }
+    for key in (fields | {"processes", "seeds", "arrival_rate", "extends"}) - {"source"}:
+        assert f"`{key}`" in text or f"[{key}]" in text, key
 
 
 @pytest.mark.parametrize("attack", attacks.REGISTRY)
@@ -216,6 +236,18 @@ def test_an_attack_is_given_what_it_needs_and_no_more() -> None:
         parse({**free, "clients": [{**free["clients"][1], "pool": "photos"}]})
 
 
+def test_what_was_read_passes_the_check_of_what_is_made_by_hand() -> None:
+    free = {"name": "eve", "kind": "attack", "attack": "dfme", "network": "lenet"}
+    mixed = {**GOOD["clients"][1], "name": "mix", "attack": "inoutdist", "inside": "digits"}
+    ann = {**GOOD["clients"][0], "processes": 3, "arrival_rate": 1.0, "core": 0}
+    server = {"core": -1, "defence": "hard_label", "virtual": True}
+    del mixed["config"]
+    check(parse({**GOOD, "server": server, "clients": [ann, {**free, "accounts": 2}, mixed]}))
+    for path in BUILT_IN.glob("*.toml"):
+        for cell in sweep.load(str(path)):
+            check(cell.scenario)
+
+
 def test_virtual_servers_take_virtual_clients() -> None:
     virtual = parse(broken(server__virtual=True))
     assert {client.solver for client in virtual.clients} == {"virtual"}
@@ -357,7 +389,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_reading_a_scenario_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from experiments.scenario import load; load('demo');"
+        "import sys; from experiments.sweep import load; load('demo');"
         "print([m for m in ('torch', 'numba', 'scipy', 'sklearn', 'matplotlib', 'grpc')"
         " if m in sys.modules])"
     )

@@ -1,0 +1,77 @@
+"""The results of a run or of a sweep as pandas frames, for notebooks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments import folder as folders
+from experiments.folder import FolderError
+from experiments.summary import summarise
+from experiments.sweep import ABOUT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Results:
+    """What was found. Of a sweep, each frame has a column more for each field that was swept.
+
+    clients      a row for each policy and client: what its summary says; `seconds` are columns
+    requests     a row for each answered batch, as `experiments.folder.Request`; `account` asked it
+    checkpoints  a row for each surrogate that was saved, as `experiments.folder.Checkpoint`
+    missing      names of the cells of a sweep that hold no run that can be read
+    """
+
+    folder: Path
+    clients: pd.DataFrame
+    requests: pd.DataFrame
+    checkpoints: pd.DataFrame
+    missing: tuple[str, ...] = ()
+
+
+def read(folder: Path) -> Results:
+    """The results in the folder of a run or of a sweep. Raises FolderError."""
+    rows: dict[str, list[dict[str, Any]]] = {"clients": [], "requests": [], "checkpoints": []}
+    missing: list[str] = []
+    if not (folder / ABOUT).exists():
+        _add(rows, folder, {})
+    else:
+        for cell in _cells(folder / ABOUT):
+            try:
+                _add(rows, folder / cell["name"], cell["changes"])
+            except FolderError:
+                missing.append(cell["name"])
+        if not rows["clients"]:
+            raise FolderError(f"{folder} holds no run that can be read")
+    frames = {name: pd.DataFrame.from_records(found) for name, found in rows.items()}
+    return Results(folder=folder, missing=tuple(missing), **frames)
+
+
+def _cells(path: Path) -> list[dict[str, Any]]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return [{"name": cell["name"], "changes": cell["changes"]} for cell in cells]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FolderError(f"{path} does not describe a sweep: {error!r}") from error
+
+
+def _add(
+    rows: Mapping[str, list[dict[str, Any]]], folder: Path, changes: Mapping[str, Any]
+) -> None:
+    run = folders.read(folder)
+    for arm in summarise(run)["arms"]:
+        for client in arm["clients"]:
+            plain = {k: v for k, v in client.items() if k not in ("seconds", "checkpoints")}
+            seconds = {f"{part}_seconds": value for part, value in client["seconds"].items()}
+            rows["clients"].append({**changes, "policy": arm["policy"], **plain, **seconds})
+    for policy in run.arms:
+        for each in policy.clients:
+            who = {**changes, "policy": policy.policy, "client": each.name}
+            for request in each.requests:
+                fields = asdict(request)
+                rows["requests"].append({**who, "account": fields.pop("client"), **fields})
+            rows["checkpoints"] += [{**who, **asdict(point)} for point in each.checkpoints]

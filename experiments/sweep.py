@@ -1,0 +1,221 @@
+"""Sweeps: a scenario run for every combination of values of some of its fields.
+
+OUT/sweep.json     the scenario as given, the command, where it ran, and the cells
+OUT/CELL/          the run folder of one combination; see `experiments.folder`
+OUT/CELL.cut-1/    what was left of a run that did not come to its end, kept when it is repeated
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count, product
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.checked import nearest
+from experiments.scenario import Scenario, ScenarioError, extend, parse, read
+
+ABOUT = "sweep.json"
+
+Values = Mapping[tuple[str, ...], list[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One combination: a scenario of its own."""
+
+    name: str  # of its folder
+    changes: Mapping[str, Any]  # dotted field -> value; empty for a scenario without a sweep
+    scenario: Scenario
+    given: Mapping[str, Any]
+
+
+def load(name: str) -> tuple[Cell, ...]:
+    """The cells of a scenario by file or name. Raises ScenarioError."""
+    return cells(read(name), source=name)
+
+
+def cells(raw: Mapping[str, Any], *, source: str = "scenario") -> tuple[Cell, ...]:
+    """Every combination of the values in `[sweep]`, in order; one cell if there is no such table.
+
+    Raises ScenarioError with every mistake in the sweep, or else with those of its cells.
+    """
+    base = {key: value for key, value in raw.items() if key != "sweep"}
+    if "sweep" not in raw:
+        return (Cell(name="", changes={}, scenario=parse(base, source=source), given=base),)
+    mistakes: list[str] = []
+    values = _values(raw["sweep"], (), mistakes)
+    mistakes += [wrong for way, each in values.items() if (wrong := _astray(base, way, each))]
+    if mistakes:
+        raise ScenarioError(source, mistakes)
+    found: list[Cell] = []
+    width = len(str(prod(len(each) for each in values.values())))
+    for number, chosen in enumerate(product(*(enumerate(each) for each in values.values())), 1):
+        choice = list(zip(values, chosen, strict=True))  # (way, (place in its list, value))
+        given = base
+        for way, (_, value) in choice:
+            given = _changed(given, way, value)
+        words = [_word(way, values, at, value) for way, (at, value) in choice]
+        try:
+            scenario = parse(given, source=source)
+        except ScenarioError as error:
+            mistakes += [each for each in error.mistakes if each not in mistakes]
+            continue
+        found.append(
+            Cell(
+                name=f"{number:0{width}}-{','.join(words)}"[:120],
+                changes={".".join(way): value for way, (_, value) in choice},
+                scenario=scenario,
+                given=given,
+            )
+        )
+    if mistakes:
+        raise ScenarioError(source, mistakes)
+    return tuple(found)
+
+
+def _values(table: Any, way: tuple[str, ...], mistakes: list[str]) -> dict[tuple[str, ...], Any]:
+    """The lists of a sweep by the way to their field: `a.b` and `"a.b"` say the same."""
+    path = ".".join(("sweep", *way))
+    if isinstance(table, dict) and table:
+        found: dict[tuple[str, ...], Any] = {}
+        for key, value in table.items():
+            found |= _values(value, (*way, *key.split(".")), mistakes)
+        return found
+    if not way or not isinstance(table, list) or not table:
+        expected = "a list of at least one value" if way else "a table of lists"
+        mistakes.append(f"{path} is {table!r}, expected {expected}")
+        return {}
+    mistakes += [
+        f"{path}[{at}] is {value!r} a second time"
+        for at, value in enumerate(table)
+        if any(value == other and type(value) is type(other) for other in table[:at])
+    ]
+    return {way: table}
+
+
+def _astray(raw: Mapping[str, Any], way: tuple[str, ...], values: list[Any]) -> str:
+    """Why there is no such field in a scenario, if parsing it would not tell."""
+    path = ".".join(("sweep", *way))
+    if way[0] == "clients":
+        if len(way) == 1:
+            return f"{path} is not a field, expected clients.NAME.FIELD"
+        clients = raw.get("clients")
+        known = clients if isinstance(clients, list) else []
+        groups = [str(each.get("name")) for each in known if isinstance(each, dict)]
+        if way[1] not in groups:
+            hint = nearest(way[1], groups) or f", known: {', '.join(groups)}"
+            return f"{path} is of no group of clients{hint}"
+        if len(way) == 2 and not all(isinstance(value, dict) for value in values):
+            return f"{path} is {values!r}, expected tables"
+        return ""
+    at: Any = raw
+    for depth, step in enumerate(way[:-1], 1):
+        at = at.get(step, {})
+        if not isinstance(at, dict):
+            return f"{path} is not a field: {'.'.join(way[:depth])} is no table"
+    return ""
+
+
+def _changed(raw: Mapping[str, Any], way: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A scenario with another value in one place; a table is merged with the one there."""
+    change: Any = value
+    for step in reversed(way if way[0] != "clients" else way[2:]):
+        change = {step: change}
+    if way[0] == "clients":
+        change = {"clients": [{"name": way[1], **change}]}
+    return extend(raw, change)
+
+
+def _word(way: tuple[str, ...], values: Values, at: int, value: Any) -> str:
+    """What a cell's folder says of one field: its last word, or all where that is not enough."""
+    alone = sum(other[-1] == way[-1] for other in values) == 1
+    text = str(value) if isinstance(value, bool | int | float | str) else str(at + 1)
+    return f"{way[-1] if alone else '.'.join(way)}={re.sub(r'[^A-Za-z0-9.+_-]', '-', text)}"
+
+
+def run(
+    plan: tuple[Cell, ...],
+    out: Path,
+    home: Path,
+    *,
+    given: Mapping[str, Any],
+    command: str,
+    console: Console | None = None,
+) -> list[Path]:
+    """Runs the cells that are not finished, one after the other; returns the folders of all.
+
+    A cell that fails stops no other. Raises RunError for a folder of something else, and at the
+    end if cells failed.
+    """
+    from core.artifacts import ArtifactError
+    from core.datasets import DatasetError
+    from experiments import runner
+    from experiments.arm import RunError
+    from experiments.folder import FolderError
+
+    console = console or Console()
+    _claim(plan, out, given, command)
+    failures: list[str] = []
+    for number, cell in enumerate(plan, 1):
+        folder = out / cell.name
+        if finished(folder, cell.scenario):
+            console.print(f"cell {number} of {len(plan)}: {cell.name} is there", highlight=False)
+            continue
+        if folder.exists():
+            names = (out / f"{cell.name}.cut-{n}" for n in count(1))
+            folder.rename(next(name for name in names if not name.exists()))
+        console.print(f"cell {number} of {len(plan)}: {cell.name}", highlight=False)
+        try:
+            runner.run(
+                cell.scenario, folder, home, given=cell.given, command=command, console=console
+            )
+        except (RunError, FolderError, ArtifactError, DatasetError) as error:
+            failures.append(f"{cell.name}: {error}")
+            console.print(f"cell {cell.name} failed: {error}", highlight=False)
+    if failures:
+        raise RunError(f"{len(failures)} of {len(plan)} cells failed; {failures[0]}")
+    return [out / cell.name for cell in plan]
+
+
+def finished(folder: Path, scenario: Scenario) -> bool:
+    """Whether a run came to its end: its summary knows how the server of every arm ended."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        ends = {arm["policy"]: arm["server_code"] for arm in summary["arms"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return all(ends.get(policy) is not None for policy in scenario.server.policies)
+
+
+def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command: str) -> None:
+    """Makes the folder of a sweep, or makes sure that it is the one of this sweep."""
+    from core.records import provenance
+    from experiments.arm import RunError
+
+    about = {
+        "given": given,
+        "command": command,
+        "provenance": provenance(None),
+        "cells": [{"name": cell.name, "changes": dict(cell.changes)} for cell in plan],
+    }
+    try:
+        out.mkdir(parents=True)
+        (out / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        return
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise RunError(f"cannot create {out}: {error.strerror}") from error
+    try:
+        before = json.loads((out / ABOUT).read_text(encoding="utf-8"))["given"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{out} exists already and is not the folder of a sweep") from error
+    if before != json.loads(json.dumps(given)):
+        raise RunError(f"{out} is the folder of a sweep of another scenario")

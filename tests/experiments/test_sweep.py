@@ -1,0 +1,172 @@
+"""Sweeps: every combination is a scenario of its own, and what is finished is not run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from experiments import runner, sweep
+from experiments.arm import RunError
+from experiments.scenario import ScenarioError
+
+RAW: dict[str, Any] = {
+    "name": "swept",
+    "seed": 3,
+    "victim": {"dataset": "digits", "network": "lenet"},
+    "server": {"t_max": 2.0},
+    "clients": [
+        {"name": "ann", "kind": "honest", "images": 10},
+        {
+            "name": "bob",
+            "kind": "attack",
+            "attack": "knockoff",
+            "pool": "photos",
+            "pool_size": 50,
+            "network": "lenet",
+        },
+    ],
+}
+
+
+def cells(table: Any) -> tuple[sweep.Cell, ...]:
+    return sweep.cells({**RAW, "sweep": table})
+
+
+def test_a_scenario_without_a_sweep_is_one_cell() -> None:
+    (cell,) = sweep.cells(RAW)
+    assert (cell.name, cell.changes, cell.given) == ("", {}, RAW)
+    assert cell.scenario.name == "swept"
+
+
+def test_every_combination_in_order() -> None:
+    found = cells(
+        {"seed": [1, 2], "clients": {"bob": {"accounts": [1, 10], "config.budget": [64]}}}
+    )
+    assert [cell.name for cell in found] == [
+        "1-seed=1,accounts=1,budget=64",
+        "2-seed=1,accounts=10,budget=64",
+        "3-seed=2,accounts=1,budget=64",
+        "4-seed=2,accounts=10,budget=64",
+    ]
+    last = found[-1]
+    assert last.changes == {"seed": 2, "clients.bob.accounts": 10, "clients.bob.config.budget": 64}
+    bob = last.scenario.clients[1]
+    assert (last.scenario.seed, bob.accounts, bob.config) == (2, 10, {"budget": 64})
+    assert last.scenario.clients[0] == found[0].scenario.clients[0]  # all else as it was
+    assert sweep.cells(last.given)[0].scenario == last.scenario
+
+
+def test_names_tell_fields_of_one_name_apart() -> None:
+    found = cells({"clients.ann.pace": [0.5], "clients.bob.pace": [1]})
+    assert found[0].name == "1-clients.ann.pace=0.5,clients.bob.pace=1"
+    (odd,) = cells({"clients.bob.pool": ["npz:a/b c.npz"]})
+    assert odd.name == "1-pool=npz-a-b-c.npz"
+    assert len(cells({"clients.bob.pool": [f"npz:{'x' * 300}"]})[0].name) <= 120
+
+
+def test_fields_may_be_swept_together_as_a_table() -> None:
+    shields = [{"policies": ["none"]}, {"defence": "hard_label", "policies": ["rate"]}]
+    found = cells({"server": shields})
+    assert [cell.name for cell in found] == ["1-server=1", "2-server=2"]
+    assert [cell.scenario.server.defence for cell in found] == ["none", "hard_label"]
+    assert {cell.scenario.server.t_max for cell in found} == {2.0}  # merged, not replaced
+    groups = cells({"clients.ann": [{"images": 5}, {"processes": 2}]})
+    assert [len(cell.scenario.clients) for cell in groups] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        (3, "sweep is 3, expected a table of lists"),
+        ({}, "sweep is {}, expected a table of lists"),
+        ({"seed": 3}, "sweep.seed is 3, expected a list of at least one value"),
+        ({"seed": []}, r"sweep.seed is \[\], expected a list of at least one"),
+        ({"seed": [1, 2, 1]}, r"sweep.seed\[2\] is 1 a second time"),
+        ({"server.t_max": [1, "x"]}, "server.t_max is 'x', expected a number"),
+        ({"server": {"tmax": [1, 2]}}, "server.tmax is not a known key, did you mean 't_max'?"),
+        ({"clients": [1]}, "sweep.clients is not a field, expected clients.NAME.FIELD"),
+        ({"clients.bib.pace": [1]}, "sweep.clients.bib.pace is of no group .* did you mean 'bob'?"),
+        ({"clients.bob.acounts": [1, 2]}, "acounts is not a known key, did you mean 'accounts'?"),
+        ({"clients.bob": [3]}, r"clients.bob is \[3\], expected tables"),
+        ({"seed.x": [1]}, "sweep.seed.x is not a field: seed is no table"),
+        ({"sweep.seed": [1]}, "sweep makes several scenarios of one"),
+    ],
+)
+def test_one_mistake_is_named_once(table: Any, complaint: str) -> None:
+    with pytest.raises(ScenarioError, match=complaint) as caught:
+        cells(table)
+    assert len(caught.value.mistakes) == 1, caught.value
+
+
+PLAN: dict[str, Any] = {**RAW, "sweep": {"seed": [1, 2, 3]}}
+
+
+class Runs:
+    """Stands for the runner: leaves a summary, or fails for some seeds."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.failing: dict[int, BaseException] = {}
+
+    def __call__(self, scenario: Any, out: Path, home: Path, **_: Any) -> Path:
+        self.asked.append(scenario.seed)
+        out.mkdir()
+        code = None if scenario.seed in self.failing else 0
+        arms = [{"policy": policy, "server_code": code} for policy in scenario.server.policies]
+        (out / "summary.json").write_text(json.dumps({"arms": arms}))
+        if scenario.seed in self.failing:
+            raise self.failing[scenario.seed]
+        return out
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    made = Runs()
+    monkeypatch.setattr(runner, "run", made)
+    return made
+
+
+def go(out: Path, raw: dict[str, Any] = PLAN) -> list[Path]:
+    quiet = Console(quiet=True)
+    return sweep.run(sweep.cells(raw), out, out, given=raw, command="again", console=quiet)
+
+
+def test_a_sweep_that_was_interrupted_goes_on(runs: Runs, tmp_path: Path) -> None:
+    out = tmp_path / "a" / "sweep"
+    runs.failing = {2: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        go(out)
+    assert runs.asked == [1, 2]
+    runs.failing = {}
+    assert [folder.name for folder in go(out)] == ["1-seed=1", "2-seed=2", "3-seed=3"]
+    assert runs.asked == [1, 2, 2, 3]
+    kept = {entry.name for entry in out.iterdir()}
+    assert kept == {"sweep.json", "1-seed=1", "2-seed=2", "2-seed=2.cut-1", "3-seed=3"}
+    about = json.loads((out / "sweep.json").read_text())
+    assert about["cells"][2] == {"name": "3-seed=3", "changes": {"seed": 3}}
+    assert (about["given"], about["command"]) == (PLAN, "again")
+    go(out)
+    assert runs.asked == [1, 2, 2, 3]
+
+
+def test_a_cell_that_fails_stops_no_other(runs: Runs, tmp_path: Path) -> None:
+    runs.failing = {1: RunError("no such luck")}
+    with pytest.raises(RunError, match=r"^1 of 3 cells failed; 1-seed=1: no such luck$"):
+        go(tmp_path / "out")
+    assert runs.asked == [1, 2, 3]
+
+
+def test_a_folder_of_something_else_is_left_alone(runs: Runs, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="exists already and is not the folder of a sweep"):
+        go(tmp_path)
+    go(tmp_path / "out")
+    with pytest.raises(RunError, match="is the folder of a sweep of another scenario"):
+        go(tmp_path / "out", {**PLAN, "sweep": {"seed": [1, 2]}})
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot create"):
+        go(tmp_path / "file" / "out")
+    assert runs.asked == [1, 2, 3]
