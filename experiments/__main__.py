@@ -23,6 +23,7 @@ from experiments.options import (
     Run,
     Strength,
     Verb,
+    VirtualCheck,
 )
 
 
@@ -51,6 +52,8 @@ def main() -> None:
             _prices(verb)
         elif isinstance(verb, Strength):
             _strength(verb)
+        elif isinstance(verb, VirtualCheck):
+            _virtual_check(verb)
         elif isinstance(verb, Replay):
             _replay(verb.folder)
         else:
@@ -202,10 +205,7 @@ def _measures(verb: Measures) -> None:
             data=data,
         )
 
-        def say(text: str) -> None:
-            print(text, file=sys.stderr, flush=True)
-
-        print(measures.table(measures.run(plan, command=command, file=verb.json, say=say)))
+        print(measures.table(measures.run(plan, command=command, file=verb.json, say=_say)))
     except (ValueError, DatasetError, ArtifactError) as error:
         sys.exit(f"error: {error}")
 
@@ -214,11 +214,8 @@ def _measures_speed(verb: MeasuresSpeed) -> None:
     from core.artifacts import ArtifactError
     from experiments import measure_speed
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     try:
-        found = measure_speed.measure(rounds=verb.rounds, seed=0, say=say)
+        found = measure_speed.measure(rounds=verb.rounds, seed=0, say=_say)
         print(measure_speed.table(found))
         if verb.json is not None:
             command = ["python", "-m", "experiments", *sys.argv[1:]]
@@ -238,9 +235,6 @@ def _defences(verb: Defences) -> None:
 
     data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     try:
         chosen = bench(verb.dataset)
         file = verb.json or Path("docs/results") / f"defences-{chosen.short}.json"
@@ -258,7 +252,7 @@ def _defences(verb: Defences) -> None:
         command = ["python", "-m", "experiments", "defences", "--dataset", chosen.dataset]
         if verb.wire:
             command.append("--wire")
-        defences.run(plan, command=shlex.join(command), say=say)
+        defences.run(plan, command=shlex.join(command), say=_say)
         print(defences_page.block(file.parent))
     except (ValueError, DatasetError, ArtifactError, RunError) as error:
         sys.exit(f"error: {error}")
@@ -270,11 +264,8 @@ def _defences_speed(verb: DefencesSpeed) -> None:
     from core.artifacts import ArtifactError
     from experiments import defences_speed
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     try:
-        result = defences_speed.measure(rounds=verb.rounds, seed=0, say=say)
+        result = defences_speed.measure(rounds=verb.rounds, seed=0, say=_say)
         print(defences_speed.table(result))
         if verb.json is not None:
             command = ["python", "-m", "experiments", *sys.argv[1:]]
@@ -326,9 +317,6 @@ def _strength(verb: Strength) -> None:
     from experiments.strength_cell import Place
     from experiments.strength_plan import bench
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
     paper = verb.results / strength_tables.PAPER
     try:
@@ -348,12 +336,31 @@ def _strength(verb: Strength) -> None:
             ),
             file=verb.results / f"strength-{chosen.short}.json",
         )
-        found = strength.run(plan, say)
+        found = strength.run(plan, _say)
         print(strength_tables.table(found, chosen, strength_paper.read(paper)), end="")
     except (ValueError, RunError, FolderError, ReplayError, ArtifactError, DatasetError) as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename}: {error.strerror}")
+
+
+def _virtual_check(verb: VirtualCheck) -> None:
+    from core.artifacts import ArtifactError
+    from core.home import default_home
+    from experiments import bench, virtual_check
+    from experiments.arm import RunError
+
+    try:
+        home = (verb.home or default_home()).absolute()
+        found = virtual_check.measure(verb.scenarios, home=home, say=_say)
+        print(virtual_check.table(found))
+        if verb.json is not None:
+            command = shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
+            bench.save({"command": command, **found}, verb.json)
+    except (ValueError, RunError, ArtifactError) as error:
+        sys.exit(f"error: {error}")
+    if not found["agree"]:
+        sys.exit(f"error: further apart than {virtual_check.TOLERANCE:.0%}")
 
 
 def _replay(folder: Path) -> None:
@@ -363,6 +370,11 @@ def _replay(folder: Path) -> None:
         print(replay.table(replay.replay(folder)))
     except (replay.ReplayError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def _say(text: str) -> None:
+    """Tells how far a long computation is, beside its result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _show(folder: Path) -> None:

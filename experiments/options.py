@@ -197,6 +197,22 @@ class Replay:
     """The folder `pow` of its repository: time_privacy_cost_*.csv and the attacks' records."""
 
 
+@dataclass(frozen=True, slots=True)
+class VirtualCheck:
+    """Run scenarios for real and virtually: do they take as long? Wants an idle machine."""
+
+    scenarios: tyro.conf.Positional[tuple[str, ...]] = (
+        "virtual-thief",
+        "virtual-sybil",
+        "virtual-mixed",
+    )
+    """Files or names; of each, the last policy is run."""
+    json: Path | None = None
+    """Also write the result to this file."""
+    home: Path | None = None
+    """Where victims are kept (default: the user's cache folder)."""
+
+
 Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
@@ -209,5 +225,6 @@ Verb = (
     | Annotated[DefencesSpeed, tyro.conf.subcommand("defences-speed")]
     | Annotated[Prices, tyro.conf.subcommand("prices")]
     | Annotated[Strength, tyro.conf.subcommand("strength")]
+    | Annotated[VirtualCheck, tyro.conf.subcommand("virtual-check")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]
 )
