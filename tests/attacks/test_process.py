@@ -121,6 +121,23 @@ def test_who_was_told_a_price_pays_it(gate, tmp_path):
     assert gate.ledger.account("thief-1").result().charged == 8
 
 
+def test_a_price_may_be_asked_when_the_budget_is_spent(gate, tmp_path):
+    images = np.zeros((4, 1, 8, 8), np.uint8)
+
+    def plan(cfg, world):
+        yield images
+        yield images + 1
+        yield Price(images + 2)
+
+    attack = SimpleNamespace(__name__="attacks.shy", NEEDS=(), plan=plan)
+    config = attacks.load("random").Config(budget=8, batch=4)
+    process.run(attack, config, thief(gate, tmp_path, accounts=2, deal="series"))
+    kinds = [line["kind"] for line in read(tmp_path / "thief.jsonl")[1]]
+    assert kinds == ["predict", "predict", "price", "end"]
+    charged = [gate.ledger.account(f"thief-{number}").result().charged for number in (1, 2)]
+    assert charged == [4, 8]  # the last account was told the price
+
+
 def test_several_keys_are_several_accounts(tmp_path):
     file = tmp_path / "keys"
     door = Connection(target="x:1", key_file=file)

@@ -109,6 +109,11 @@ def test_a_run_cut_short_leaves_a_report(
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_a_client_that_died_early_is_not_in_the_way(folder: Path) -> None:
+    (folder / "none" / "clients" / "eve.jsonl").write_text('{"kind": "hea')
+    assert evaluation._checkpoints(folder / "none") == [("bob", "one")]
+
+
 def test_a_run_cut_short_before_its_first_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
