@@ -31,6 +31,9 @@ SHIELDS = (
     Perturb(defence="adaptive_misinformation", tau=0.9),
 )
 
+LATER = {"start": 0.0, "seed": None, "accounts": 1, "deal": "parallel"}
+"""Fields that clients of a scenario have got since the first results, as they are if not given."""
+
 KEPT = ("images", "accuracy", "fidelity", "work_per_image", "hashes", "slowdown", "status")
 """What the summary says of a client, and a cell keeps; beside its seconds."""
 
@@ -94,4 +97,8 @@ def _setting(scenario: Scenario) -> dict[str, Any]:
     for name in ("name", "seed", "source"):
         del resolved[name]
     setting: dict[str, Any] = json.loads(json.dumps(resolved))
+    for client in setting["clients"]:  # not in the settings of the first results
+        usual = LATER | ({"pace": 0.0} if client["kind"] == "attack" else {})
+        for name in [name for name, value in usual.items() if client.get(name) == value]:
+            del client[name]
     return setting

@@ -290,6 +290,18 @@ def test_a_scenario_whose_defence_cannot_work_is_refused(server, why):
     assert caught.value.mistakes[0].startswith(why)
 
 
+def test_fields_that_came_later_do_not_repeat_what_was_run_before_them():
+    wire = bench("npz:mnist.npz").wire
+    setting = defences_wire._setting(defences_wire.scenario_of(wire, Perturb(), 0))
+    honest, thief, *_ = setting["clients"]
+    later = {*defences_wire.LATER, "pace"}
+    assert later & honest.keys() == {"pace"}
+    assert later & thief.keys() == set()
+    groups = [wire["clients"][0], {**wire["clients"][1], "accounts": 3, "start": 2.0}]
+    other = defences_wire.scenario_of({**wire, "clients": groups}, Perturb(), 0)
+    assert later & defences_wire._setting(other)["clients"][1].keys() == {"accounts", "start"}
+
+
 def test_what_is_kept_of_a_client_over_the_wire():
     client = dict.fromkeys(defences_wire.KEPT, 1) | {
         "images": 4,
