@@ -56,8 +56,8 @@ def farthest_first(
     few = min(64, len(points))
     for i in range(count):
         while compared[pick := int(nearest.argmax())] < i:
-            block = np.argpartition(nearest, -few)[-few:]
-            block = block[compared[block] < i]
+            block = np.append(np.argpartition(nearest, -few)[-few:], pick)
+            block = np.unique(block[compared[block] < i])
             new = chosen[compared[block].min() : i]
             apart = norms[new] - 2 * points[block] @ points[new].T
             nearest[block] = np.minimum(nearest[block], norms[block] + apart.min(axis=1))

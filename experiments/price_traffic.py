@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from server.ledger import MAX_UNPAID
@@ -40,17 +41,20 @@ def filled(
     terms: Terms,
     useful: Floats,
     filler: Floats,
-    share: float,
+    fill: NDArray[np.bool_],
     size: int,
-    rng: np.random.Generator,
 ) -> float:
-    """Service times for a useful query, where `share` of all queries is filler, and all is paid.
+    """Service times for a useful query, where queries `fill` (n, queries) are filler; all is paid.
 
-    `useful` and `filler` are histories of one shape; filler is mixed into every batch.
+    `useful` and `filler` are histories of the same shape.
     """
-    fill = rng.random(useful.shape) < share
     images, found = overheads(prices, terms, np.where(fill, filler, useful), size)
     return float((found * np.array(images)[:, None]).sum() / (~fill).sum())
+
+
+def blocks(shape: tuple[int, ...], useful: int, filler: int) -> NDArray[np.bool_]:
+    """Where filler is (n, queries) if so many useful queries and so much filler take turns."""
+    return np.broadcast_to(np.arange(shape[1]) % (useful + filler) >= useful, shape)
 
 
 def unpaid(
@@ -76,8 +80,8 @@ def unpaid(
 def delayed(prices: PriceList, terms: Terms, useful: Floats, at_once: int, size: int) -> float:
     """Service times for a useful query of thieves that ask `at_once` batches, then retry and pay.
 
-    A row keeps the work it was first asked for, so a retry costs what the account looked like then:
-    with those of the earlier ones that did not count at once not yet counted.
+    A row keeps the work it was first asked for, so a retry costs what the account looked like then;
+    that is no less than with the earlier ones counted, paid or not.
     """
     images, scores = batches(prices.scores(useful), size)
     state = prices.start(scores.shape[-1])
@@ -85,9 +89,12 @@ def delayed(prices: PriceList, terms: Terms, useful: Floats, at_once: int, size:
     for start in range(0, len(images), at_once):
         group = range(start, min(start + at_once, len(images)))
         counted = []
+        waiting = state
         for step in group:
             counting = prices.counting(state, images[step], scores[step])
-            spent += float((images[step] * (1 + terms.work(prices.seconds(counting)))).sum())
+            waiting = prices.counting(waiting, images[step], scores[step])
+            asked = np.maximum(prices.seconds(counting), prices.seconds(waiting))
+            spent += float((images[step] * (1 + terms.work(asked))).sum())
             counted.append(prices.at_once(state, images[step], scores[step]))
             state = np.where(counted[-1], counting, state)
         for step, before in zip(group, counted, strict=True):

@@ -33,7 +33,7 @@ from experiments.price_tables import (
 )
 from server import measures, model
 from server.calibration import traffic
-from server.calibration.fit import QUERIES, SIZES
+from server.calibration.fit import QUERIES, SIZES, parts
 from server.calibration.make import CAP
 from server.calibration.targets import SERVICE_SHARE
 from server.calibration.traffic import Sample
@@ -43,6 +43,9 @@ from server.pricing.many import Floats, PriceList, Terms, batches, overheads, pl
 from server.victim import TorchVictim
 
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+BLOCKS = ((32, 96), (64, 64), (64, 128), (64, 192), (128, 128), (512, 512))
+"""Useful images in a row, and filler in a row after them."""
+
 POOL_IMAGES = 4_000
 TRICK_QUERIES = 4_096
 """Queries of a thief with a trick."""
@@ -52,7 +55,7 @@ READERS = 200
 
 RECORDED_HONEST = "in-distribution"
 TYPICAL_IMAGES = 100
-"""Cheapest honest images that a thief dilutes with; fewer would count once only."""
+"""Cheapest honest images that a thief dilutes with: more than a ledger remembers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +145,8 @@ def record(plan: Plan) -> Costs:
 def simulate(plan: Plan, costs: Costs) -> dict[str, Any]:
     """Policies with their constants, rows, and goals. Raises ValueError."""
     rng = np.random.default_rng(plan.seed)
-    place = rng.permutation(len(costs.calibration.costs)) / len(costs.calibration.costs)
-    fitted = price_fit.price_lists(
-        costs.calibration.part(place < 0.5),
-        costs.calibration.part(place >= 0.5),
-        plan.terms,
-        rng=rng,
-    )
+    seen, unseen, _ = parts(costs.calibration, rng)
+    fitted = price_fit.price_lists(seen, unseen, plan.terms, rng=rng)
     rows: list[Row] = []
     for behaviour, accounts, figures in behaviours(plan, costs, rng):
         values = {name: figures(prices) for name, (prices, _) in fitted.items()}
@@ -327,11 +325,24 @@ def _filler(terms: Terms, useful: Floats, filler: Floats, rng: np.random.Generat
     def figures(prices: PriceList) -> dict[str, float]:
         own = np.random.default_rng(seed)  # the same for every policy
         best = {
-            share: price_traffic.filled(prices, terms, useful, filler, share, BATCH, own)
+            share: price_traffic.filled(
+                prices, terms, useful, filler, own.random(useful.shape) < share, BATCH
+            )
             for share in SHARES
         }
         share = min(best, key=lambda share: best[share])
-        return {"per useful query, paid": best[share], "best share": share}
+        in_blocks = min(
+            price_traffic.filled(
+                prices, terms, useful, filler, price_traffic.blocks(useful.shape, *block), size
+            )
+            for block in BLOCKS
+            for size in (8, BATCH)
+        )
+        return {
+            "per useful query, paid": best[share],
+            "best share": share,
+            "per useful query, paid, in blocks": in_blocks,
+        }
 
     return figures
 

@@ -25,10 +25,10 @@ from server.calibration.plot import draw
 from server.calibration.service import FREE
 from server.calibration.targets import Targets
 from server.defences import Defence, Perturbation, trained
-from server.ledger import Account
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.options import Calibrate, Prepare, Serve
+from server.pricing import Rate
 from server.puzzles import Puzzles
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
@@ -103,7 +103,9 @@ def calibrate(options: Calibrate) -> None:
 
 def _summary(found: Calibration, file: Path, figure: Path) -> str:
     """What a calibration found, for people."""
-    floor, cap = found.t_min * 1e3, found.t_max
+    policy = found.policy("rate")
+    assert isinstance(policy, Rate)
+    floor, cap = policy.t_min * 1e3, policy.t_max
     lines = [
         f"{file}: honest cost {found.mean:.4f} (sd {found.spread:.4f}) per image",
         f"service {found.service * 1e3:.1f} ms per 64 images, {found.hash_rate() / 1e6:.1f} MH/s "
@@ -119,7 +121,7 @@ def _summary(found: Calibration, file: Path, figure: Path) -> str:
     for kind, overhead in found.overhead.items():
         beyond = f"  more than {found.bearable:g}" if overhead["p99"] > found.bearable else ""
         lines.append(f"  {kind:16}{overhead['median']:6.2f}{overhead['p99']:6.2f}{beyond}")
-    alone = (found.policy("rate").price(Account()) * (1 + found.entry / CLIENT)) / found.service
+    alone = policy.t_min * (1 + found.entry / CLIENT) / found.service
     lines.append(f"with its entry, a client of {CLIENT} images waits {1 + alone:.2f} in all")
     return "\n".join([*lines, f"drawn in {figure}"])
 
@@ -150,7 +152,15 @@ def serve(options: Serve) -> None:
             options.ledger or model.folder(options.home, options.model) / "ledger.db",
             # An account under one policy says nothing under another: free or virtual answers must
             # not dilute what was paid for.
-            fingerprint=f"{served.fingerprint}/{options.policy}{'/virtual' * options.virtual}",
+            # The same goes for accounts whose tails began elsewhere.
+            fingerprint="/".join(
+                [
+                    served.fingerprint,
+                    options.policy,
+                    *(f"{threshold}" for threshold in tariff.thresholds),
+                    *["virtual"] * options.virtual,
+                ]
+            ),
             tariff=tariff,
             clock=time.time,
         )

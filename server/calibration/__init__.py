@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,14 @@ from server.puzzles import Puzzles
 LONGEST = 86_400.0
 """Largest t_max in seconds: a challenge stays open for a day at most."""
 
+STEEPEST = 64.0
+"""Largest kappa of a price."""
+
+LEAST = 1e-12
+"""Least mean cost of honest images that a price can rest on."""
+
 _NUMBERS = {
-    "mean": 1e-12,
+    "mean": LEAST,
     "spread": 0.0,
     "slope": -math.inf,
     "intercept": -math.inf,
@@ -31,6 +38,7 @@ _NUMBERS = {
     "t_max": 1e-12,
     "tolerance": 0.0,
     "entry": 0.0,
+    "bearable": 1.0,
     "base": 1.0,
 }
 """The constants of a calibration, and the least each can be."""
@@ -87,8 +95,11 @@ class Calibration:
                 raise ValueError(f"the rate of {algorithm} is one of another algorithm")
         if not isinstance(self.scores, list) or not self.scores:
             raise ValueError(f"scores is {self.scores!r}; expected a list of at least one")
-        for score in self.scores:
-            _score(score)
+        starts = [_score(score).threshold for score in self.scores]
+        if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+            raise ValueError(f"the scores begin at {starts}; expected 0, then rising")
+        if "sha1" not in self.rates:
+            raise ValueError("no hash rate of sha1 is known; calibrate again")
 
     def hash_rate(self, algorithm: str = "sha1") -> float:
         """Hashes per second of the native solver on one thread. Raises ValueError."""
@@ -151,7 +162,7 @@ def load(file: Path, fingerprint: str) -> Calibration:
         calibration = Calibration(**content)
     except FileNotFoundError as error:
         raise CalibrationError(f"{file} is missing; run `python -m server calibrate`") from error
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         raise CalibrationError(f"{file} cannot be read: {error}; calibrate again") from error
     if calibration.fingerprint != fingerprint:
         raise CalibrationError(
@@ -186,6 +197,8 @@ def _score(content: Mapping[str, Any]) -> Score:
     for name, value in (("threshold", threshold), ("kappa", kappa)):
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} is {value}; expected a finite number from 0")
-    if not (math.isfinite(honest) and honest > 0):
-        raise ValueError(f"honest is {honest}; expected a finite number above 0")
+    if not (math.isfinite(honest) and honest >= LEAST):
+        raise ValueError(f"honest is {honest}; expected a finite number from {LEAST:g}")
+    if kappa > STEEPEST:
+        raise ValueError(f"kappa is {kappa}; expected at most {STEEPEST:g}")
     return Score(threshold, honest, band, kappa)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from server.calibration import STEEPEST
 from server.calibration.traffic import Sample, Traffic, resampled
 from server.ledger import WINDOWS
 from server.pricing import Band, Rate, Score
@@ -45,7 +46,7 @@ TAIL_FROM = 0.9
 SURE = 0.995
 """Batches that each score lets through, so that both let 99 in 100 through."""
 
-KAPPAS = np.arange(64.0, 0.0, -0.25)
+KAPPAS = np.arange(STEEPEST, 0.0, -0.25)
 """Steepnesses tried, from the largest."""
 
 TOLERANCE = 0.05
@@ -68,6 +69,17 @@ def ordinary(costs: Floats) -> NDArray[np.bool_]:
     return usual
 
 
+def parts(sample: Sample, rng: np.random.Generator) -> tuple[Sample, Sample, Sample]:
+    """Two fifths to find bands on and two to choose kappa with, trimmed; one to check."""
+    place = rng.permutation(len(sample.costs)) / len(sample.costs)
+    usual = ordinary(sample.costs)
+    return (
+        sample.part((place < 0.4) & usual),
+        sample.part((place >= 0.4) & (place < 0.8) & usual),
+        sample.part(place >= 0.8),
+    )
+
+
 def fit(
     seen: Sample, unseen: Sample, terms: Terms, bearable: float, rng: np.random.Generator
 ) -> Rate:
@@ -76,6 +88,12 @@ def fit(
     `bearable` is the overhead that 99 in 100 batches of every kind of client may have. A tail that
     honest clients have not enough of to judge by is left out. Raises TooNoisy.
     """
+    floor = 1 + float(terms.work(np.array(terms.t_min)))
+    if floor > bearable:
+        raise TooNoisy(
+            f"the least work that can be asked is an overhead of {floor:.3g}, more than the "
+            f"{bearable:.3g} that is allowed: allow more (--seconds, --overhead-p99)"
+        )
     everyone = resampled(seen, BAND_CLIENTS, GRID[-1], rng)
     judges = [
         history

@@ -24,8 +24,8 @@ from server.calibration.fit import (
     QUERIES,
     TooNoisy,
     fit,
-    ordinary,
     overhead,
+    parts,
 )
 from server.calibration.service import measure_service
 from server.calibration.targets import DEFAULT_TARGETS, Targets
@@ -71,11 +71,7 @@ def calibrate(
         raise CalibrationError(f"the entry is {entry} queries; expected a finite number from 0")
     shuffling, drifting, rng = np.random.default_rng(seed).spawn(3)
     sample = _sample(model, honest, drifts, drifting)
-    place = shuffling.permutation(len(sample.costs)) / len(sample.costs)
-    usual = ordinary(sample.costs)
-    seen = sample.part((place < 0.4) & usual)
-    chosen = sample.part((place >= 0.4) & (place < 0.8) & usual)
-    unseen = sample.part(place >= 0.8)
+    seen, chosen, unseen = parts(sample, shuffling)
     mean = float(seen.costs.mean())
     if not mean > 0:
         raise CalibrationError(f"honest images cost {mean} on average; expected more than 0")
@@ -111,7 +107,7 @@ def calibrate(
             "fitted": len(seen.costs),
             "chosen": len(chosen.costs),
             "checked": len(unseen.costs),
-            "outliers": int((~usual).sum()),
+            "outliers": len(sample.costs) - sum(len(p.costs) for p in (seen, chosen, unseen)),
         },
         overhead=check(rate, terms, unseen, rng),
         bearable=bearable,

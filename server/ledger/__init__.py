@@ -3,7 +3,7 @@
 Charged when the answer is computed, credited when it is redeemed (DESIGN "Charged at Predict,
 credited at Redeem"). Between the two a batch may only raise a price: it counts at once where it is
 dearer than an honest one and does not dilute an account that is dearer still, and otherwise not
-before it is paid for.
+before it is paid for; but the price of the next one is never less than if it counted.
 
 Privacy costs are int64 nano-units throughout, so that sums are exact.
 """

@@ -12,6 +12,7 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -143,12 +144,21 @@ class SqliteLedger:
                 return known
             before = self._account(db, client)
             _check_room(before)
-            counting = before.with_batch(batch, self._tariff.thresholds)
-            work = self._tariff.work(counting, len(batch))
+            thresholds = self._tariff.thresholds
+            counting = before.with_batch(batch, thresholds)
+            # Those that wait for their payment may raise this price, too; or of several that are
+            # asked before any is paid for, each would be priced as if it were alone.
+            waiting = before
+            for other in self._waiting(db, client):
+                waiting = waiting.with_batch(other, thresholds)
+            work = max(
+                self._tariff.work(account, len(batch))
+                for account in (counting, waiting.with_batch(batch, thresholds))
+            )
             paid = work == 0
+            new = batch.beyond(before.recent)
             counts = paid or (
-                self._tariff.is_dear(len(batch), batch.cost)
-                and self._tariff.raises(before, counting)
+                self._tariff.is_dear(len(new), new.cost) and self._tariff.raises(before, counting)
             )
             after = replace(
                 counting if counts else before,
@@ -262,6 +272,15 @@ class SqliteLedger:
             tuple(_cut(recent, DIGEST_BYTES)),
         )
 
+    def _waiting(self, db: sqlite3.Connection, client: str) -> list[Batch]:
+        """Batches that can still be paid for and do not count yet."""
+        rows = db.execute(
+            "SELECT waiting FROM charges"
+            " WHERE client = ? AND fingerprint = ? AND expires > ? AND paid = 0 AND waiting <> x''",
+            (client, self._fingerprint, self._clock()),
+        )
+        return [_unpacked(waiting) for (waiting,) in rows]
+
     def _store(self, db: sqlite3.Connection, client: str, account: Account) -> None:
         db.execute(
             "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -282,7 +301,7 @@ class SqliteLedger:
         try:
             # Transactions are begun and ended by hand: isolation_level None.
             db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-            db.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(db)
             _check_version(db)
             db.executescript(SCHEMA)
         except (sqlite3.Error, LedgerUnavailable) as error:
@@ -309,6 +328,19 @@ class SqliteLedger:
                     left = self._jobs.get()
                     if left is not None and left.future.set_running_or_notify_cancel():
                         left.future.set_exception(LedgerUnavailable("the ledger is closed"))
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switches a new file to WAL; this one statement does not wait for others by itself."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _check_version(db: sqlite3.Connection) -> None:

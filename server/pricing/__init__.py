@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from pow import challenge
+from pow import challenge, hashcash
 from server.ledger import NANO, Account
 from server.pricing.paper import Paper
 from server.pricing.rate import Band, Rate, Score
@@ -66,13 +66,17 @@ class Free:
 
 
 def work_for(seconds: float, images: int, rate: float) -> int:
-    """Expected hashes for `images` images at `seconds` per 64, rounded up to a power of two.
+    """Expected hashes for `images` images at `seconds` per 64, where 64 cost a power of two.
 
     Fine steps would let a client read its own privacy cost off the price (DESIGN "Price leak").
-    Never above the largest work a challenge can ask.
+    Linear in images: no size of batch is dearer than another. Never above the largest work a
+    challenge can ask.
     """
-    hashes = math.ceil(min(seconds * images / BATCH * rate, challenge.MAX_WORK))
-    return 1 << (hashes - 1).bit_length() if hashes > 0 else 0
+    hashes = math.ceil(min(seconds * rate, challenge.MAX_WORK))
+    if hashes <= 0:
+        return 0
+    whole = 1 << (hashes - 1).bit_length()
+    return min(-(-whole * images // BATCH), challenge.MAX_WORK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,6 @@ class PolicyTariff:
         return min(priced + self.entry, challenge.MAX_WORK)
 
     def lifetime(self, work: int) -> float:
-        """Seconds that a challenge of `work` expected hashes stays open."""
+        """Seconds for which a challenge of `work` expected hashes can be redeemed."""
         algorithm, tries = self.puzzles.choose(work)
-        return challenge.lifetime(tries, algorithm)
+        return challenge.lifetime(tries, algorithm) + hashcash.CLOCK_SKEW

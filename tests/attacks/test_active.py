@@ -42,6 +42,12 @@ def test_k_center_by_hand():
     assert kcenter.farthest_first(points, centres, 2).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("points", [np.zeros((200, 4)), np.ones((200, 4)), np.eye(200)])
+def test_k_center_takes_equal_distances_in_order(points):
+    chosen = kcenter.farthest_first(points.astype(np.float32), points[:1].astype(np.float32), 150)
+    assert len(set(chosen.tolist())) == 150
+
+
 def test_k_center_agrees_with_its_definition():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(400, 3)).astype(np.float32)

@@ -40,8 +40,15 @@ def test_an_honest_client_pays_the_floor():
 
 def test_paid_filler_is_paid_for():
     useful = np.ones((4, 2048))
-    cost = price_traffic.filled(RATE, TERMS, useful, useful, 0.75, 64, rng())
+    fill = rng().random(useful.shape) < 0.75
+    cost = price_traffic.filled(RATE, TERMS, useful, useful, fill, 64)
     assert cost == pytest.approx(1.25 * 4, rel=0.05)
+
+
+def test_blocks_of_filler_take_turns_with_what_is_wanted():
+    assert (
+        price_traffic.blocks((2, 7), 2, 3).tolist() == [[False] * 2 + [True] * 3 + [False] * 2] * 2
+    )
 
 
 def test_unpaid_filler_lowers_no_price():

@@ -109,10 +109,18 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
         ({"scores": [{}]}, "a score has no 'threshold'"),
         ({"scores": [{**SCORE, "kappa": "x"}]}, "could not convert string to float: 'x'"),
         ({"scores": [{**SCORE, "kappa": -1.0}]}, "kappa is -1.0; expected a finite number from 0"),
-        ({"scores": [{**SCORE, "honest": 0.0}]}, "honest is 0.0; expected a finite number above"),
+        ({"scores": [{**SCORE, "honest": 0.0}]}, "honest is 0.0; expected a finite number from"),
         ({"scores": [{**SCORE, "band": None}]}, "a score is unreadable"),
         ({"scores": [{**SCORE, "band": {"images": [1], "limits": [[1.0]]}}]}, "each of 3 windows"),
         ({"rates": {"sha1": {}}}, "a rate has the keys"),
+        ({"rates": {"sha1": None}}, "cannot be read"),
+        ({"rates": {}}, "no hash rate of sha1"),
+        ({"bearable": "x"}, "bearable is 'x'"),
+        ({"scores": [{**SCORE, "threshold": 5.0}]}, r"begin at \[5.0\]; expected 0, then rising"),
+        ({"scores": [SCORE, SCORE]}, r"begin at \[0.0, 0.0\]; expected 0, then rising"),
+        ({"scores": [{**SCORE, "honest": 1e-320}]}, "expected a finite number from 1e-12"),
+        ({"scores": [{**SCORE, "kappa": 1e308}]}, "expected at most 64"),
+        ({"mean": 10**400}, "cannot be read"),
     ],
 )
 def test_constants_no_price_can_rest_on_are_refused(calibrated, tmp_path, change, message):
@@ -268,6 +276,12 @@ def test_a_measure_that_sees_nothing_is_refused(prepared, honest):
             t_max=None,
             rates=RATES,
         )
+
+
+def test_seconds_that_no_puzzle_can_take_are_named(prepared, honest):
+    wishes = {"seed": 0, "t_max": None, "rates": RATES, "targets": Targets(seconds=1e-9)}
+    with pytest.raises(CalibrationError, match=r"the least work .* allow more \(--seconds"):
+        calibrate(prepared, "typicality", honest, **wishes)
 
 
 @pytest.mark.parametrize(

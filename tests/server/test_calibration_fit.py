@@ -77,6 +77,22 @@ def test_a_corrupt_image_is_an_outlier_and_a_long_tail_is_not():
     assert np.flatnonzero(~ordinary(costs)).tolist() == [7]
 
 
+def test_no_image_is_used_twice():
+    all_apart = Sample(np.arange(100.0), np.arange(100))
+    seen, chosen, unseen = fitting.parts(all_apart, np.random.default_rng(0))
+    assert [len(part.costs) for part in (seen, chosen, unseen)] == [40, 40, 20]
+    assert sorted(np.concatenate([seen.costs, chosen.costs, unseen.costs])) == list(range(100))
+    assert (seen.labels == seen.costs).all()
+
+
+def test_an_outlier_is_fitted_to_by_nobody_and_checked_all_the_same():
+    costs = np.append(np.random.default_rng(0).exponential(1.0, 99), 1e6)
+    for seed in range(8):
+        parts = fitting.parts(Sample(costs, np.zeros(100)), np.random.default_rng(seed))
+        assert max(parts[0].costs.max(), parts[1].costs.max()) < 1e6
+        assert sum(len(part.costs) for part in parts) == 99 + (parts[2].costs.max() == 1e6)
+
+
 def test_one_client_in_a_hundred_leaves_the_band():
     histories = {"iid": np.random.default_rng(0).exponential(1.0, (1_000, 8_192))}
     for threshold in (0.0, 2.0):

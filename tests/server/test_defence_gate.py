@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,17 @@ def test_noise_is_that_of_the_client(gate_with, images):
         (other,) = ask(gate, images, client="bob")
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+def test_a_retry_is_perturbed_as_the_first_answer_was(gate_with, images):
+    with gate_with(perturbation=perturbation(defence="random", budget=0.5)) as gate:
+        (first,) = ask(gate, images)
+        request_id = str(uuid.uuid4())
+        with Session(gate.address, client_id="alice") as session:
+            given = [session.predict(images, request_id=request_id) for _ in range(2)]
+    assert [line["retry"] for line in gate.records if line["kind"] == "predict"][-1]
+    for answer in given:
+        assert np.array_equal(answer, first)
 
 
 def test_a_gate_without_a_defence_does_not_spend_time_on_one(gate, images):

@@ -107,6 +107,17 @@ class TestInFile(LedgerContract):
         assert ledger.ask("anne", "r1", b"d", batch(1, NANO)).result().account.charged == 1
         ledger.close()
 
+    def test_processes_may_open_a_new_file_at_once(self, tmp_path):
+        context = multiprocessing.get_context("fork")
+        for life in range(5):
+            path = tmp_path / f"{life}.db"
+            openers = [context.Process(target=_open_and_close, args=(path,)) for _ in range(6)]
+            for opener in openers:
+                opener.start()
+            for opener in openers:
+                opener.join()
+            assert [opener.exitcode for opener in openers] == [0] * 6
+
     def test_a_ledger_of_another_version_cannot_be_opened(self, tmp_path):
         with sqlite3.connect(tmp_path / "ledger.db") as db:
             db.execute("CREATE TABLE accounts (client TEXT)")
@@ -120,6 +131,10 @@ class TestInFile(LedgerContract):
             self.open_ledger(tmp_path)
         with pytest.raises(LedgerUnavailable, match="cannot be opened"):
             self.open_ledger(tmp_path / "missing")
+
+
+def _open_and_close(path):
+    SqliteLedger(path, fingerprint="f", tariff=FixedTariff(), clock=Clock()).close()
 
 
 def _charge_forty(path):
@@ -196,6 +211,12 @@ def test_it_remembers_the_last_images_only():
     assert len(account.recent) == RECENT
     assert account.with_batch(many[-1]).counted == RECENT + 1
     assert account.with_batch(many[0]).counted == RECENT + 2  # forgotten
+
+
+def test_what_was_shown_last_is_remembered_longest():
+    a, b = batch(1, NANO), batch(1, NANO)
+    account = Account().with_batch(a).with_batch(b).with_batch(a)
+    assert account.recent == b.digests + a.digests
 
 
 def test_showing_an_image_again_keeps_it_in_mind():

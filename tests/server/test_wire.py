@@ -15,7 +15,7 @@ from pow.challenge import Challenge, Keyring
 from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
-from server.ledger import MAX_UNPAID, Account
+from server.ledger import MAX_UNPAID, NANO, Account
 
 
 def test_describe(stub):
@@ -104,6 +104,15 @@ def test_the_same_image_counts_once_whichever_way_it_is_sent(gate, stub):
         stub.Predict(request(images), metadata=ANNE)
     account = gate.ledger.account("anne").result()
     assert (account.charged, account.counted) == (4, 2)
+
+
+def test_each_image_is_charged_its_own_cost(gate, stub, monkeypatch):
+    """The dear image of a batch, asked again with another, is the one that counts no more."""
+    monkeypatch.setattr(gate.measure, "cost", lambda pixels, answer: pixels.mean(axis=(1, 2, 3)))
+    dark, bright, other = (np.full((1, 1, 4, 4), grey, np.uint8) for grey in (0, 255, 51))
+    for images in (np.concatenate([dark, bright]), np.concatenate([bright, other])):
+        stub.Predict(request(images), metadata=ANNE)
+    assert gate.ledger.account("anne").result().cost == pytest.approx(1.2 * NANO)
 
 
 def test_calls_that_are_given_up_leave_the_ledger_alive(gate, stub):

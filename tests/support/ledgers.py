@@ -293,6 +293,48 @@ class LedgerContract:
         )
         ledger.close()
 
+    def test_what_waits_for_payment_keeps_its_tail(self, tmp_path, clock):
+        class Tail(FixedTariff):
+            thresholds = (3 * NANO,)
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Tail())
+        cheap = Batch((0, 0, 0, 0, 0, 5 * NANO), batch(6, 0).digests)  # dear in its tail alone
+        ledger.ask("anne", "r1", b"d", cheap).result()
+        assert ledger.account("anne").result().counted == 0
+        ledger.settle("anne", "r1").result()
+        assert (
+            ledger.account("anne").result().sums == Account().counting(6, 5 * NANO, 2 * NANO).sums
+        )
+        ledger.close()
+
+    def test_batches_that_wait_raise_the_price_of_the_next(self, tmp_path, clock):
+        class Mean(FixedTariff):
+            def raises(self, before, after):
+                return False  # nothing counts before it is paid for
+
+            def work(self, account, images):
+                return images * account.cost // account.counted // 1_000
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Mean())
+        asked = {"dear": batch(10, 90 * HONEST), "cheap": batch(10, 10 * HONEST)}
+        works = [ledger.ask("anne", name, b"d", asked[name]).result().work for name in asked]
+        assert works == [90_000_000, 50_000_000]  # not the 10 000 000 it would cost alone
+        clock.now += 601  # what can no longer be paid for does not wait
+        assert ledger.ask("anne", "late", b"d", batch(10, 10 * HONEST)).result().work == 10_000_000
+        ledger.ask("bob", "dear", b"d", batch(10, 10 * HONEST)).result()
+        late = ledger.ask("bob", "dearer", b"d", batch(10, 90 * HONEST)).result()
+        assert late.work == 90_000_000  # a cheap one that waits lowers no price
+        ledger.close()
+
+    def test_copies_of_a_known_image_do_not_hide_a_dear_batch(self, ledger):
+        known = batch(1, 1)
+        ledger.ask("anne", "known", b"d", known).result()
+        ledger.settle("anne", "known").result()
+        dear = batch(2, 20 * HONEST)
+        hidden = Batch(dear.costs + known.costs * 40, dear.digests + known.digests * 40)
+        ledger.ask("anne", "hidden", b"d", hidden).result()
+        assert ledger.account("anne").result().counted == 3
+
     def test_an_account_enters_with_its_first_payment(self, tmp_path, clock):
         class Entry(FixedTariff):
             def work(self, account, images):
