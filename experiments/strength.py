@@ -75,13 +75,12 @@ def run(plan: Plan, say: Callable[[str], None]) -> Content:
     A thief that fails costs its own cell only. Raises RunError, at the end if a cell failed, and
     ValueError for a file that holds something else.
     """
-    content = read(plan.file) if plan.file.exists() else _empty(plan)
     failed: list[str] = []
     prepared = False
     for trial, seed in plan.cells():
         name = f"{plan.bench.short}: {trial.name}, seed {seed}"
         key = (trial.attack, trial.variant, seed)
-        old = (cell for cell in content["cells"] if _key(cell) == key)
+        old = (cell for cell in _kept(plan)["cells"] if _key(cell) == key)
         if any(cell["setting"] == trial.setting() for cell in old):
             say(f"{name}: is there")
             continue
@@ -94,6 +93,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Content:
             failed.append(name)
             say(f"{name}: {error}")
             continue
+        content = _kept(plan)  # again: another run may have written to it meanwhile
         if victim["accuracy"] != content["victim"].setdefault("accuracy", victim["accuracy"]):
             raise RunError(f"{plan.file} is about another victim: remove it, or write elsewhere")
         content["victim"].update(victim)
@@ -107,7 +107,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Content:
         )
     if failed:
         raise RunError(f"{len(failed)} cells failed: {'; '.join(failed)}")
-    return content
+    return _kept(plan)
 
 
 def read(file: Path) -> Content:
@@ -135,7 +135,9 @@ def _key(cell: Cell) -> tuple[str, str, int]:
     return cell["attack"], cell["variant"], cell["seed"]
 
 
-def _empty(plan: Plan) -> Content:
+def _kept(plan: Plan) -> Content:
+    if plan.file.exists():
+        return read(plan.file)
     bench = plan.bench
     victim = {"model": model(bench), "network": bench.network, "seed": VICTIM_SEED}
     return {

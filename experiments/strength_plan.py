@@ -169,7 +169,7 @@ BENCHES = (
             Trial(
                 attack="worstcase",
                 pool=MNIST,
-                config=_MNIST,
+                config={**_MNIST, "decay": "cosine"},
                 costs=True,
                 seeds=ALL,
                 paper="worstcase",

@@ -118,6 +118,23 @@ def test_a_cell_is_run_again_when_its_trial_has_changed(tmp_path, ran):
     assert content["cells"][-1]["setting"]["config"]["epochs"] == 7
 
 
+def test_two_runs_may_share_a_file(tmp_path, ran, monkeypatch):
+    def busy(*cell):
+        monkeypatch.setattr(strength, "run_cell", calm)
+        run(plan_for(tmp_path, seeds=(5,)), str)  # another run, while the first is at its cell
+        return calm(*cell)
+
+    calm = strength.run_cell
+    monkeypatch.setattr(strength, "run_cell", busy)
+    run(plan_for(tmp_path, attacks=("random",)), str)
+    kept = read(tmp_path / "strength-digits.json")["cells"]
+    assert [(c["attack"], c["seed"]) for c in kept] == [
+        ("copycat", 5),
+        ("random", 0),
+        ("random", 5),
+    ]
+
+
 def test_a_thief_that_fails_stops_nobody_else(tmp_path, ran):
     ran.failing.add("random")
     said = []
