@@ -31,11 +31,13 @@ def run(
     given: Mapping[str, Any] | None = None,
     command: str = "",
     console: Console | None = None,
+    calibrate: bool = True,
 ) -> Path:
     """Prepares the victim, runs every arm, evaluates the surrogates and writes the report.
 
     `out` must not exist. If preparing fails nothing is left of it; if an arm fails or the run is
-    interrupted, the records stay, with a report of what they hold. Raises RunError.
+    interrupted, the records stay, with a report of what they hold. Without `calibrate` the prices
+    are those of the last run with this victim. Raises RunError.
     """
     console = console or Console()
     out, home = out.absolute(), home.absolute()
@@ -47,7 +49,8 @@ def run(
         raise RunError(f"cannot create {out}: {error.strerror}") from error
     try:
         _step("prepare", commands.prepare(scenario, home), out / "logs", console)
-        _step("calibrate", commands.calibrate(scenario, home), out / "logs", console)
+        if calibrate:
+            _step("calibrate", commands.calibrate(scenario, home), out / "logs", console)
         for thief in scenario.clients:
             if isinstance(thief, Thief) and commands.knows_costs(thief):
                 command_line = commands.costs(scenario, thief, out, home)

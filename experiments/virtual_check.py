@@ -46,7 +46,8 @@ def measure(names: tuple[str, ...], *, home: Path, say: Callable[[str], None]) -
     pairs = {name: both(name) for name in names}
     found = []
     for name, scenarios in pairs.items():
-        real, virtual = (_run(scenario, home) for scenario in scenarios)
+        real = _run(scenarios[0], home, calibrate=True)
+        virtual = _run(scenarios[1], home, calibrate=False)  # at the same prices
         found.append(compare(name, real, virtual))
         say(f"{name}: virtual / real seconds = {found[-1]['ratio']:.3f}")
     return {
@@ -111,8 +112,14 @@ def _figures(client: Mapping[str, Any]) -> dict[str, Any]:
     return {"images": client["images"], "work": client["work"], "hashes": client["hashes"], **parts}
 
 
-def _run(scenario: Scenario, home: Path) -> dict[str, Any]:
+def _run(scenario: Scenario, home: Path, *, calibrate: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="powgate-virtual-") as scratch:
-        folder = runner.run(scenario, Path(scratch) / "run", home, console=Console(stderr=True))
+        folder = runner.run(
+            scenario,
+            Path(scratch) / "run",
+            home,
+            console=Console(stderr=True),
+            calibrate=calibrate,
+        )
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return summary

@@ -88,16 +88,16 @@ def test_scenarios_that_are_virtual_already_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ran: list[bool] = []
+    ran: list[tuple[bool, bool]] = []
     said: list[str] = []
 
-    def run(scenario: Any, home: Path) -> dict[str, Any]:
-        ran.append(scenario.server.virtual)
+    def run(scenario: Any, home: Path, *, calibrate: bool) -> dict[str, Any]:
+        ran.append((scenario.server.virtual, calibrate))
         return summary(12.0 if scenario.server.virtual else 10.0, virtual=scenario.server.virtual)
 
     monkeypatch.setattr(virtual_check, "_run", run)
     found = virtual_check.measure(("smoke",), home=tmp_path, say=said.append)
-    assert ran == [False, True]
+    assert ran == [(False, True), (True, False)]  # at the same prices
     assert said == ["smoke: virtual / real seconds = 1.200"]
     assert found["agree"] is False
     assert found["provenance"]["python"]
