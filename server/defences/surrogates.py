@@ -141,6 +141,10 @@ def towards_label(
     return _kept(pull(labels)[0], layers)
 
 
+AT_ONCE = 32
+"""Images whose own directions are held in memory together: each is as large as the network."""
+
+
 def against_clean(
     network: Network,
     images: NDArray[np.float32],
@@ -157,7 +161,7 @@ def against_clean(
 
     x, y = _tensor(network, images), torch.from_numpy(posterior).to(_dtype(network))
     with torch.no_grad():
-        return _wide(vmap(one)(x, y))
+        return _wide(vmap(one, chunk_size=AT_ONCE)(x, y))
 
 
 def _kept(direction: Tangents, layers: str) -> Tangents:
