@@ -14,15 +14,13 @@ from experiments.defences import read
 from experiments.defences_figure import CAPTION, draw
 from experiments.defences_plan import BENCHES, Bench, label
 from experiments.defences_wire import SHIELDS
+from experiments.pages import rewrite
 from experiments.strength_tables import NOTHING, estimate, lines
 
-BEGIN, END = "<!-- defences:begin -->", "<!-- defences:end -->"
+NAME = "defences"
+"""Of the block."""
 
 Cells = Sequence[Mapping[str, Any]]
-
-
-class PageError(ValueError):
-    """A page that cannot be rewritten; one line."""
 
 
 def save(page: Path, kept: Path) -> None:
@@ -30,17 +28,13 @@ def save(page: Path, kept: Path) -> None:
 
     Raises PageError, ArtifactError, and ValueError for results that cannot be read.
     """
-    text = page.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise PageError(f"{page} has no block {BEGIN} … {END}")
+    text = rewrite(page.read_text(encoding="utf-8"), NAME, block(kept), where=str(page))
     for bench in BENCHES:
         file = kept / f"defences-{bench.short}.json"
         if file.exists():
             drawing = draw(read(file), bench)
             write_atomically(kept / f"{drawing.name}.svg", f"{drawing.svg}\n".encode())
-    write_atomically(page, f"{head}{BEGIN}\n\n{block(kept)}\n{END}{tail}".encode())
+    write_atomically(page, text.encode())
 
 
 def block(kept: Path) -> str:

@@ -5,9 +5,14 @@ class PageError(ValueError):
     """A page that cannot be rewritten; one line."""
 
 
+def marks(name: str) -> tuple[str, str]:
+    """Where the block of that name begins, and where it ends."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
 def rewrite(text: str, name: str, block: str, *, where: str) -> str:
     """A page with another block between the marks of that name. Raises PageError without marks."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    begin, end = marks(name)
     before, found_begin, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found_begin or not found_end:

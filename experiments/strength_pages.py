@@ -9,6 +9,7 @@ import numpy as np
 
 from core.artifacts import write_atomically
 from experiments import strength_paper
+from experiments.pages import PageError, marks, rewrite
 from experiments.strength import read
 from experiments.strength_plan import BENCHES, Bench
 from experiments.strength_tables import (
@@ -24,12 +25,10 @@ from experiments.strength_tables import (
     table,
 )
 
-BEGIN, END = "<!-- strength:begin -->", "<!-- strength:end -->"
+NAME = "strength"
+"""Of the blocks."""
+
 OVERVIEW = "strength.md"
-
-
-class PageError(ValueError):
-    """A page that cannot be rewritten; one line."""
 
 
 def save(folder: Path, kept: Path) -> None:
@@ -46,7 +45,7 @@ def save(folder: Path, kept: Path) -> None:
             write_atomically(kept / f"{drawing.name}.svg", f"{drawing.svg}\n".encode())
     found = list(pages(folder))
     if not found:
-        raise PageError(f"no page in {folder} has a block {BEGIN}, and there is no {OVERVIEW}")
+        raise PageError(f"no page in {folder} has a block {NAME}, and there is no {OVERVIEW}")
     for file, attack in found:
         write_atomically(file, written(file, attack, contents, paper).encode())
 
@@ -131,26 +130,17 @@ def overview(contents: Mapping[str, Content], paper: Paper) -> str:
     return "".join(parts)
 
 
-def rewrite(text: str, block: str, where: str) -> str:
-    """A page with another block between its marks. Raises PageError where it has none."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise PageError(f"{where} has no block from {BEGIN} to {END}")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
-
-
 def pages(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """The overview beside a folder of attacks' pages, and these: file, and the attack it is of."""
     beside = folder.parent / OVERVIEW
     if beside.is_file():
         yield beside, None
     for file in sorted(folder.glob("*.md")):
-        if BEGIN in file.read_text(encoding="utf-8"):
+        if marks(NAME)[0] in file.read_text(encoding="utf-8"):
             yield file, file.stem
 
 
 def written(file: Path, attack: str | None, contents: Mapping[str, Content], paper: Paper) -> str:
     """What a page should say. Raises PageError."""
     block = overview(contents, paper) if attack is None else page(attack, contents, paper)
-    return rewrite(file.read_text(encoding="utf-8"), block, str(file))
+    return rewrite(file.read_text(encoding="utf-8"), NAME, block, where=str(file))

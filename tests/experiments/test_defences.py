@@ -147,7 +147,7 @@ def cells():
 def test_the_page_is_a_function_of_the_results(tmp_path):
     write(cells(), tmp_path / "defences-digits.json")
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{defences_page.BEGIN}\nold\n{defences_page.END}\nafter\n")
+    page.write_text("before\n<!-- defences:begin -->\nold\n<!-- defences:end -->\nafter\n")
     defences_page.save(page, tmp_path)
     text = page.read_text()
     assert text.startswith("before\n")
@@ -170,7 +170,7 @@ def test_the_page_is_a_function_of_the_results(tmp_path):
 def test_a_page_without_a_block_is_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("nothing\n")
-    with pytest.raises(ValueError, match=r"page\.md has no block <!-- defences:begin"):
+    with pytest.raises(ValueError, match=r"page\.md has no block from <!-- defences:begin"):
         defences_page.save(page, tmp_path)
     assert defences_page.block(tmp_path).startswith("Nothing has been measured yet")
 
