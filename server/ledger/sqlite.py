@@ -12,7 +12,6 @@ import json
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from server.ledger import (
     Charge,
     Tariff,
 )
+from server.ledger.schema import SCHEMA, check_version, cut, packed, unpacked, write_ahead
 from server.refusals import (
     LedgerUnavailable,
     NothingToRedeem,
@@ -35,37 +35,6 @@ from server.refusals import (
     RetriesExhausted,
     TooManyUnpaid,
 )
-
-VERSION = 2
-"""Of the schema, kept in the file; from one to another there is no way but a new file."""
-
-SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS accounts (
-    client TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    charged INTEGER NOT NULL,  -- images asked
-    counted INTEGER NOT NULL,  -- images that count towards the price
-    cost INTEGER NOT NULL,     -- nano-units of the counted images
-    sums TEXT NOT NULL,        -- JSON: forgetting sums, score by score
-    entered INTEGER NOT NULL,  -- 1 once a batch was paid for
-    recent BLOB NOT NULL,      -- digests of the images that counted last
-    PRIMARY KEY (client, fingerprint)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS charges (
-    client TEXT NOT NULL, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL,
-    digest BLOB NOT NULL, images INTEGER NOT NULL, cost INTEGER NOT NULL, work INTEGER NOT NULL,
-    retries INTEGER NOT NULL,
-    waiting BLOB NOT NULL,     -- digest and cost of each image, nothing once they count
-    paid INTEGER NOT NULL,
-    expires REAL NOT NULL,     -- when its youngest challenge does, unix seconds
-    PRIMARY KEY (client, fingerprint, request_id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS unpaid ON charges (client, fingerprint, expires) WHERE paid = 0;
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
-
-_COST_BYTES = 8
 
 GROUP = 256
 """Most operations in one transaction: bounds how long the first of them waits."""
@@ -173,7 +142,7 @@ class SqliteLedger:
                     len(batch),
                     batch.cost,
                     work,
-                    b"" if counts else _packed(batch),
+                    b"" if counts else packed(batch),
                     paid,
                     self._clock() + self._tariff.lifetime(work),
                 ),
@@ -202,7 +171,7 @@ class SqliteLedger:
             )
             account = self._account(db, client)
             if waiting:
-                account = account.with_batch(_unpacked(waiting), self._tariff.thresholds)
+                account = account.with_batch(unpacked(waiting), self._tariff.thresholds)
             self._store(db, client, replace(account, entered=True))
 
         return self._submit(run, durable=False)
@@ -269,7 +238,7 @@ class SqliteLedger:
             cost,
             tuple(json.loads(sums)),
             bool(entered),
-            tuple(_cut(recent, DIGEST_BYTES)),
+            tuple(cut(recent, DIGEST_BYTES)),
         )
 
     def _waiting(self, db: sqlite3.Connection, client: str) -> list[Batch]:
@@ -279,7 +248,7 @@ class SqliteLedger:
             " WHERE client = ? AND fingerprint = ? AND expires > ? AND paid = 0 AND waiting <> x''",
             (client, self._fingerprint, self._clock()),
         )
-        return [_unpacked(waiting) for (waiting,) in rows]
+        return [unpacked(waiting) for (waiting,) in rows]
 
     def _store(self, db: sqlite3.Connection, client: str, account: Account) -> None:
         db.execute(
@@ -301,8 +270,8 @@ class SqliteLedger:
         try:
             # Transactions are begun and ended by hand: isolation_level None.
             db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-            _write_ahead(db)
-            _check_version(db)
+            write_ahead(db, BUSY_SECONDS)
+            check_version(db)
             db.executescript(SCHEMA)
         except (sqlite3.Error, LedgerUnavailable) as error:
             opened.set_exception(LedgerUnavailable(f"ledger {path} cannot be opened: {error}"))
@@ -328,45 +297,6 @@ class SqliteLedger:
                     left = self._jobs.get()
                     if left is not None and left.future.set_running_or_notify_cancel():
                         left.future.set_exception(LedgerUnavailable("the ledger is closed"))
-
-
-def _write_ahead(db: sqlite3.Connection) -> None:
-    """Switches a new file to WAL; this one statement does not wait for others by itself."""
-    until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-
-
-def _check_version(db: sqlite3.Connection) -> None:
-    """Raises LedgerUnavailable for a ledger of another version."""
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if tables and version != VERSION:
-        raise LedgerUnavailable(f"its version is {version}, expected {VERSION}; give a new file")
-
-
-def _packed(batch: Batch) -> bytes:
-    """Digest and cost of each image, for a column of `charges`."""
-    pairs = zip(batch.digests, batch.costs, strict=True)
-    return b"".join(digest + cost.to_bytes(_COST_BYTES, "little") for digest, cost in pairs)
-
-
-def _unpacked(waiting: bytes) -> Batch:
-    rows = _cut(waiting, DIGEST_BYTES + _COST_BYTES)
-    return Batch(
-        tuple(int.from_bytes(row[DIGEST_BYTES:], "little") for row in rows),
-        tuple(row[:DIGEST_BYTES] for row in rows),
-    )
-
-
-def _cut(joined: bytes, size: int) -> list[bytes]:
-    return [joined[at : at + size] for at in range(0, len(joined), size)]
 
 
 def _check_room(account: Account) -> None:

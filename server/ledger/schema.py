@@ -1,0 +1,82 @@
+"""What the ledger's SQLite file holds: tables, their version, and batches packed into a column."""
+
+import sqlite3
+import time
+
+from server.ledger import DIGEST_BYTES, Batch
+from server.refusals import LedgerUnavailable
+
+VERSION = 2
+"""Of the schema, kept in the file; from one to another there is no way but a new file."""
+
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS accounts (
+    client TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    charged INTEGER NOT NULL,  -- images asked
+    counted INTEGER NOT NULL,  -- images that count towards the price
+    cost INTEGER NOT NULL,     -- nano-units of the counted images
+    sums TEXT NOT NULL,        -- JSON: forgetting sums, score by score
+    entered INTEGER NOT NULL,  -- 1 once a batch was paid for
+    recent BLOB NOT NULL,      -- digests of the images that counted last
+    PRIMARY KEY (client, fingerprint)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS charges (
+    client TEXT NOT NULL, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL,
+    digest BLOB NOT NULL, images INTEGER NOT NULL, cost INTEGER NOT NULL, work INTEGER NOT NULL,
+    retries INTEGER NOT NULL,
+    waiting BLOB NOT NULL,     -- digest and cost of each image, nothing once they count
+    paid INTEGER NOT NULL,
+    expires REAL NOT NULL,     -- when its youngest challenge does, unix seconds
+    PRIMARY KEY (client, fingerprint, request_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unpaid ON charges (client, fingerprint, expires) WHERE paid = 0;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+_COST_BYTES = 8
+
+
+def write_ahead(db: sqlite3.Connection, patience: float) -> None:
+    """Switches a new file to WAL; this one statement does not wait for others by itself.
+
+    `patience` in seconds. Raises sqlite3.OperationalError.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def check_version(db: sqlite3.Connection) -> None:
+    """Raises LedgerUnavailable for a ledger of another version."""
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if tables and version != VERSION:
+        raise LedgerUnavailable(f"its version is {version}, expected {VERSION}; give a new file")
+
+
+def packed(batch: Batch) -> bytes:
+    """Digest and cost of each image, for a column of `charges`."""
+    pairs = zip(batch.digests, batch.costs, strict=True)
+    return b"".join(digest + cost.to_bytes(_COST_BYTES, "little") for digest, cost in pairs)
+
+
+def unpacked(waiting: bytes) -> Batch:
+    """The same back."""
+    rows = cut(waiting, DIGEST_BYTES + _COST_BYTES)
+    return Batch(
+        tuple(int.from_bytes(row[DIGEST_BYTES:], "little") for row in rows),
+        tuple(row[:DIGEST_BYTES] for row in rows),
+    )
+
+
+def cut(joined: bytes, size: int) -> list[bytes]:
+    """Parts of equal size."""
+    return [joined[at : at + size] for at in range(0, len(joined), size)]
