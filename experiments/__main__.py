@@ -192,7 +192,7 @@ def _measures(verb: Measures) -> None:
     from core.home import default_home
     from experiments import measures
 
-    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
+    data = _data(verb.data)
     command = ["python", "-m", "experiments", *sys.argv[1:]]
     try:
         plan = measures.Plan(
@@ -233,8 +233,7 @@ def _defences(verb: Defences) -> None:
     from experiments.defences_cell import Place
     from experiments.defences_plan import bench
 
-    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
-
+    data = _data(verb.data)
     try:
         chosen = bench(verb.dataset)
         file = verb.json or Path("docs/results") / f"defences-{chosen.short}.json"
@@ -280,7 +279,7 @@ def _prices(verb: Prices) -> None:
     from core.home import default_home
     from experiments import price_page, price_tables, prices
 
-    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
+    data = _data(verb.data)
     try:
         if verb.page is not None:
             price_page.save(verb.page, Path("docs/results"))
@@ -317,7 +316,7 @@ def _strength(verb: Strength) -> None:
     from experiments.strength_cell import Place
     from experiments.strength_plan import bench
 
-    data = verb.data or (Path(os.environ["POWGATE_DATA"]) if "POWGATE_DATA" in os.environ else None)
+    data = _data(verb.data)
     paper = verb.results / strength_tables.PAPER
     try:
         if verb.paper is not None:
@@ -370,6 +369,12 @@ def _replay(folder: Path) -> None:
         print(replay.table(replay.replay(folder)))
     except (replay.ReplayError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def _data(given: Path | None) -> Path | None:
+    """The folder of image archives: as given, or as the environment says."""
+    named = os.environ.get("POWGATE_DATA")
+    return given or (Path(named) if named is not None else None)
 
 
 def _say(text: str) -> None:
