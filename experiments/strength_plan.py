@@ -175,6 +175,13 @@ BENCHES = (
                 paper="worstcase",
                 goal=0.984,
             ),
+            # To the end of the pool, where all choices are alike: what the choosing itself costs.
+            *(
+                Trial(attack=attack, pool=MNIST, config={**_MNIST, "decay": "cosine"}, seeds=ALL)
+                for attack in ("entropy", "gap", "kcenter", "deepfool")
+            ),
+            # Here every price is the same: what the probing itself costs.
+            Trial(attack="price_probe", pool=TINY, config=_MNIST, seeds=ALL),
             Trial(attack="random", variant=_FEW, pool=MNIST, config=_FINE, seeds=ALL),
             *(
                 Trial(
@@ -247,12 +254,14 @@ BENCHES = (
                 attack="mixmatch",
                 pool=MNIST,
                 config={"budget": 1_000, "precision": "bfloat16"},
+                seeds=ALL,
                 goal=0.98,
             ),
             Trial(
                 attack="dfme",
                 config={"budget": 100_000, "precision": "bfloat16"},
                 online=True,
+                seeds=ALL,
                 paper="data free",
                 goal=0.9,
             ),
@@ -269,10 +278,11 @@ BENCHES = (
                 attack="random",
                 pool=CIFAR,
                 config={**_CIFAR, "budget": 3_333, "epochs": 16},
+                seeds=ALL,
                 paper="standard",
             ),
-            Trial(attack="copycat", pool=TINY, config=_CIFAR, paper="copycat"),
-            Trial(attack="knockoff", variant="random", pool=TINY, config=_CIFAR),
+            Trial(attack="copycat", pool=TINY, config=_CIFAR, seeds=ALL, paper="copycat"),
+            Trial(attack="knockoff", variant="random", pool=TINY, config=_CIFAR, seeds=ALL),
             Trial(
                 attack="jacobian",
                 pool=CIFAR,
@@ -283,12 +293,14 @@ BENCHES = (
                     "epochs": 5,
                     "precision": "bfloat16",
                 },
+                seeds=ALL,
                 paper="jacobian",
             ),
             Trial(
                 attack="mixmatch",
                 pool=CIFAR,
                 config={"budget": 1_000, "steps": 600, "precision": "bfloat16"},
+                seeds=ALL,
             ),
         ),
     ),
