@@ -1,0 +1,295 @@
+"""What each verb of `python -m experiments` does with its flags; `__main__` says what goes wrong.
+
+Imports are inside, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from experiments.options import (
+    Bench,
+    Costs,
+    Defences,
+    DefencesSpeed,
+    Flood,
+    Measures,
+    MeasuresSpeed,
+    Prices,
+    Replay,
+    Report,
+    Run,
+    Strength,
+    VirtualCheck,
+)
+
+
+def run(verb: Run) -> None:
+    """Runs a scenario, or a sweep of it."""
+    from core.home import default_home
+    from experiments import runner, sweep
+    from experiments.scenario import read
+
+    given = read(verb.scenario)
+    cells = sweep.cells(given, source=verb.scenario)
+    scenario = cells[0].scenario
+    out = verb.out or runner.new_folder(scenario.name)
+    home = verb.home or default_home()
+    words = ["python", "-m", "experiments", "run", verb.scenario]
+    if verb.home:
+        words += ["--home", str(verb.home)]
+    command = shlex.join(words)
+    try:
+        if cells[0].changes:
+            folders = sweep.run(cells, out, home, given=given, command=command)
+        else:
+            folders = [runner.run(scenario, out, home, given=given, command=command)]
+    except KeyboardInterrupt:
+        if out.exists():
+            print(f"interrupted; the records so far are in {out}", file=sys.stderr)
+        raise
+    except OSError as error:
+        error.filename = error.filename or out  # a write that failed does not say where
+        raise
+    for folder in folders:
+        _show(folder)
+
+
+def report(verb: Report) -> None:
+    """Makes the page of a run again."""
+    from experiments import report
+
+    report.write(verb.folder)
+    _show(verb.folder)
+
+
+def costs(verb: Costs) -> None:
+    """Writes what the images of a pool cost."""
+    from core.home import default_home
+    from experiments.oracle import write_costs
+
+    written = write_costs(
+        verb.out,
+        home=verb.home or default_home(),
+        model=verb.model,
+        measure=verb.measure,
+        pool=verb.pool,
+        size=verb.size,
+        seed=verb.seed,
+        data=verb.data,
+    )
+    print(f"{verb.out}: costs of {written} images")
+
+
+def flood(verb: Flood) -> None:
+    """Floods a gate with Redeems."""
+    if not 0 < verb.seconds <= 3600:
+        raise ValueError(f"--seconds is {verb.seconds}; expected above 0, at most 3600")
+
+    from rich.console import Console
+
+    from experiments import bench, flood
+
+    result = flood.flood(verb.seconds)
+    Console(width=140).print(flood.tabulate(result))
+    if verb.json is not None:
+        bench.save(result, verb.json)
+
+
+def bench(verb: Bench) -> None:
+    """Measures the gate."""
+    if verb.rounds < 1:
+        raise ValueError(f"--rounds is {verb.rounds}; expected at least 1")
+
+    from rich.console import Console
+
+    from experiments import bench
+    from experiments.probes import Sizes
+
+    result = bench.bench(
+        home=verb.home,
+        rounds=verb.rounds,
+        sizes=Sizes(),
+        seed=0,
+        console=Console(stderr=True),
+    )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 140))
+    console.print(bench.tabulate(result))
+    if verb.json is not None:
+        bench.save({"command": shlex.join(_command()), **result}, verb.json)
+
+
+def compare_measures(verb: Measures) -> None:
+    """Compares privacy measures."""
+    from core.home import default_home
+    from experiments import measures
+
+    plan = measures.Plan(
+        dataset=verb.dataset,
+        network=verb.network,
+        measures=verb.measures or measures.MEASURES,
+        seeds=verb.seeds,
+        images=verb.images,
+        home=verb.home or default_home(),
+        data=_data(verb.data),
+    )
+    print(measures.table(measures.run(plan, command=_command(), file=verb.json, say=_say)))
+
+
+def measures_speed(verb: MeasuresSpeed) -> None:
+    """Times privacy measures."""
+    from experiments import measure_speed
+
+    found = measure_speed.measure(rounds=verb.rounds, seed=0, say=_say)
+    print(measure_speed.table(found))
+    if verb.json is not None:
+        measure_speed.save(found, verb.json, _command())
+
+
+def compare_defences(verb: Defences) -> None:
+    """Compares defences, or writes their page."""
+    from core.home import default_home
+    from experiments import defences, defences_page
+    from experiments.defences_cell import Place
+    from experiments.defences_plan import bench
+
+    chosen = bench(verb.dataset)
+    file = verb.json or Path("docs/results") / f"defences-{chosen.short}.json"
+    if verb.page is not None:
+        defences_page.save(verb.page, file.parent)
+        return
+    plan = defences.Plan(
+        bench=chosen,
+        defences=verb.defences,
+        seeds=verb.seeds,
+        wire=verb.wire,
+        place=Place(verb.home or default_home(), _data(verb.data)),
+        file=file,
+    )
+    command = ["python", "-m", "experiments", "defences", "--dataset", chosen.dataset]
+    if verb.wire:
+        command.append("--wire")
+    defences.run(plan, command=shlex.join(command), say=_say)
+    print(defences_page.block(file.parent))
+
+
+def defences_speed(verb: DefencesSpeed) -> None:
+    """Times defences."""
+    from experiments import defences_speed
+
+    result = defences_speed.measure(rounds=verb.rounds, seed=0, say=_say)
+    print(defences_speed.table(result))
+    if verb.json is not None:
+        defences_speed.save(result, verb.json, _command())
+
+
+def simulate_prices(verb: Prices) -> None:
+    """Simulates prices, or writes their page."""
+    from core.home import default_home
+    from experiments import price_page, price_tables, prices
+
+    if verb.page is not None:
+        price_page.save(verb.page, Path("docs/results"))
+        return
+    plan = prices.Plan(
+        dataset=verb.dataset,
+        measure=verb.measure,
+        seed=verb.seed,
+        service=verb.service,
+        entry=verb.entry,
+        clients=verb.clients,
+        home=verb.home or default_home(),
+        data=_data(verb.data),
+    )
+    result = prices.simulate(plan, prices.record(plan))
+    print(price_tables.tabulate(result))
+    if verb.json is not None:
+        price_tables.save(result, verb.json, _command())
+
+
+def strength(verb: Strength) -> None:
+    """Measures how good the attacks are, or writes their pages."""
+    from core.home import default_home
+    from experiments import strength, strength_pages, strength_paper, strength_tables
+    from experiments.strength_cell import Place
+    from experiments.strength_plan import bench
+
+    paper = verb.results / strength_tables.PAPER
+    if verb.paper is not None:
+        strength_paper.save(verb.paper, paper)
+        return
+    if verb.pages is not None:
+        strength_pages.save(verb.pages, verb.results)
+        return
+    chosen, data = bench(verb.dataset), _data(verb.data)
+    plan = strength.Plan(
+        bench=chosen,
+        attacks=verb.attacks,
+        seeds=verb.seeds,
+        place=Place(home=(verb.home or default_home()).absolute(), data=data and data.absolute()),
+        file=verb.results / f"strength-{chosen.short}.json",
+    )
+    found = strength.run(plan, _say)
+    print(strength_tables.table(found, chosen, strength_paper.read(paper)), end="")
+
+
+def virtual_check(verb: VirtualCheck) -> None:
+    """Holds virtual solving against real solving. Raises RunError where they disagree."""
+    from core.home import default_home
+    from experiments import bench, virtual_check
+    from experiments.arm import RunError
+
+    home = (verb.home or default_home()).absolute()
+    found = virtual_check.measure(verb.scenarios, home=home, say=_say)
+    print(virtual_check.table(found))
+    if verb.json is not None:
+        bench.save({"command": shlex.join(_command()), **found}, verb.json)
+    if not found["agree"]:
+        raise RunError(f"further apart than {virtual_check.TOLERANCE:.0%}")
+
+
+def replay(verb: Replay) -> None:
+    """Recomputes the paper's timelines."""
+    from experiments import replay
+
+    print(replay.table(replay.replay(verb.folder)))
+
+
+def _command() -> list[str]:
+    return ["python", "-m", "experiments", *sys.argv[1:]]
+
+
+def _data(given: Path | None) -> Path | None:
+    """The folder of image archives: as given, or as the environment says."""
+    named = os.environ.get("POWGATE_DATA")
+    return given or (Path(named) if named is not None else None)
+
+
+def _say(text: str) -> None:
+    """Tells how far a long computation is, beside its result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _show(folder: Path) -> None:
+    import json
+
+    from rich.console import Console
+
+    from experiments import tables
+    from experiments.report import sentences
+
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 160))
+    for arm in summary["arms"]:
+        for table in tables.terminal(summary, arm, console.width):
+            console.print(table)
+    for sentence in sentences(summary):
+        console.print(sentence, highlight=False)
+    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
