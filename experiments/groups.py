@@ -26,6 +26,7 @@ class Honest:
     """A user who asks about images like those the victim was made for."""
 
     name: str
+    group: str = ""  # the entry of [[clients]] it belongs to
     images: int
     batch: int = 16
     pace: float = 0.0  # seconds between two requests
@@ -43,6 +44,7 @@ class Thief:
     """A process that runs one attack."""
 
     name: str
+    group: str = ""
     attack: str
     network: str
     pool: str = ""  # "": the attack makes its queries up
@@ -205,6 +207,7 @@ def _alike(
         replace(
             client,
             name=f"{client.name}-{number + 1}" if many and client.name else client.name,
+            group=client.name,
             start=starts[number],
             seed=seeds[number] if seeds else seed + 1 + group + FELLOW * number,
         )

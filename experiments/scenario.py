@@ -192,7 +192,7 @@ def check(scenario: Scenario) -> None:
     raw = given(scenario.resolved(), "source")
     raw["server"] = given(raw["server"]) | {"policies": list(scenario.server.policies)}
     raw["clients"] = [
-        given(client, "seed", *(() if client.get("pool") else ("pool_size",)))
+        given(client, "seed", "group", *(() if client.get("pool") else ("pool_size",)))
         for client in raw["clients"]
     ]
     parse(raw, source=scenario.source or scenario.name)

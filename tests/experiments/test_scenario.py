@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import re
 import subprocess
@@ -10,47 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from scenarios import GOOD, broken
 
 import attacks
-from experiments import commands, groups, scenario, settings, sweep
+from experiments import groups, scenario, settings, sweep
 from experiments.groups import Honest, Thief
 from experiments.scenario import BUILT_IN, ScenarioError, check, load, parse
-
-GOOD: dict[str, Any] = {
-    "name": "good",
-    "seed": 3,
-    "victim": {"dataset": "digits", "network": "lenet"},
-    "clients": [
-        {"name": "ann", "kind": "honest", "images": 10},
-        {
-            "name": "bob",
-            "kind": "attack",
-            "attack": "knockoff",
-            "pool": "npz:pool.npz",
-            "pool_size": 50,
-            "network": "lenet",
-            "config": {"rounds": 2, "lr": 1},
-        },
-    ],
-}
-
-
-def broken(**changes: Any) -> dict[str, Any]:
-    """GOOD with values replaced: a key is the way to the value, its steps joined by two _."""
-    raw = copy.deepcopy(GOOD)
-    for way, value in changes.items():
-        *steps, last = [int(s) if s.isdecimal() else s for s in way.split("__")]
-        table: Any = raw
-        for step in steps:
-            table = table.setdefault(step, {}) if isinstance(table, dict) else table[step]
-        if value is None:
-            del table[last]
-        else:
-            table[last] = value
-    return raw
-
 
 def test_defaults_are_filled_in() -> None:
     good = parse(GOOD)
@@ -145,7 +110,7 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"clients__0__batch": 257}, "clients[0].batch is 257, expected 1 to 256"),
         ({"clients__0__pool": "photos"}, "clients[0].pool is not a known key"),
         ({"clients__0__solver": "gpu"}, "clients[0].solver is 'gpu'"),
-        ({"clients__0__threads": 0}, "clients[0].threads is 0"),
+        ({"clients__0__threads": -1}, "clients[0].threads is -1"),
         ({"clients__0__solver": "virtual"}, "which needs server.virtual = true"),
         ({"clients__1__attack": "knokoff"}, "did you mean 'knockoff'?"),
         ({"clients__1__pool": "photo"}, "did you mean 'photos'?"),
@@ -165,7 +130,7 @@ def test_names_agree_with_those_who_own_them() -> None:
             {"clients__0__name": "bob-2", "clients__1__accounts": 2},
             "but 'bob-2' is a process or an",
         ),
-        ({"clients__0__processes": 0}, "clients[0].processes is 0, expected 1 to 1000"),
+        ({"clients__0__processes": -1}, "clients[0].processes is -1, expected 0 to 1000"),
         ({"clients__0__proceses": 2}, "is not a known key, did you mean 'processes'?"),
         ({"clients__0__accounts": 2}, "clients[0].accounts is not a known key"),
         ({"clients__1__accounts": 1.5}, "clients[1].accounts is 1.5, expected a whole number"),
@@ -253,52 +218,6 @@ def test_virtual_servers_take_virtual_clients() -> None:
     assert {client.solver for client in virtual.clients} == {"virtual"}
     with pytest.raises(ScenarioError, match=r"needs server\.virtual = false"):
         parse(broken(server__virtual=True, clients__0__solver="native"))
-
-
-def test_a_group_is_so_many_processes_alike() -> None:
-    ann, bob, *_ = GOOD["clients"]
-    group = {**ann, "name": "crowd", "processes": 3, "start": 5.0, "pace": 2}
-    clients = parse({**GOOD, "clients": [ann, group, bob]}).clients
-    assert [c.name for c in clients] == ["ann", "crowd-1", "crowd-2", "crowd-3", "bob"]
-    first, second = clients[1], clients[2]
-    assert dataclasses.replace(second, name=first.name, seed=first.seed) == first
-    assert (first.pace, first.start, clients[0].start) == (2.0, 5.0, 0.0)
-    # A client's seed is its own, whatever the size of the groups before it.
-    scenario = parse({**GOOD, "clients": [ann, group, bob]})
-    seeds = [commands.seed(scenario, client) for client in scenario.clients]
-    assert seeds == [4, 5, 1005, 2005, 6]
-    small = parse({**GOOD, "clients": [ann, {**group, "processes": 1}, bob]})
-    assert [c.name for c in small.clients] == ["ann", "crowd-1", "bob"]
-    assert [commands.seed(small, client) for client in small.clients] == [4, 5, 6]
-
-
-def test_a_group_may_list_its_seeds() -> None:
-    scenario = parse(broken(clients__0__seeds=[7, 40]))
-    assert [c.name for c in scenario.clients] == ["ann-1", "ann-2", "bob"]
-    assert [commands.seed(scenario, c) for c in scenario.clients] == [7, 40, 5]
-
-
-def test_arrivals_are_a_poisson_process_of_the_given_rate() -> None:
-    raw = broken(clients__0__processes=1000, clients__0__arrival_rate=2.0, clients__0__start=10)
-    starts = [client.start for client in parse(raw).clients[:1000]]
-    assert starts == [client.start for client in parse(raw).clients[:1000]]
-    gaps = np.diff([10.0, *starts])
-    assert (gaps >= 0).all()
-    assert np.mean(gaps) == pytest.approx(0.5, rel=0.1)
-    assert np.std(gaps) == pytest.approx(0.5, rel=0.15)  # as of exponential times, not of a clock
-    other = parse({**raw, "seed": 4}).clients[0].start
-    assert other != starts[0]
-
-
-def test_a_thief_may_have_several_accounts() -> None:
-    bob = parse(broken(clients__1__accounts=3, clients__1__deal="series")).clients[1]
-    assert isinstance(bob, Thief)
-    assert (bob.accounts, bob.deal, bob.name) == (3, "series", "bob")
-    assert groups.accounts(bob) == ("bob-1", "bob-2", "bob-3")
-    two = parse(broken(clients__1__accounts=2, clients__1__processes=2)).clients[1:]
-    names = [groups.accounts(thief) for thief in two]
-    assert names == [("bob-1-1", "bob-1-2"), ("bob-2-1", "bob-2-2")]
-    assert [groups.accounts(c) for c in parse(GOOD).clients] == [("ann",), ("bob",)]
 
 
 BASE = """
