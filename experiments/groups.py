@@ -26,7 +26,7 @@ class Honest:
     """A user who asks about images like those the victim was made for."""
 
     name: str
-    group: str = ""  # the entry of [[clients]] it belongs to
+    group: str = ""  # of which it is one process of several
     images: int
     batch: int = 16
     pace: float = 0.0  # seconds between two requests
@@ -207,7 +207,7 @@ def _alike(
         replace(
             client,
             name=f"{client.name}-{number + 1}" if many and client.name else client.name,
-            group=client.name,
+            group=client.name if many else "",
             start=starts[number],
             seed=seeds[number] if seeds else seed + 1 + group + FELLOW * number,
         )

@@ -54,7 +54,7 @@ def test_the_document_names_every_key() -> None:
     fields |= {
         f.name for kind in (scenario.Scenario, scenario.Server) for f in dataclasses.fields(kind)
     }
-    for key in (fields | {"processes", "seeds", "arrival_rate", "extends"}) - {"source"}:
+    for key in (fields | {"processes", "seeds", "arrival_rate", "extends"}) - {"source", "group"}:
         assert f"`{key}`" in text or f"[{key}]" in text, key
 
 
