@@ -190,6 +190,7 @@ def _depends(name: str, config: Any, thief: Thief, service: Service) -> dict[str
         **{key: getattr(thief, key) for key in ("pool", "pool_size", "inside", "network", "seed")},
         **({"accounts": thief.accounts, "deal": thief.deal} if thief.accounts > 1 else {}),
         "model": service.model,
+        "victim": service.fingerprint,
         "shape": list(service.shape),
         "classes": service.classes,
     }

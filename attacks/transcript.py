@@ -138,9 +138,14 @@ def _same(path: Path, header: Mapping[str, Any], config: Mapping[str, Any]) -> u
         raise TranscriptError(f"{path} is not the transcript of an attack")
     for key in sorted(before.keys() | config.keys()):
         if before.get(key) != config.get(key):
+            was = (
+                f"was made with {key} = {before[key]!r}, not"
+                if key in before
+                else (f"does not say {key}, which is now")
+            )
             raise TranscriptError(
-                f"{path} was made with {key} = {before.get(key)!r}, not {config.get(key)!r}; "
-                "expected the same attack, seed, pool and config"
+                f"{path} {was} {config.get(key)!r}; expected the same victim, attack, seed, pool "
+                "and config"
             )
     try:
         return uuid.UUID(header.get("run"))

@@ -94,6 +94,7 @@ class Service:
     max_unpaid: int
     algorithm: str
     hash_rate: float  # hashes per second on which prices in seconds rest
+    fingerprint: str  # of the model and its measure; empty from a gate that does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ class Session:
                     max_unpaid=said.max_unpaid,
                     algorithm=said.algorithm,
                     hash_rate=said.hash_rate,
+                    fingerprint=said.fingerprint,
                 )
             return self._service
 

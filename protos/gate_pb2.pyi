@@ -31,7 +31,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Description(_message.Message):
-    __slots__ = ("model", "input_shape", "classes", "max_batch", "max_unpaid", "algorithm", "hash_rate")
+    __slots__ = ("model", "input_shape", "classes", "max_batch", "max_unpaid", "algorithm", "hash_rate", "fingerprint")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class Description(_message.Message):
     MAX_UNPAID_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     HASH_RATE_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     model: str
     input_shape: _containers.RepeatedScalarFieldContainer[int]
     classes: int
@@ -46,7 +47,8 @@ class Description(_message.Message):
     max_unpaid: int
     algorithm: str
     hash_rate: float
-    def __init__(self, model: _Optional[str] = ..., input_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., max_batch: _Optional[int] = ..., max_unpaid: _Optional[int] = ..., algorithm: _Optional[str] = ..., hash_rate: _Optional[float] = ...) -> None: ...
+    fingerprint: str
+    def __init__(self, model: _Optional[str] = ..., input_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., max_batch: _Optional[int] = ..., max_unpaid: _Optional[int] = ..., algorithm: _Optional[str] = ..., hash_rate: _Optional[float] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("request_id", "inputs")

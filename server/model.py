@@ -33,6 +33,11 @@ class Model:
     measure: Measure
     fingerprint: str
 
+    @property
+    def public_fingerprint(self) -> str:
+        """The digits of the fingerprint that clients are told: enough to tell models apart."""
+        return self.fingerprint[:16]
+
 
 def folder(home: Path, name: str) -> Path:
     """Where the files of a model are. Raises ValueError for a name that is not one file name."""

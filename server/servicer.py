@@ -33,6 +33,7 @@ class Servicer(GateServicer):
             max_unpaid=MAX_UNPAID,
             algorithm=self._gate.puzzles.algorithm,
             hash_rate=self._hash_rate,
+            fingerprint=model.public_fingerprint,
         )
 
     async def Predict(  # noqa: N802

@@ -108,6 +108,7 @@ def running_gate(
     shape: tuple[int, int, int] = SHAPE,
     record=None,
     perturbation=None,
+    fingerprint: str = "f" * 64,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -124,7 +125,7 @@ def running_gate(
     )
     records: list = []
     parts = Parts(
-        model=Model("fake", "nothing", victim, measure, "f" * 64),
+        model=Model("fake", "nothing", victim, measure, fingerprint),
         ledger=ledger,
         keyring=Keyring([bytes(range(32))]),
         puzzles=Puzzles(algorithm, tries_per_hash=1.0),

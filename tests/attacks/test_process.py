@@ -167,17 +167,51 @@ def test_a_new_theft_does_not_ask_where_a_transcript_is(gate, tmp_path):
     cfg = attack.Config(budget=20, batch=20, rounds=1, epochs=1)
     process.run(attack, cfg, thief(gate, tmp_path))
     paid = gate.computed
-    for changes, message in (
-        ({}, "transcript.jsonl exists already; give --resume"),
-        ({"resume": True, "seed": 1}, "was made with seed = 0, not 1"),
-        ({"resume": True, "network": "lenet"}, "was made with network = 'lenet-thin', not 'lenet'"),
+    for settings, changes, message in (
+        ({}, {"resume": False}, "transcript.jsonl exists already; give --resume"),
+        ({}, {"seed": 1}, "was made with seed = 0, not 1"),
+        ({}, {"pool": "digits"}, "was made with pool = 'photos', not 'digits'"),
+        ({}, {"pool_size": 100}, "was made with pool_size = 200, not 100"),
+        ({}, {"network": "lenet"}, "was made with network = 'lenet-thin', not 'lenet'"),
+        ({}, {"accounts": 2}, "does not say accounts, which is now 2; expected the same victim"),
+        ({"batch": 10}, {}, r"was made with attack\.batch = 20, not 10"),
+        ({"lr": 0.2}, {}, r"was made with attack\.lr = 0\.1, not 0\.2"),
     ):
-        again = thief(gate, tmp_path, record=None, **changes)
+        again = thief(gate, tmp_path, **{"record": None, "resume": True, **changes})
         with pytest.raises(ValueError, match=message):
-            process.run(attack, cfg, again)
+            process.run(attack, replace(cfg, **settings), again)
+    copycat = attacks.load("copycat")
+    settings = copycat.Config(budget=20, batch=20, rounds=1, epochs=1)
+    again = thief(gate, tmp_path, record=None, resume=True)
+    with pytest.raises(ValueError, match="was made with attack = 'random', not 'copycat'"):
+        process.run(copycat, settings, again)
     assert gate.computed == paid
     process.run(attack, cfg, thief(gate, tmp_path, record=None, resume=True))
     assert gate.computed == paid
+
+
+def test_what_one_victim_said_is_not_mixed_with_what_another_says(gate_with, tmp_path):
+    attack = attacks.load("random")
+    cfg = attack.Config(budget=40, batch=20, rounds=1, epochs=1)
+    with gate_with(shape=(1, 8, 8), fingerprint="a" * 64) as gate:
+        process.run(attack, replace(cfg, budget=20), thief(gate, tmp_path, record=None))
+    path = tmp_path / "surrogates" / "transcript.jsonl"
+    path.write_text(path.read_text().replace('"attack.budget": 20', '"attack.budget": 40'))
+    again = thief(gate, tmp_path, resume=True, record=None)
+    with gate_with(shape=(1, 8, 8), fingerprint="b" * 64) as other:
+        there = replace(again, connection=replace(again.connection, target=other.address))
+        victims = f"was made with victim = '{'a' * 16}', not '{'b' * 16}'; expected the same victim"
+        with pytest.raises(ValueError, match=victims):
+            process.run(attack, cfg, there)
+        old = path.read_text()
+        path.write_text(old.replace(f'"victim": "{"a" * 16}", ', ""))  # of an earlier version
+        unknown = f"transcript.jsonl does not say victim, which is now '{'b' * 16}'; expected"
+        with pytest.raises(ValueError, match=unknown):
+            process.run(attack, cfg, there)
+        assert other.computed == 0
+        path.write_text(old.replace("a" * 16, "b" * 16))
+        process.run(attack, cfg, there)
+        assert other.ledger.account("thief").result().charged == 20
 
 
 def test_a_refusal_half_way_keeps_what_was_learnt(gate, tmp_path):

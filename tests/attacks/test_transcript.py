@@ -133,10 +133,10 @@ def test_other_queries_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({**CONFIG, "seed": 4}, "was made with seed = 3, not 4; expected the same attack"),
+        ({**CONFIG, "seed": 4}, "was made with seed = 3, not 4; expected the same victim, attack"),
         ({**CONFIG, "attack.lr": 0.2}, "was made with attack.lr = 0.1, not 0.2"),
         ({**CONFIG, "shape": (3, 2, 2)}, r"was made with shape = \[1, 2, 2\], not \[3, 2, 2\]"),
-        ({**CONFIG, "more": 1}, "was made with more = None, not 1"),
+        ({**CONFIG, "more": 1}, "does not say more, which is now 1; expected the same victim"),
     ],
 )
 def test_a_transcript_of_another_config_is_refused(tmp_path, config, message):

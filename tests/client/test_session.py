@@ -52,6 +52,18 @@ def test_a_request_asked_again_under_its_id_is_charged_once(session):
     assert session.account().queries == 2
 
 
+def test_a_session_knows_whether_the_victim_is_the_same(gate_with):
+    seen = []
+    for fingerprint in ("a" * 64, "b" * 64):
+        with (
+            gate_with(fingerprint=fingerprint) as gate,
+            Session(gate.address, client_id="anne") as session,
+        ):
+            audience = session.offer(IMAGES).challenge.audience
+            seen.append((session.service.fingerprint, audience))
+    assert seen == [("a" * 16, f"fake/{'a' * 16}"), ("b" * 16, f"fake/{'b' * 16}")]
+
+
 def test_uint8_images(session):
     assert session.predict((IMAGES * 255).astype(np.uint8)).shape == (2, 3)
 

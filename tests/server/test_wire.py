@@ -23,6 +23,7 @@ def test_describe(stub):
     assert (said.model, tuple(said.input_shape), said.classes) == ("fake", (1, 4, 4), 3)
     assert (said.max_batch, said.max_unpaid, said.algorithm) == (256, 8, "sha1")
     assert said.hash_rate == 1e6
+    assert said.fingerprint == "f" * 16  # of 64 digits: what the audience of a challenge names
 
 
 def test_predict_seals_and_redeem_gives_the_key(gate, stub):
