@@ -11,6 +11,7 @@ from client.options import Honest
 from client.pace import Pace
 from client.recording import Recorder, recorded_session
 from core import datasets
+from core.drift import drifted
 
 
 def run(options: Honest) -> None:
@@ -23,6 +24,7 @@ def run(options: Honest) -> None:
         ("images", options.images, 1),
         ("batch", options.batch, 1),
         ("pace", options.pace, 0),
+        ("drift-strength", options.drift_strength, 0),
     ):
         if not value >= least:
             raise ValueError(f"--{name} is {value}; expected at least {least}")
@@ -30,16 +32,20 @@ def run(options: Honest) -> None:
     credentials = connection.credentials()
     split = datasets.load(options.dataset, home=options.home, data=options.data).splits["honest"]
     rng = np.random.default_rng(options.seed)
+    session_rng, drifting = rng.spawn(2)
+    images = split.images[repeated_order(len(split.images), options.images, rng)]
+    if options.drift != "none":
+        images = drifted(options.drift, images, drifting, options.drift_strength)
     recorder = Recorder(
         options.record,
         client=credentials.get("client_id", "owner of the key"),
         config=asdict(options),
         seed=options.seed,
     )
-    with recorded_session(connection, recorder, rng=rng.spawn(1)[0]) as session:
+    with recorded_session(connection, recorder, rng=session_rng) as session:
         ask_at_pace(
             session.predict,
-            split.images[repeated_order(len(split.images), options.images, rng)],
+            images,
             batch=options.batch,
             pace=options.pace,
             clock=time.monotonic,

@@ -68,6 +68,10 @@ class Honest:
     """Images in one request."""
     pace: float = 0.0
     """Seconds between the starts of two requests; a late request is followed at once."""
+    drift: Literal["none", "tilted", "dimmed", "blurred"] = "none"
+    """What happened to the images, say in the camera."""
+    drift_strength: float = 1.0
+    """How far: 1 is what `calibrate` allows for, 2 goes twice as far."""
     record: Path | None = None
     """Write one JSON line a request to this new file."""
     seed: int = 0

@@ -19,6 +19,7 @@ from experiments.processes import POLL, Child, stop
 CLIENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LISTENING = re.compile(r"^listening on (\S+:\d+)\s*$", re.MULTILINE)
 LOAD_EVERY = 1.0  # seconds
+PENDING = frozenset({"waiting", "running"})  # states of a client that has not ended
 
 
 class RunError(RuntimeError):
@@ -39,6 +40,7 @@ class Place:
     niceness: int = 19
     core: int | None = None  # None is any
     start: float = 0.0  # seconds after the arm began
+    background: bool = False  # stopped when all others are done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +86,10 @@ def run_arm(
 ) -> None:
     """Runs an arm to its end in `folder`; its processes have ended when this returns or raises.
 
-    A client that crashes is written down with its last words and stops nobody else; clients still
-    running after `limit` seconds are stopped. Raises RunError if the server does not come up within
-    `patience` seconds or dies before its clients are done.
+    A client that crashes is written down with its last words and stops nobody else. Clients still
+    running after `limit` seconds are stopped, those in the background once all others have ended.
+    Raises RunError if the server does not come up within `patience` seconds or dies before its
+    clients are done.
     """
     (folder / "clients").mkdir(parents=True)
     logs = folder / "logs"
@@ -112,9 +115,9 @@ def run_arm(
                 )
                 record.write("start", client=name, at=time.monotonic() - start)
 
-            due = {name: commands.places.get(name, Place()).start for name in commands.clients}
+            places = {name: commands.places.get(name, Place()) for name in commands.clients}
             _watch(
-                folder.name, server, clients, due, begin, record, load, start, limit, grace, view
+                folder.name, server, clients, places, begin, record, load, start, limit, grace, view
             )
             stop([server], grace)
             record.write("server", code=server.code())
@@ -144,7 +147,7 @@ def _watch(
     arm: str,
     server: Child,
     clients: Mapping[str, Child],
-    due: Mapping[str, float],
+    places: Mapping[str, Place],
     begin: Callable[[str], None],
     record: RecordWriter,
     load: RecordWriter,
@@ -153,17 +156,23 @@ def _watch(
     grace: float,
     view: View,
 ) -> None:
-    states = dict.fromkeys(due, "waiting")
+    states = dict.fromkeys(places, "waiting")
+    awaited = [name for name, place in places.items() if not place.background]
     sampled = float("-inf")
     while True:
         now = time.monotonic() - start
+        over = ""  # why nobody is waited for any longer
+        if now > limit:
+            over = f"still running after {limit:g} s"
+        elif all(states[name] not in PENDING for name in awaited):
+            over = "in the background, and all others had ended"
         for name, state in states.items():
-            if state == "waiting" and now > limit:
+            if state == "waiting" and over:
                 states[name] = "stopped"
-            elif state == "waiting" and now >= due[name]:
+            elif state == "waiting" and now >= places[name].start:
                 begin(name)
                 states[name] = "running"
-        if now > limit:
+        if over:
             stop(clients.values(), grace)
         for name, child in clients.items():
             code = child.code()
@@ -176,13 +185,13 @@ def _watch(
                 at=time.monotonic() - start,
                 code=code,
                 stopped=child.stopped,
-                tail=_why(child, code, limit),
+                tail=over if child.stopped else _why(child, code),
             )
         if now - sampled >= LOAD_EVERY:
             sampled = now
             load.write("load", at=now, one_minute=os.getloadavg()[0])
         view.update(states)
-        if not {"waiting", "running"} & set(states.values()):
+        if not PENDING & set(states.values()):
             return
         if server.code() is not None:
             raise RunError(_last_words(f"arm {arm}: the server died while clients ran", server))
@@ -193,9 +202,7 @@ def _state(code: int) -> str:
     return {0: "done", 3: "ended early"}.get(code, "crashed")
 
 
-def _why(child: Child, code: int, limit: float) -> str:
-    if child.stopped:
-        return f"still running after {limit:g} s"
+def _why(child: Child, code: int) -> str:
     if _state(code) != "crashed":
         return ""
     how = f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -57,7 +58,8 @@ def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
         },
         server_core=scenario.server.core,
         places={
-            c.name: Place(niceness=c.nice, core=c.core, start=c.start) for c in scenario.clients
+            c.name: Place(niceness=c.nice, core=c.core, start=c.start, background=c.background)
+            for c in scenario.clients
         },
     )
 
@@ -109,7 +111,7 @@ def _starter(
                 "--solver",
                 client.solver,
                 "--threads",
-                str(client.threads),
+                str(_threads(client)),
                 "--seed",
                 str(seed(scenario, client)),
             ),
@@ -120,6 +122,7 @@ def _starter(
                 *(PYTHON, "-m", "client", "honest", *shared),
                 *("--dataset", scenario.victim.dataset, "--images", str(client.images)),
                 *("--batch", str(client.batch), "--pace", str(client.pace)),
+                *("--drift", client.drift, "--drift-strength", str(client.drift_strength)),
             ]
         return [
             *(PYTHON, "-m", "attacks", client.attack, *shared),
@@ -133,6 +136,11 @@ def _starter(
         ]
 
     return command
+
+
+def _threads(client: Client) -> int:
+    """Of its solver: as many as it says, or one for each core it may use."""
+    return client.threads or (1 if client.core is not None else len(os.sched_getaffinity(0)))
 
 
 def _flag(key: str, value: Setting) -> list[str]:

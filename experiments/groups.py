@@ -15,6 +15,7 @@ NETWORKS = ("lenet", "lenet-thin", "resnet10-thin")
 DATASETS = ("mnist5k", "digits", "fashion-mnist")
 POOLS = (*DATASETS, "photos")
 DEALS = ("parallel", "series")
+DRIFTS = ("none", "tilted", "dimmed", "blurred")
 NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
 NAME_MEANING = "lower-case letters, digits, - and _"
 SEED_LIMIT = 2**31 - 1
@@ -29,12 +30,15 @@ class Honest:
     group: str = ""  # of which it is one process of several
     images: int
     batch: int = 16
+    drift: str = "none"  # what happened to the images; see core.drift
+    drift_strength: float = 1.0  # 1 is what a calibration allows for
     pace: float = 0.0  # seconds between two requests
     solver: str = "native"
-    threads: int = 1
+    threads: int = 1  # 0: one for each core it may use
     nice: int = 19  # 0 to 19; the server runs at 0
     core: int | None = None  # the one core it may use, of those there are; -1 is the last
     start: float = 0.0  # seconds after the arm began
+    background: bool = False  # stopped when all others are done
     seed: int | None = None  # None: the scenario's, plus one, plus the client's place
     kind: str = "honest"
 
@@ -54,10 +58,11 @@ class Thief:
     deal: str = "parallel"  # batch by batch, or "series": one account after the other
     pace: float = 0.0
     solver: str = "native"
-    threads: int = 1
+    threads: int = 1  # 0: one for each core it may use
     nice: int = 19
     core: int | None = None
     start: float = 0.0
+    background: bool = False
     seed: int | None = None
     config: Mapping[str, Setting] = field(default_factory=dict)  # overrides of the attack's Config
     kind: str = "attack"
@@ -95,6 +100,10 @@ def read(top: Table, *, seed: int, limit: float, virtual: bool) -> tuple[Client,
             break
         owners |= dict.fromkeys(taken - owners.keys(), group)
         clients += alike
+    if not top.mistakes and not clients:
+        top.mistake("clients", "are nobody: every group has 0 processes")
+    elif not top.mistakes and all(client.background for client in clients):
+        top.mistake("clients", "are all in the background, expected one whose end is awaited")
     return tuple(
         replace(client, seed=None) if client.seed == seed + 1 + place else client
         for place, client in enumerate(clients)
@@ -133,10 +142,11 @@ def _client(table: Table, virtual: bool) -> Client | None:
     if (solver == "virtual") != virtual:
         other = "true" if solver == "virtual" else "false"
         table.mistake("solver", f"is {solver!r}, which needs server.virtual = {other}")
-    threads = table.whole("threads", 1, low=1, high=256)
+    threads = table.whole("threads", 1, low=0, high=256)
     nice = table.whole("nice", 19, low=0, high=19)
     place = core(table)
     pace = table.number("pace", 0.0, low=0, high=3600)
+    background = table.flag("background", False)
     if kind == "honest":
         return Honest(
             name=name,
@@ -145,6 +155,9 @@ def _client(table: Table, virtual: bool) -> Client | None:
             nice=nice,
             core=place,
             pace=pace,
+            background=background,
+            drift=table.text("drift", "none", choices=DRIFTS),
+            drift_strength=table.number("drift_strength", 1.0, low=0, high=100),
             images=table.whole("images", low=1, high=10_000_000),
             batch=table.whole("batch", 16, low=1, high=256),
         )
@@ -163,6 +176,7 @@ def _client(table: Table, virtual: bool) -> Client | None:
         nice=nice,
         core=place,
         pace=pace,
+        background=background,
         attack=attack,
         pool=table.text("pool", choices=POOLS, also=npz) if has["pool"] else "",
         pool_size=table.whole("pool_size", low=1, high=10_000_000) if has["pool"] else 0,
@@ -195,10 +209,13 @@ def _config(table: Table, attack: str) -> dict[str, Setting]:
 def _alike(
     table: Table, client: Client, group: int, *, seed: int, limit: float
 ) -> tuple[Client, ...]:
-    """The processes of a group: NAME-1 to NAME-n, or NAME if it gives neither number nor seeds."""
+    """The processes of a group: NAME-1 to NAME-n, or NAME if it gives neither number nor seeds.
+
+    None at all for 0 processes.
+    """
     seeds = table.wholes("seeds", low=0, high=SEED_LIMIT)
     many = table.has("processes") or bool(seeds)
-    count = table.whole("processes", len(seeds) or 1, low=1, high=1_000)
+    count = table.whole("processes", len(seeds) or 1, low=0, high=1_000)
     if seeds and len(seeds) != count:
         table.mistake("seeds", f"lists {len(seeds)}, expected one for each of {count} processes")
         return (client,)
@@ -228,7 +245,7 @@ def _starts(table: Table, count: int, rng: np.random.Generator, limit: float) ->
     if len(table.mistakes) > before:
         return [first] * count
     starts = first + np.cumsum(rng.exponential(1 / rate, count))
-    if first < limit <= starts[-1]:
+    if count and first < limit <= starts[-1]:
         table.mistake(
             "arrival_rate",
             f"is {rate:g} a second, with which the last of {count} comes at {starts[-1]:.0f} s;"

@@ -7,7 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from client import honest
 from client.honest import ask_at_pace, repeated_order
+from client.options import Connection, Honest
+from core.drift import drifted
 from core.records import read
 
 
@@ -69,6 +72,28 @@ def test_images_repeat_only_after_all_were_asked():
     np.testing.assert_array_equal(order, repeated_order(5, 12, np.random.default_rng(1)))
 
 
+def asked(gate, home, **options):
+    """What the victim sees of an honest user's eight images."""
+    seen, answer = [], gate.victim.answer
+    gate.victim.answer = lambda images: seen.append(images.copy()) or answer(images)
+    connection = Connection(target=gate.address, client_id="anne", solver="python")
+    honest.run(Honest(connection=connection, home=home, dataset="digits", images=8, **options))
+    gate.victim.answer = answer
+    return np.rint(np.concatenate(seen) * 255).astype(np.uint8)
+
+
+def test_images_that_drift_are_the_same_images(gate_with, digits_home):
+    with gate_with(shape=(1, 8, 8)) as gate:
+        clean = asked(gate, digits_home)
+        turned = asked(gate, digits_home, drift="tilted", drift_strength=2)
+        blurred = asked(gate, digits_home, drift="blurred")
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(blurred, drifted("blurred", clean, rng))
+    either = {drifted("tilted", clean, np.random.default_rng(s), 2)[0].tobytes() for s in range(9)}
+    assert turned[0].tobytes() in either
+    assert (turned != clean).any(axis=(1, 2, 3)).all()
+
+
 def run(*flags):
     return subprocess.run(
         [sys.executable, "-m", "client", "honest", *flags], capture_output=True, text=True
@@ -108,6 +133,7 @@ def test_a_gate_that_is_not_there_ends_the_process(tmp_path):
         (("--batch", "0"), "--batch is 0"),
         (("--images", "0"), "--images is 0"),
         (("--pace", "-1"), "--pace is -1"),
+        (("--drift-strength", "-1"), "--drift-strength is -1"),
         (("--dataset", "mnistt5k"), "mnist5k"),
         (("--key-file", "/nowhere"), "--key-file or --client-id"),
     ],

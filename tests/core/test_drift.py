@@ -12,8 +12,8 @@ shapes = st.tuples(st.integers(0, 4), st.sampled_from([1, 3]), st.integers(1, 9)
 images_of = arrays.arrays(np.uint8, shapes)
 
 
-def drift(name, images, seed=0):
-    return drifted(name, images, np.random.default_rng(seed))
+def drift(name, images, seed=0, **options):
+    return drifted(name, images, np.random.default_rng(seed), **options)
 
 
 def discs(count=32, side=21):
@@ -84,6 +84,29 @@ def test_blurred_by_seven_tenths_of_a_pixel():
     assert out.sum() == pytest.approx(255, rel=0.05)
 
 
+def test_twice_as_strong_goes_twice_as_far():
+    bar = np.zeros((64, 1, 21, 21), np.uint8)
+    bar[:, :, 10] = 200
+    sides = {image.tobytes() for image in drift("tilted", bar, strength=2)}
+    assert sides == {turned(bar[:1], degrees).tobytes() for degrees in (30, -30)}
+    levels = {tuple(np.unique(image)) for image in drift("dimmed", discs(), strength=2)}
+    assert levels == {(0, 40), (0, 160)}
+    black = {tuple(np.unique(image)) for image in drift("dimmed", discs(), strength=4)}
+    assert black == {(0,), (0, 220)}
+    point = np.zeros((1, 1, 21, 21), np.uint8)
+    point[..., 10, 10] = 255
+    out = drift("blurred", point, strength=2)[0, 0].astype(float)
+    away = np.arange(21) - 10
+    assert (out.sum(axis=0) * away**2).sum() / out.sum() == pytest.approx(1.4**2, rel=0.1)
+
+
+@pytest.mark.parametrize("name", DRIFTS)
+@settings(deadline=None)
+@given(images=images_of)
+def test_no_strength_leaves_images_as_they_are(name, images):
+    np.testing.assert_array_equal(drift(name, images, strength=0), images)
+
+
 def test_channels_do_not_mix():
     red = np.zeros((8, 3, 9, 9), np.uint8)
     red[:, 0, 3:6, 2:7] = 180
@@ -98,5 +121,8 @@ def test_what_is_not_known_is_refused():
         drift("rotated", discs())
     with pytest.raises(ValueError, match=r"tilted is given float32 .* expected uint8 \(n, c, h"):
         drift("tilted", discs().astype(np.float32))
+    for strength in (-0.5, np.nan, np.inf):
+        with pytest.raises(ValueError, match=rf"tilted is given strength {strength:g}, expected"):
+            drift("tilted", discs(), strength=strength)
     with pytest.raises(ValueError, match=r"dimmed is given uint8 \(21, 21\)"):
         drift("dimmed", discs()[0, 0])

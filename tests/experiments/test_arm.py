@@ -112,6 +112,32 @@ def test_a_client_that_hangs_is_stopped(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_those_in_the_background_are_stopped_when_the_others_are_done(tmp_path: Path) -> None:
+    start = time.monotonic()
+    states = run(
+        tmp_path / "arm",
+        {
+            "busy": "import time; time.sleep(60)",
+            "quick": "pass",
+            "late": "pass",
+            "good": "import time; time.sleep(.5)",
+            "bad": "import sys; sys.exit(1)",
+        },
+        places={
+            "busy": Place(background=True),
+            "quick": Place(background=True),
+            "late": Place(background=True, start=60.0),
+        },
+    )
+    assert 0.5 < time.monotonic() - start < 5
+    expected = {"quick": "done", "late": "stopped", "good": "done", "bad": "crashed"}
+    assert states == {"busy": "stopped", **expected}
+    busy = exits(tmp_path / "arm")["busy"]
+    assert (busy["stopped"], busy["code"]) == (True, -signal.SIGTERM)
+    assert busy["tail"] == "in the background, and all others had ended"
+    assert left(tmp_path) == []
+
+
 def test_clients_start_when_they_are_due(tmp_path: Path) -> None:
     seen = []
 

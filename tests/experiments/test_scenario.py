@@ -17,6 +17,7 @@ from experiments import groups, scenario, settings, sweep
 from experiments.groups import Honest, Thief
 from experiments.scenario import BUILT_IN, ScenarioError, check, load, parse
 
+
 def test_defaults_are_filled_in() -> None:
     good = parse(GOOD)
     assert good.server.policies == ("none", "rate")
