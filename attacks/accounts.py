@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from attacks.offers import mark
 from attacks.world import Answers, Images
+from client.offer import Offer
 from client.pace import Pace
-from client.session import Offer, Service, Session
+from client.session import Service, Session
 
 
 class Accounts:

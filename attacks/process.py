@@ -27,6 +27,9 @@ from core import artifacts, datasets, networks
 TRANSCRIPT = "transcript.jsonl"
 """Beside the surrogates."""
 
+OFFERS = "offers.jsonl"
+"""Beside the transcript: answers under seal, for a thief who is stopped before he has paid."""
+
 COSTS = "costs of a pool"
 """What kind of artifact `--costs` takes; see `read_costs`."""
 
@@ -75,14 +78,7 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
         network = networks.build(thief.network, service.shape, service.classes, seed=thief.seed)
         student = Student(network, seed=thief.seed)
         plan = attack.plan(config, _world(attack, thief, service, student, world_rng))
-        offers = Offers(
-            accounts,
-            seen=lambda offer: recorder.write(
-                "price", request_id=offer.request_id, images=len(offer.images), work=offer.work
-            ),
-        )
-        ask: Callable[[Images], Answers] = offers.predict
-        price: Callable[[Images], int] = offers.price
+        transcript = None
         if thief.surrogates is not None:
             transcript = Transcript(
                 thief.surrogates / TRANSCRIPT,
@@ -90,6 +86,17 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
                 resume=thief.resume,
             )
             opened.callback(transcript.close)
+        offers = Offers(
+            accounts,
+            seen=lambda offer: recorder.write(
+                "price", request_id=offer.request_id, images=len(offer.images), work=offer.work
+            ),
+            file=None if thief.surrogates is None else thief.surrogates / OFFERS,
+        )
+        opened.callback(offers.close)
+        ask: Callable[[Images], Answers] = offers.predict
+        price: Callable[[Images], int] = offers.price
+        if transcript is not None:
             ask = partial(transcript.predict, ask=offers.predict)
             price = partial(transcript.price, ask=offers.price)
         Driver(

@@ -21,6 +21,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from numpy.typing import NDArray
 
+from client.offer import Offer
 from core.arrays import check_images
 from pow.challenge import Challenge, ChallengeError
 from pow.solver import Cancelled, search, solve
@@ -103,21 +104,6 @@ class Account:
 
     queries: int  # images
     unpaid_batches: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Offer:
-    """A sealed answer and its price; `Session.accept` pays for it."""
-
-    request_id: str
-    images: NDArray[Any]
-    work: int  # asked, in expected hashes
-    until: float  # when it runs out, on the clock of time.monotonic
-    seconds: float  # it took
-    cpu: float  # seconds of this process
-    sent: int  # bytes
-    sealed: pb.SealedPrediction
-    challenge: Challenge
 
 
 class Session:

@@ -58,6 +58,7 @@ def test_a_theft_leaves_surrogates_and_a_record(gate, tmp_path):
     assert sorted(path.name for path in (tmp_path / "surrogates").iterdir()) == [
         "000030.safetensors",
         "000060.safetensors",
+        "offers.jsonl",
         "transcript.jsonl",
     ]
     assert gate.ledger.account("thief").result().charged == 60
@@ -231,7 +232,7 @@ def test_a_refusal_half_way_keeps_what_was_learnt(gate, tmp_path):
         process.run(attack, cfg, impatient)
     assert read(tmp_path / "thief.jsonl")[1][-1]["status"] in ("unreachable", "refused")
     kept = sorted(path.name for path in (tmp_path / "surrogates").iterdir())
-    assert kept == ["000030.safetensors", "transcript.jsonl"]
+    assert kept == ["000030.safetensors", "offers.jsonl", "transcript.jsonl"]
 
 
 def test_a_gate_that_goes_away_leaves_what_was_learnt_and_paid(gate_with, tmp_path):

@@ -209,15 +209,18 @@ def test_a_thief_that_was_killed_does_not_pay_twice(gate_with, tmp_path):
     command += ["--home", str(tmp_path), "--network", "lenet-thin", "--pool-size", "200"]
     command += ["--attack.budget", "80", "--attack.batch", "10", "--attack.rounds", "2"]
     command += ["--attack.epochs", "1", "--surrogates", str(tmp_path / "killed")]
-    with gate_with(shape=(1, 8, 8), hashes=300_000) as gate:
+    with gate_with(shape=(1, 8, 8), hashes=6_000_000) as gate:
         child = subprocess.Popen([*command, "--target", gate.address])
-        while charged(gate) < 30:  # the third batch is charged, and hardly paid
-            time.sleep(0.001)
+        offers = tmp_path / "killed" / "offers.jsonl"
+        while not offers.exists() or offers.read_bytes().count(b"\n") < 4:
+            time.sleep(0.001)  # until the third batch is charged, and hardly paid
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         assert charged(gate) < 80
         process.run(attack, config, thief(gate, "killed", resume=True))
         assert charged(gate) == 80
+        assert [line for line in gate.records if line.get("retry")] == []
+        assert sum(line["kind"] == "predict" for line in gate.records) == 8
     asked = sum(line["kind"] == "predict" for line in read(tmp_path / "killed.jsonl")[1])
     assert 0 < asked < 8
     with gate_with(shape=(1, 8, 8), hashes=0) as gate:
