@@ -14,6 +14,7 @@ from experiments import options, verbs
 VERBS: Mapping[type, Callable[[Any], None]] = {
     options.Run: verbs.run,
     options.Report: verbs.report,
+    options.Compare: verbs.compare,
     options.Bench: verbs.bench,
     options.Costs: verbs.costs,
     options.Flood: verbs.flood,

@@ -35,6 +35,18 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Show two runs side by side: what differs in how they were made, then every client in both."""
+
+    a: tyro.conf.Positional[Path]
+    """The folder of a run, fresh or published."""
+    b: tyro.conf.Positional[Path]
+    """Another one."""
+    out: Path | None = None
+    """Also write one self-contained page to this file."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
     """Measure the gate itself: its steps, its ledger, and whole queries over loopback."""
 
@@ -216,6 +228,7 @@ class VirtualCheck:
 Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Costs, tyro.conf.subcommand("costs")]
     | Annotated[Flood, tyro.conf.subcommand("flood")]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from experiments.options import (
     Bench,
+    Compare,
     Costs,
     Defences,
     DefencesSpeed,
@@ -64,6 +65,22 @@ def report(verb: Report) -> None:
 
     report.write(verb.folder)
     _show(verb.folder)
+
+
+def compare(verb: Compare) -> None:
+    """Shows two runs side by side."""
+    from rich.console import Console
+
+    from experiments import compare, compare_page
+
+    found = compare.compare(verb.a, verb.b)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 140))
+    compare_page.show(found, console)
+    if verb.out is not None:
+        verb.out.write_text(compare_page.page(found), encoding="utf-8")
+        console.print(f"page: {verb.out}", soft_wrap=True)
 
 
 def costs(verb: Costs) -> None:

@@ -1,0 +1,92 @@
+"""Two runs side by side, in the terminal and as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from string import Template
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+
+from experiments.compare import Comparison, Line, origin
+
+TEMPLATE = Path(__file__).parent / "templates" / "compare.html"
+SAME = "Scenario, revision, machine and calibration are the same."
+
+
+def show(found: Comparison, console: Console) -> None:
+    """Prints which runs these are, what to know first, who paid what, and what was set otherwise.
+
+    Of clients that belong to a group only the group is shown; the page has them, too.
+    """
+    for sentence in (*_origins(found), *remarks(found)):
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    for policy, pairs in found.arms:
+        table = _table(f"policy {policy}", ("client", "quantity", "A", "B", "A to B"), right=2)
+        for pair in (pair for pair in pairs if not pair.member):
+            for at, line in enumerate(pair.lines):
+                name = "" if at else pair.name
+                last = at == len(pair.lines) - 1
+                table.add_row(
+                    name, line.quantity, line.left, line.right, line.change, end_section=last
+                )
+        console.print(table)
+    if found.settings:
+        table = _table("What else differs", ("", "A", "B"), right=3)
+        for row in found.settings:
+            table.add_row(*row)
+        console.print(table)
+
+
+def _table(title: str, headings: tuple[str, ...], *, right: int) -> Table:
+    """A table whose columns from the one numbered `right` on are numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.pad_edge = False
+    for at, heading in enumerate(headings):
+        justify: JustifyMethod = "left" if at < right else "right"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=at == 0)
+    return table
+
+
+def remarks(found: Comparison) -> tuple[str, ...]:
+    """What to know before believing a ratio; one sentence if there is nothing."""
+    return found.remarks or (SAME,)
+
+
+def _origins(found: Comparison) -> tuple[str, str]:
+    return (
+        f"A  {origin(found.left, found.paths[0])}",
+        f"B  {origin(found.right, found.paths[1])}",
+    )
+
+
+def page(found: Comparison) -> str:
+    """The page as HTML; every text from outside is escaped."""
+    names = [str(found.left["name"]), str(found.right["name"])]
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape("powgate: " + " and ".join(dict.fromkeys(names))),
+        origins="\n".join(f"<li>{escape(line)}</li>" for line in _origins(found)),
+        remarks="\n".join(f"<li>{escape(line)}</li>" for line in remarks(found)),
+        arms="\n".join(_arms(found)),
+        settings="\n".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+            for row in found.settings
+        ),
+    )
+
+
+def _arms(found: Comparison) -> Iterator[str]:
+    for policy, pairs in found.arms:
+        yield f'<tr class="arm"><td colspan="4">policy {escape(policy)}</td></tr>'
+        for pair in pairs:
+            yield f'<tr class="client"><td colspan="4">{escape(pair.name)}</td></tr>'
+            yield from map(_row, pair.lines)
+
+
+def _row(line: Line) -> str:
+    kind = ' class="same"' if line.change == "same" else ""
+    cells = "".join(f"<td>{escape(text)}</td>" for text in (line.left, line.right, line.change))
+    return f'<tr{kind}><td title="{escape(line.meaning)}">{escape(line.quantity)}</td>{cells}</tr>'

@@ -1,0 +1,271 @@
+"""Two runs side by side."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from experiments import compare_page, tables
+from experiments.compare import Comparison, change, compare
+from experiments.folder import FolderError, read
+from experiments.summary import FORMAT, summarise
+
+Runs = Callable[[Callable[[dict[str, Any]], object]], tuple[Path, Path]]
+
+
+@pytest.fixture
+def runs(folder: Path, tmp_path: Path) -> Runs:
+    """Makes two published runs, the second of which was changed."""
+    summary = json.loads(json.dumps(summarise(read(folder))))
+    summary["provenance"] |= {"git_revision": "a" * 40, "cpu": "slow", "cores": 2}
+
+    def make(edit: Callable[[dict[str, Any]], object]) -> tuple[Path, Path]:
+        other = copy.deepcopy(summary)
+        edit(other)
+        for name, content in (("one", summary), ("two", other)):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "summary.json").write_text(json.dumps(content))
+        return tmp_path / "one", tmp_path / "two"
+
+    return make
+
+
+def line(found: Comparison, policy: str, name: str, quantity: str) -> tuple[str, str, str]:
+    pairs = dict(found.arms)[policy]
+    (pair,) = (pair for pair in pairs if pair.name == name)
+    (row,) = (row for row in pair.lines if row.quantity == quantity)
+    return row.left, row.right, row.change
+
+
+def test_each_quantity_has_both_values_and_what_became_of_it(runs: Runs) -> None:
+    def edit(other: dict[str, Any]) -> None:
+        thief = other["arms"][1]["clients"][1]
+        thief["work"] *= 3
+        thief["accuracy"] -= 0.125
+        thief["status"] = "refused"
+        thief["price_ratio"] = None
+
+    found = compare(*runs(edit))
+    assert line(found, "rate", "bob", "work") == ("40,000", "120 k", "3.00×")  # noqa: RUF001
+    assert line(found, "rate", "bob", "accuracy") == ("40.0 %", "27.5 %", "-12.5 points")
+    assert line(found, "rate", "bob", "status")[1:] == ("refused", "–")  # noqa: RUF001
+    assert line(found, "rate", "bob", "price ratio") == ("100×", "–", "–")  # noqa: RUF001
+    assert line(found, "rate", "bob", "images") == ("20", "20", "same")
+    assert "accuracy" not in {row.quantity for row in dict(found.arms)["rate"][0].lines}
+    assert found.remarks == found.settings == ()
+
+
+def test_where_one_value_is_zero_there_is_no_ratio() -> None:
+    column = {column.heading: column for column in tables.COLUMNS}
+    assert change(column["solving (s)"], 0.0, 17.0) == "+17.0"
+    assert change(column["solving (s)"], 17.0, 0.0) == "-17.0"
+    assert change(column["solving (s)"], 0.001, 17.0) == "+17.0"  # shown as zero, and noise
+    assert change(column["solving (s)"], 0.0, 0.001) == "same"
+    assert change(column["solving (s)"], 0.5, 17.0) == "34.0×"  # noqa: RUF001
+    assert change(column["solving (s)"], 17.0, 0.05) == "0.0029×"  # noqa: RUF001
+    assert change(column["work"], 0, 4_200_000_000) == "+4.20 G"
+
+
+AMOUNTS = st.just(0.0) | st.floats(1e-9, 1e12)
+
+
+@settings(deadline=None)
+@given(AMOUNTS, AMOUNTS)
+def test_no_pair_of_numbers_is_without_an_answer(before: float, after: float) -> None:
+    for column in tables.COLUMNS[3:]:
+        text = change(column, before, after)
+        assert re.fullmatch(r"same|[+-].*\d.*|.*\d×", text), text  # noqa: RUF001
+        assert (before == after) <= (text == "same")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "remark", "setting"),
+    [
+        ("provenance", "cpu", "fast", "The machines differ", ("provenance.cpu", "slow", "fast")),
+        ("provenance", "git_modified", True, "aaaaaaa and aaaaaaa with changes", None),
+        ("provenance", "packages", {"numpy": "3"}, "Versions of Python or", None),
+        ("calibration", "service", 0.02, "another price", ("calibration.service", "0.01", "0.02")),
+        ("calibration", "fingerprint", "x", "no common scale", None),
+        ("scenario", "seed", 8, "The scenarios differ", ("scenario.seed", "7", "8")),
+    ],
+)
+def test_what_makes_a_comparison_doubtful_is_said_first(
+    runs: Runs, part: str, key: str, value: Any, remark: str, setting: Any
+) -> None:
+    found = compare(*runs(lambda other: other[part].update({key: value})))
+    assert len(found.remarks) == 1
+    assert remark in found.remarks[0]
+    if setting:
+        assert found.settings == (setting,)
+    assert len(found.settings) == 1
+
+
+def test_dates_and_what_an_older_revision_did_not_know_are_no_difference(runs: Runs) -> None:
+    def edit(other: dict[str, Any]) -> None:
+        other["provenance"]["date"] = "2030-01-01"
+        other["scenario"]["clients"][0]["inside"] = ""
+
+    found = compare(*runs(edit))
+    assert found.settings == ()
+    assert compare_page.remarks(found) == (compare_page.SAME,)
+
+
+def test_runs_of_unknown_or_changed_revisions_say_so(runs: Runs) -> None:
+    paths = runs(lambda other: None)
+    for state, said in (
+        ({"git_revision": None}, "The revision of neither run is known."),
+        ({"git_modified": True}, "Both runs are of a revision with changes"),
+    ):
+        for path in paths:
+            summary = json.loads((path / "summary.json").read_text())
+            summary["provenance"] |= {"git_revision": "a" * 40} | state
+            (path / "summary.json").write_text(json.dumps(summary))
+        assert compare(*paths).remarks[0].startswith(said)
+
+
+def test_what_is_in_one_run_only_is_named(runs: Runs) -> None:
+    def edit(other: dict[str, Any]) -> None:
+        other["arms"][1]["policy"] = "paper"
+        other["arms"][0]["clients"][1]["name"] = "eve"
+
+    found = compare(*runs(edit))
+    assert found.remarks == (
+        "Only in A, under none: bob.",
+        "Only in A: policy rate.",
+        "Only in B, under none: eve.",
+        "Only in B: policy paper.",
+    )
+    assert [(policy, [pair.name for pair in pairs]) for policy, pairs in found.arms] == [
+        ("none", ["ann"])
+    ]
+
+
+def test_a_group_stands_for_its_clients_in_the_terminal(runs: Runs) -> None:
+    def crowd(summary: dict[str, Any]) -> None:
+        for arm in summary["arms"]:
+            for client in arm["clients"]:
+                client["group"] = "users" if client["name"] == "ann" else "bob"
+            ann = next(client for client in arm["clients"] if client["name"] == "ann")
+            arm["groups"] = [{**ann, "name": "users", "clients": 20, "p99": {}}]
+
+    paths = runs(lambda other: None)
+    for path in paths:
+        summary = json.loads((path / "summary.json").read_text())
+        crowd(summary)
+        (path / "summary.json").write_text(json.dumps(summary))
+    found = compare(*paths)
+    console = Console(width=80, file=io.StringIO())
+    compare_page.show(found, console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "users, all" in shown
+    assert "bob" in shown
+    assert "ann" not in shown
+    assert line(found, "rate", "users, all", "images") == ("20", "20", "same")
+    for name in ("users, all", "ann", "bob"):
+        assert f'<td colspan="4">{name}</td>' in compare_page.page(found)
+
+
+def test_a_summary_from_before_a_column_is_read_without_it(runs: Runs) -> None:
+    def older(other: dict[str, Any]) -> None:
+        for arm in other["arms"]:
+            for client in arm["clients"]:
+                for key in ("latency", "overhead", "group", "accounts"):
+                    client.pop(key, None)
+            arm.pop("groups", None)
+        other["format"] = 1
+
+    found = compare(*runs(older))
+    assert line(found, "rate", "bob", "images") == ("20", "20", "same")
+    assert all(
+        row.right == tables.NOTHING or row.change == "same"
+        for _, pairs in found.arms
+        for pair in pairs
+        for row in pair.lines
+    )
+
+
+def test_the_page_holds_it_all_and_needs_nothing_else(runs: Runs) -> None:
+    evil = "<script>alert(1)</script>"
+    found = compare(*runs(lambda other: other["provenance"].update({"cpu": evil})))
+    text = compare_page.page(found)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert not re.search(r"://|<(link|img|iframe)\b|@import|url\(", text)
+    assert text.count('<tr class="client">') == 4
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_a_narrow_terminal_still_shows_every_number(runs: Runs) -> None:
+    found = compare(*runs(lambda other: None))
+    console = Console(width=60, file=io.StringIO())
+    compare_page.show(found, console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert shown.index("are the same.") < shown.index("policy none")
+    assert re.search(r"price ratio +100× +100× +same", shown)  # noqa: RUF001
+
+
+def refused(left: Path, right: Path) -> str:
+    with pytest.raises(FolderError) as error:
+        compare(left, right)
+    return str(error.value)
+
+
+def test_bad_input_gets_one_clear_error(runs: Runs, folder: Path, tmp_path: Path) -> None:
+    one, two = runs(lambda other: None)
+    assert refused(one, tmp_path / "none") == (
+        f"{tmp_path / 'none'} is not the folder of a run: no summary.json"
+    )
+    assert refused(one, one / ".." / "one") == f"{one} is given twice, expected two runs"
+    assert refused(one, one / "summary.json") == f"{one} is given twice, expected two runs"
+    assert "python -m experiments report" in refused(one, folder)  # has records, no summary
+
+    sweep = tmp_path / "sweep"
+    (sweep / "1-seed=1").mkdir(parents=True)
+    (sweep / "sweep.json").write_text("{}")
+    assert refused(one, sweep).endswith("a sweep: none of its runs is finished")
+    (sweep / "1-seed=1" / "summary.json").write_text((one / "summary.json").read_text())
+    assert refused(one, sweep) == (
+        f"{sweep} is the folder of a sweep: give one of its runs, such as {sweep / '1-seed=1'}"
+    )
+
+    for content, reason in (
+        ("{", "is not valid JSON"),
+        ("[]", f"has format None, expected the summary of a run: {FORMAT}"),
+        ('{"format": 99}', "has format 99, expected"),
+        ('{"format": 1}', "is not the summary of a run; of a sweep, give one of its runs"),
+        ('{"format": 1, "arms": []}', "holds half a summary: KeyError('provenance')"),
+    ):
+        (two / "summary.json").write_text(content)
+        assert reason in refused(one, two)
+
+
+def test_compare_on_the_command_line(runs: Runs, tmp_path: Path) -> None:
+    one, two = runs(lambda other: other["scenario"].update({"seed": 8}))
+    command = [sys.executable, "-m", "experiments", "compare", str(one)]
+    out = tmp_path / "page.html"
+    done = subprocess.run(
+        [*command, str(two / "summary.json"), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"A  {one}: tiny, revision aaaaaaa" in done.stdout
+    assert "scenario.seed" in done.stdout
+    assert "Two runs side by side" in out.read_text()
+    done = subprocess.run([*command, str(one)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {one} is given twice, expected two runs\n"
