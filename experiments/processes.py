@@ -1,4 +1,4 @@
-"""Child processes that are never left behind: each in a session of its own, on a leash."""
+"""Child processes that are never left behind: each in a process group of its own, on a leash."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ POLL = 0.05  # seconds between two looks at a process
 class Child:
     """A running command whose output goes to a log file; if it `speaks`, only its stderr does.
 
-    The session of its own keeps a Ctrl-C in the terminal to the runner, who then stops its children
-    in order. Start children from the main thread: the leash follows the starting thread.
+    The group of its own keeps a Ctrl-C in the terminal to the runner, who then stops its children
+    in order. A session of its own would, too, but Linux shares the processor among sessions first
+    (sched_autogroup), whatever the niceness of those in them: solvers at nice 19 would starve the
+    server. Start children from the main thread: the leash follows the starting thread.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Child:
                 stdout=None if speaks else sink,
                 stderr=sink,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-                start_new_session=True,
+                process_group=0,
             )
 
     @property
