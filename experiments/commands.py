@@ -90,6 +90,14 @@ def costs(scenario: Scenario, client: Thief, out: Path, home: Path) -> list[str]
     ]
 
 
+def evaluate(scenario: Scenario, out: Path, home: Path) -> list[str]:
+    """Scores the surrogates of a run while it goes on."""
+    return [
+        *(PYTHON, "-m", "experiments", "evaluate", str(out), "--home", str(home)),
+        *("--victim", str(home / "models" / model_name(scenario) / "victim.safetensors")),
+    ]
+
+
 def _costs(client: Thief, out: Path) -> Path:
     return out / "costs" / f"{client.name}.safetensors"
 

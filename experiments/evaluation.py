@@ -1,8 +1,14 @@
-"""How good the stolen models are: the only place that sees both the victim and its surrogates."""
+"""How good the stolen models are: the only place that sees both the victim and its surrogates.
+
+While a run goes on, `follow` scores surrogates as they appear, in a process of its own; `evaluate`
+scores what is left. Both append to evaluation.jsonl of an arm and never score a surrogate twice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +17,17 @@ import numpy as np
 from core import datasets, training
 from core.arrays import to_float
 from core.artifacts import load_network
-from core.records import RecordWriter
-from experiments.folder import CLIENT_KINDS, begun, rows
+from core.records import RecordWriter, read
+from experiments.folder import begun, read_scenario
+from experiments.live import Tail
+
+EVERY = 0.5
+"""Seconds between two looks for new checkpoints."""
+REST = 4.0
+"""While clients run, `follow` pauses so many times as long as it computed: clients are as idle a
+class as it is, and share the cores with it."""
+
+Classes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def evaluate(
@@ -24,41 +39,139 @@ def evaluate(
     *,
     data: Path | None = None,
 ) -> None:
-    """Writes evaluation.jsonl into each arm's folder, a line for each checkpoint of its clients.
+    """Completes evaluation.jsonl in each arm's folder: a line for each checkpoint of its clients.
 
     Accuracy is against the labels of the data set's held-out split, fidelity is the share of these
     images on which the surrogate's class is the victim's. `data` is a folder to look in for the
     data set first. Raises ArtifactError for a victim or surrogate that is missing or corrupt.
     """
-    held_out = datasets.load(dataset, home=home, data=data).splits["held_out"]
-    images = to_float(held_out.images)
-    labels = held_out.labels
+    scores = [_Scores(folder, header) for folder in arms.values()]
+    if not any(each.wants_victim or each.left() for each in scores):
+        return
+    judge = _Judge(victim_path, dataset, home, data)
+    for each in scores:
+        each.victim(judge)
+        for client, path in each.left():
+            each.surrogate(judge, client, path)
 
-    def classes(path: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
+
+def follow(
+    run: Path,
+    victim_path: Path,
+    home: Path,
+    say: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Scores the surrogates of a run while it goes on, the newest first; says when an arm is done.
+
+    Ends with the last arm, or with the process that started this one. Raises FolderError,
+    DatasetError and ArtifactError.
+    """
+    about = read_scenario(run)
+    resolved = about["resolved"]
+    header = {"scenario": resolved["name"], **about["provenance"]}
+    judge = _Judge(victim_path, resolved["victim"]["dataset"], home, None)
+    parent = os.getppid()
+    for policy in resolved["server"]["policies"]:
+        scores, runner = _Scores(run / policy, header), Tail(run / policy / "runner.jsonl")
+        over, due = False, clock()
+        while True:
+            rows = runner.lines()
+            over = over or any(row.get("kind") == "server" for row in rows)
+            if rows:
+                scores.victim(judge)
+            left = scores.left()  # after the look at the runner, so that none comes later
+            if over and not left:
+                break
+            if left and (over or clock() >= due):
+                began = clock()
+                scores.surrogate(judge, *left[-1])
+                due = clock() + REST * (clock() - began)
+            else:
+                sleep(EVERY)
+            if os.getppid() != parent:
+                return
+        say(done(policy))
+
+
+def done(policy: str) -> str:
+    """What `follow` says when it has scored all of an arm."""
+    return f"scored {policy}"
+
+
+class _Judge:
+    """A victim and its held-out images, kept for many surrogates."""
+
+    def __init__(self, victim_path: Path, dataset: str, home: Path, data: Path | None) -> None:
+        held_out = datasets.load(dataset, home=home, data=data).splits["held_out"]
+        self._images = to_float(held_out.images)
+        self._labels = held_out.labels
+        self._victim = self._classes(victim_path)
+
+    def _classes(self, path: Path) -> Classes:
         network, _ = load_network(path)
-        chosen: np.ndarray[Any, np.dtype[np.int64]] = training.logits(network, images).argmax(1)
+        chosen: Classes = training.logits(network, self._images).argmax(1)
         return chosen
 
-    victim = classes(victim_path)
-    for arm in arms.values():
-        with RecordWriter(arm / "evaluation.jsonl", header) as record:
-            record.write("victim", accuracy=float(np.mean(victim == labels)), images=len(labels))
-            for client, path in _checkpoints(arm):
-                surrogate = classes(arm / "surrogates" / client / path)
-                record.write(
-                    "surrogate",
-                    client=client,
-                    path=path,
-                    accuracy=float(np.mean(surrogate == labels)),
-                    fidelity=float(np.mean(surrogate == victim)),
-                )
+    def victim(self) -> dict[str, Any]:
+        """The victim's own accuracy, and on how many images."""
+        return {"accuracy": self._right(self._victim), "images": len(self._labels)}
+
+    def surrogate(self, path: Path) -> dict[str, Any]:
+        """Accuracy and fidelity of a surrogate."""
+        classes = self._classes(path)
+        return {
+            "accuracy": self._right(classes),
+            "fidelity": float(np.mean(classes == self._victim)),
+        }
+
+    def _right(self, classes: Classes) -> float:
+        return float(np.mean(classes == self._labels))
 
 
-def _checkpoints(arm: Path) -> list[tuple[str, str]]:
-    return [
-        (path.stem, row["path"])
-        for path in sorted((arm / "clients").glob("*.jsonl"))
-        if begun(path)
-        for _, kind, row in rows(path, CLIENT_KINDS)
-        if kind == "checkpoint"
-    ]
+class _Scores:
+    """evaluation.jsonl of one arm: what is scored, and what is left."""
+
+    def __init__(self, arm: Path, header: Mapping[str, Any]) -> None:
+        self._arm = arm
+        self._header = header
+        self._file = arm / "evaluation.jsonl"
+        rows = read(self._file)[1] if begun(self._file) else []
+        self.wants_victim = all(row["kind"] != "victim" for row in rows)
+        self._known = {(r["client"], r["path"]) for r in rows if r["kind"] == "surrogate"}
+        self._tails: dict[str, Tail] = {}
+        self._checkpoints: list[tuple[str, str]] = []
+
+    def left(self) -> list[tuple[str, str]]:
+        """(client, file) of each checkpoint that is not scored, in the order they were found."""
+        for path in sorted((self._arm / "clients").glob("*.jsonl")):
+            self._checkpoints += [
+                (path.stem, row["path"])
+                for row in self._tails.setdefault(path.stem, Tail(path)).lines()
+                if row.get("kind") == "checkpoint" and "path" in row
+            ]
+        self._checkpoints = [each for each in self._checkpoints if each not in self._known]
+        return self._checkpoints
+
+    def victim(self, judge: _Judge) -> None:
+        """Writes the victim's line, unless it is there."""
+        if self.wants_victim:
+            self._write("victim", **judge.victim())
+            self.wants_victim = False
+
+    def surrogate(self, judge: _Judge, client: str, path: str) -> None:
+        """Scores one surrogate."""
+        scores = judge.surrogate(self._arm / "surrogates" / client / path)
+        self._write("surrogate", client=client, path=path, **scores)
+        self._known.add((client, path))
+
+    def _write(self, kind: str, /, **fields: Any) -> None:
+        if begun(self._file):
+            record = RecordWriter.reopen(self._file)
+        else:
+            self._file.unlink(missing_ok=True)  # a process was killed while it wrote the header
+            record = RecordWriter(self._file, self._header)
+        with record:
+            record.write(kind, **fields)

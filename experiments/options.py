@@ -24,6 +24,10 @@ class Run:
     """The folder to make (default: runs/NAME-DATE-TIME). A sweep that is there already goes on."""
     home: Path | None = None
     """Where victims and data are kept (default: the user's cache folder)."""
+    web: bool = False
+    """Also show the run as a page on 127.0.0.1 while it lasts."""
+    web_port: int | None = None
+    """Show it there on this port (default: one that is free)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,6 @@ class Compare:
     """Another one."""
     out: Path | None = None
     """Also write one self-contained page to this file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """Draw the README's figure: what a thief gets for his seconds, and what a user waits."""
-
-    folder: tyro.conf.Positional[Path] = Path("docs/results/demo")
-    """The folder of a run, fresh or published; the figure is its story.svg."""
-    thief: str = "copycat"
-    user: str = "honest"
-    policy: str = "rate"
-    """Held against policy none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +81,18 @@ class Costs:
     """Where models are kept (default: the user's cache folder)."""
     data: Path | None = None
     """Folder with image data that does not come with a package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Score the surrogates of a run as they appear, until it ends; `run` does this."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of a run."""
+    victim: Path
+    """The victim's weights."""
+    home: Path | None = None
+    """Where data are kept (default: the user's cache folder)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +245,9 @@ Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[Story, tyro.conf.subcommand("story")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Costs, tyro.conf.subcommand("costs")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Flood, tyro.conf.subcommand("flood")]
     | Annotated[Measures, tyro.conf.subcommand("measures")]
     | Annotated[MeasuresSpeed, tyro.conf.subcommand("measures-speed")]

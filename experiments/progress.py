@@ -1,73 +1,61 @@
-"""The live view of an arm: one row a client, read from the tail of its record file."""
+"""The live view of an arm in a terminal: one line a client, and what the server gave out."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from experiments.live import UNDER_WAY, Arm, Client
+from experiments.tables import NOTHING, count, percent, seconds
+
+EVERY = 0.5
+"""Seconds between two looks at the records."""
+AROUND = 8
+"""Lines of a terminal that are not clients: before the view, heading, totals, the prompt."""
+NAME = 24
+"""Letters of a client's name that are shown."""
 
 
-class Tail:
-    """Whole lines of a growing JSON-lines file, each given once."""
+class Page(Protocol):
+    """Shows an arm elsewhere, too."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._position = 0
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The records added since the last call; none while the file is not there."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._position)
-                text = file.read()
-        except FileNotFoundError:
-            return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self._position += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+    def show(self, arm: Mapping[str, Any]) -> None:
+        """Takes a snapshot of the arm."""
 
 
 class ArmView:
-    """Progress of an arm's clients on the console; a context manager."""
+    """Draws an arm on the console while it runs, and once when it is over; a context manager.
 
-    def __init__(self, console: Console, policy: str, folder: Path, totals: Mapping[str, int]):
+    On a console that is no terminal it is drawn at its end only.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        arm: Arm,
+        *,
+        page: Page | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console = console
-        self._policy = policy
-        self._progress = Progress(
-            SpinnerColumn(finished_text=" "),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("images"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[work]:>8.1f} s solving"),
-            TextColumn("{task.fields[state]}"),
-            console=console,
-        )
-        self._tails = {name: Tail(folder / "clients" / f"{name}.jsonl") for name in totals}
-        self._solve = dict.fromkeys(totals, 0.0)
-        width = max(map(len, totals), default=0)
-        self._tasks: dict[str, TaskID] = {
-            name: self._progress.add_task(name.ljust(width), total=total, work=0.0, state="")
-            for name, total in totals.items()
-        }
+        self._arm = arm
+        self._page = page
+        self._clock = clock
+        self._states: Mapping[str, str] = {}
+        self._due = float("-inf")
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
-        self._console.print(f"policy [bold]{self._policy}[/bold]: {len(self._tasks)} clients")
-        self._progress.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
@@ -76,16 +64,92 @@ class ArmView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        if self._console.is_terminal:
+            self._live.stop()
+        if error is not None:  # the runner has stopped them
+            self._states = {
+                name: "stopped" if state in UNDER_WAY else state
+                for name, state in self._states.items()
+            }
+        self._read()
+        self._console.print(drawn(self._arm, len(self._arm.clients)))
 
     def update(self, states: Mapping[str, str]) -> None:
-        """Reads what the clients recorded since the last time."""
-        for name, task in self._tasks.items():
-            for line in self._tails[name].lines():
-                if line.get("kind") == "predict":
-                    self._solve[name] += line["solve"]
-                    self._progress.update(task, completed=line["asked"], work=self._solve[name])
-            state = states[name]
-            self._progress.update(task, state="" if state == "running" else state)
-            if state not in ("waiting", "running"):
-                self._progress.stop_task(task)
+        """Reads what was recorded and draws it, unless that was done a moment ago."""
+        self._states = dict(states)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """The same with the states as they were."""
+        if self._clock() < self._due:
+            return
+        self._due = self._clock() + EVERY
+        self._read()
+        if self._console.is_terminal:
+            lines = max(1, self._console.height - AROUND)
+            self._live.update(drawn(self._arm, lines), refresh=True)
+
+    def _read(self) -> None:
+        self._arm.read(self._clock(), self._states)
+        if self._page is not None:
+            self._page.show(self._arm.snapshot())
+
+
+def drawn(arm: Arm, lines: int) -> RenderableType:
+    """The arm in so many lines for its clients; thieves come before honest users if not all fit."""
+    clients = list(arm.clients.values())
+    chosen = clients
+    if len(clients) > lines:
+        first = sorted(clients, key=lambda c: (c.kind == "honest", c.state not in UNDER_WAY))
+        names = {client.name for client in first[: lines - 1]}
+        chosen = [client for client in clients if client.name in names]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table.add_column("client", no_wrap=True, max_width=NAME)
+    for heading in ("queries", "work/image\n(last batch)", "work", "hashes/s", "accuracy\nso far"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for client in chosen:
+        table.add_row(*_row(client))
+    parts: list[RenderableType] = [
+        Text(f"{arm.name}, policy {arm.policy}: {arm.seconds:.0f} s", style="bold"),
+        table,
+    ]
+    if len(chosen) < len(clients):
+        parts.append(Text(_others([c for c in clients if c not in chosen]), style="dim"))
+    parts.append(Text(_server(arm)))
+    return Group(*parts)
+
+
+def _row(client: Client) -> Sequence[str | Text]:
+    rate = "virtual" if client.virtual else _or_nothing(client.hash_rate, count)
+    return (
+        Text(client.name),
+        f"{client.images:,}/{client.total:,}",
+        _or_nothing(client.price, count),
+        count(client.work),
+        rate,
+        _or_nothing(client.accuracy, percent),
+        Text(client.state, style="red" if client.state == "crashed" else ""),
+    )
+
+
+def _others(clients: Sequence[Client]) -> str:
+    """The clients for which there is no line."""
+    states = [client.state for client in clients]
+    each = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    images, work = sum(c.images for c in clients), sum(c.work for c in clients)
+    return f"and {len(clients)} others: {images:,} queries, work {count(work)}; {each}"
+
+
+def _server(arm: Arm) -> str:
+    server = arm.server
+    span = "on average" if arm.over else "of late"
+    return (
+        f"server: {server.images:,} queries in {server.requests:,} requests,"
+        f" {seconds(server.rate)} requests/s {span},\n"
+        f"        privacy cost {count(server.cost)}, work {count(server.work)} given out"
+    )
+
+
+def _or_nothing(value: float | None, form: Callable[[float], str]) -> str:
+    return NOTHING if value is None else form(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,19 @@ from rich.console import Console
 
 from core.artifacts import ArtifactError
 from core.records import provenance
-from experiments import commands, report
-from experiments.arm import RunError, run_arm
+from experiments import commands, evaluation, report
+from experiments.arm import CLIENT_ENVIRONMENT, RunError, run_arm
 from experiments.folder import FolderError
 from experiments.groups import Thief
-from experiments.processes import Child, stop
+from experiments.live import Arm, Client
+from experiments.processes import POLL, Child, stop
 from experiments.progress import ArmView
-from experiments.scenario import Scenario
+from experiments.scenario import Scenario, question
+from experiments.web import Page
 from server.measures import file_stem
+
+STALLED = 120.0
+"""Seconds without a score after which the end of an arm waits no longer for them."""
 
 
 def run(
@@ -32,14 +38,16 @@ def run(
     command: str = "",
     console: Console | None = None,
     calibrate: bool = True,
+    page: Page | None = None,
 ) -> Path:
     """Prepares the victim, runs every arm, evaluates the surrogates and writes the report.
 
     `out` must not exist. If preparing fails nothing is left of it; if an arm fails or the run is
     interrupted, the records stay, with a report of what they hold. Without `calibrate` the prices
-    are those of the last run with this victim. Raises RunError.
+    are those of the last run with this victim. `page` shows it, too. Raises RunError.
     """
     console = console or Console()
+    stage = page.stage if page is not None else _unseen
     out, home = out.absolute(), home.absolute()
     try:
         out.mkdir(parents=True)
@@ -48,8 +56,10 @@ def run(
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}") from error
     try:
+        stage("preparing the victim")
         _step("prepare", commands.prepare(scenario, home), out / "logs", console)
         if calibrate:
+            stage("calibrating the price")
             _step("calibrate", commands.calibrate(scenario, home), out / "logs", console)
         for thief in scenario.clients:
             if isinstance(thief, Thief) and commands.knows_costs(thief):
@@ -62,6 +72,7 @@ def run(
         about = {
             "given": given if given is not None else scenario.resolved(),
             "resolved": scenario.resolved(),
+            "question": question(scenario.source),
             "command": command,
             "calibration": json.loads(calibration.read_text(encoding="utf-8")),
             "provenance": header,
@@ -72,27 +83,39 @@ def run(
         raise
 
     arms = {policy: out / policy for policy in scenario.server.policies}
-    totals = {client.name: commands.images(client) for client in scenario.clients}
     about_arms = {"scenario": scenario.name, **header}
 
     def finish() -> None:
-        from experiments.evaluation import evaluate  # with it comes torch
-
+        stage("writing the report")
         begun = {policy: arm for policy, arm in arms.items() if (arm / "runner.jsonl").exists()}
         victim = model / "victim.safetensors"
-        evaluate(begun, victim, scenario.victim.dataset, home, about_arms)
+        evaluation.evaluate(begun, victim, scenario.victim.dataset, home, about_arms)
         report.write(out)
 
+    scorer = Child(
+        "evaluation",
+        commands.evaluate(scenario, out, home),
+        out / "logs" / "evaluation.txt",
+        niceness=19,
+        environment=CLIENT_ENVIRONMENT,
+    )
     try:
-        for policy, folder in arms.items():
-            with ArmView(console, policy, folder, totals) as view:
-                run_arm(
-                    folder,
-                    commands.arm(scenario, policy, folder, home),
-                    header={"arm": policy, **about_arms},
-                    view=view,
-                    limit=scenario.limit,
-                )
+        try:
+            for policy, folder in arms.items():
+                stage(f"running policy {policy}")
+                watched = Arm(folder, _clients(scenario), name=scenario.name)
+                with ArmView(console, watched, page=page) as view:
+                    run_arm(
+                        folder,
+                        commands.arm(scenario, policy, folder, home),
+                        header={"arm": policy, **about_arms},
+                        view=view,
+                        limit=scenario.limit,
+                    )
+                    stage(f"scoring the surrogates of policy {policy}")
+                    _scored(scorer, folder, view)
+        finally:
+            stop([scorer], grace=1.0)
     except (KeyboardInterrupt, RunError):
         try:
             finish()
@@ -101,6 +124,39 @@ def run(
         raise
     finish()
     return out
+
+
+def _clients(scenario: Scenario) -> list[Client]:
+    return [
+        Client(
+            name=client.name,
+            kind="attack" if isinstance(client, Thief) else "honest",
+            label=client.attack if isinstance(client, Thief) else "honest",
+            total=commands.images(client),
+        )
+        for client in scenario.clients
+    ]
+
+
+def _scored(scorer: Child, arm: Path, view: ArmView) -> None:
+    """Waits until the surrogates of an arm are scored, while that makes progress.
+
+    What is left then is scored before the report is written, at the latest.
+    """
+    size, since = -1, time.monotonic()
+    while scorer.code() is None and evaluation.done(arm.name) not in scorer.text().splitlines():
+        file = arm / "evaluation.jsonl"
+        before, size = size, file.stat().st_size if file.exists() else 0
+        if size != before:
+            since = time.monotonic()
+        elif time.monotonic() - since > STALLED:
+            return
+        view.refresh()
+        time.sleep(POLL)
+
+
+def _unseen(stage: str) -> None:
+    """Nobody is told what a run is at."""
 
 
 def new_folder(name: str) -> Path:

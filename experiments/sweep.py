@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from itertools import count, product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from experiments.checked import nearest
 from experiments.scenario import Scenario, ScenarioError, extend, parse, read
+
+if TYPE_CHECKING:
+    from experiments.web import Page
 
 ABOUT = "sweep.json"
 
@@ -148,6 +151,7 @@ def run(
     given: Mapping[str, Any],
     command: str,
     console: Console | None = None,
+    page: Page | None = None,
 ) -> list[Path]:
     """Runs the cells that are not finished, one after the other; returns the folders of all.
 
@@ -172,9 +176,17 @@ def run(
             names = (out / f"{cell.name}.cut-{n}" for n in count(1))
             folder.rename(next(name for name in names if not name.exists()))
         console.print(f"cell {number} of {len(plan)}: {cell.name}", highlight=False)
+        if page is not None:
+            page.cell(f"cell {number} of {len(plan)}: {cell.name}")
         try:
             runner.run(
-                cell.scenario, folder, home, given=cell.given, command=command, console=console
+                cell.scenario,
+                folder,
+                home,
+                given=cell.given,
+                command=command,
+                console=console,
+                page=page,
             )
         except (RunError, FolderError, ArtifactError, DatasetError) as error:
             failures.append(f"{cell.name}: {error}")

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.options import (
     Bench,
@@ -16,6 +20,7 @@ from experiments.options import (
     Costs,
     Defences,
     DefencesSpeed,
+    Evaluate,
     Flood,
     Measures,
     MeasuresSpeed,
@@ -23,10 +28,12 @@ from experiments.options import (
     Replay,
     Report,
     Run,
-    Story,
     Strength,
     VirtualCheck,
 )
+
+if TYPE_CHECKING:
+    from experiments.web import Page
 
 
 def run(verb: Run) -> None:
@@ -45,10 +52,11 @@ def run(verb: Run) -> None:
         words += ["--home", str(verb.home)]
     command = shlex.join(words)
     try:
-        if cells[0].changes:
-            folders = sweep.run(cells, out, home, given=given, command=command)
-        else:
-            folders = [runner.run(scenario, out, home, given=given, command=command)]
+        with _page(verb) as page:
+            if cells[0].changes:
+                folders = sweep.run(cells, out, home, given=given, command=command, page=page)
+            else:
+                folders = [runner.run(scenario, out, home, given=given, command=command, page=page)]
     except KeyboardInterrupt:
         if out.exists():
             print(f"interrupted; the records so far are in {out}", file=sys.stderr)
@@ -84,13 +92,6 @@ def compare(verb: Compare) -> None:
         console.print(f"page: {verb.out}", soft_wrap=True)
 
 
-def story(verb: Story) -> None:
-    """Draws the story of a theft."""
-    from experiments import story
-
-    print(story.save(verb.folder, policy=verb.policy, thief=verb.thief, user=verb.user))
-
-
 def costs(verb: Costs) -> None:
     """Writes what the images of a pool cost."""
     from core.home import default_home
@@ -107,6 +108,18 @@ def costs(verb: Costs) -> None:
         data=verb.data,
     )
     print(f"{verb.out}: costs of {written} images")
+
+
+def evaluate(verb: Evaluate) -> None:
+    """Scores surrogates while a run goes on."""
+    from functools import partial
+
+    from core.home import default_home
+    from experiments import evaluation
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is to be put in order then
+    say = partial(print, flush=True)
+    evaluation.follow(verb.folder, verb.victim, verb.home or default_home(), say)
 
 
 def flood(verb: Flood) -> None:
@@ -283,6 +296,20 @@ def replay(verb: Replay) -> None:
     from experiments import replay
 
     print(replay.table(replay.replay(verb.folder)))
+
+
+@contextmanager
+def _page(verb: Run) -> Iterator[Page | None]:
+    """The page of a run while it lasts, if one is wanted."""
+    if not verb.web and verb.web_port is None:
+        yield None
+        return
+
+    from experiments.web import Page
+
+    with Page(verb.web_port or 0) as page:
+        print(f"live: {page.url}", flush=True)
+        yield page
 
 
 def _command() -> list[str]:
