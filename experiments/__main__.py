@@ -15,6 +15,7 @@ VERBS: Mapping[type, Callable[[Any], None]] = {
     options.Run: verbs.run,
     options.Report: verbs.report,
     options.Compare: verbs.compare,
+    options.Story: verbs.story,
     options.Bench: verbs.bench,
     options.Costs: verbs.costs,
     options.Evaluate: verbs.evaluate,

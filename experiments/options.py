@@ -51,6 +51,18 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
+class Story:
+    """Draw the README's figure: what a thief gets for his seconds, and what a user waits."""
+
+    folder: tyro.conf.Positional[Path] = Path("docs/results/demo")
+    """The folder of a run, fresh or published; the figure is its story.svg."""
+    thief: str = "copycat"
+    user: str = "honest"
+    policy: str = "rate"
+    """Held against policy none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
     """Measure the gate itself: its steps, its ledger, and whole queries over loopback."""
 
@@ -245,6 +257,7 @@ Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Story, tyro.conf.subcommand("story")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Costs, tyro.conf.subcommand("costs")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

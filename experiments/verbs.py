@@ -28,6 +28,7 @@ from experiments.options import (
     Replay,
     Report,
     Run,
+    Story,
     Strength,
     VirtualCheck,
 )
@@ -90,6 +91,13 @@ def compare(verb: Compare) -> None:
     if verb.out is not None:
         verb.out.write_text(compare_page.page(found), encoding="utf-8")
         console.print(f"page: {verb.out}", soft_wrap=True)
+
+
+def story(verb: Story) -> None:
+    """Draws the story of a theft."""
+    from experiments import story
+
+    print(story.save(verb.folder, policy=verb.policy, thief=verb.thief, user=verb.user))
 
 
 def costs(verb: Costs) -> None:
