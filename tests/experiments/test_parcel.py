@@ -104,6 +104,6 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "cell").mkdir()
     (tmp_path / "cell" / "precious").touch()
-    with pytest.raises(ParcelError, match="cannot unpack into .*cell"):
+    with pytest.raises(ParcelError, match=r"cannot unpack into .*cell"):
         parcel.unpack(archive(FINE), tmp_path / "cell")
     assert [path.name for path in tmp_path.rglob("*")] == ["cell", "precious"]
