@@ -5,6 +5,7 @@ A scenario runs once for each policy of its server; each such part of the run is
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -100,6 +101,16 @@ def load(name: str) -> tuple[Scenario, dict[str, Any]]:
 def read(name: str) -> dict[str, Any]:
     """The tables of a scenario by file or name, with those of the scenarios it extends."""
     return _read(find(name), name, ())
+
+
+def question(name: str) -> str:
+    """What a scenario by file or name asks: the first comment of its file; "" if there is none."""
+    try:
+        lines = find(name).read_text(encoding="utf-8").splitlines()
+    except (OSError, ScenarioError):  # it was made without a file
+        return ""
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return " ".join(line.lstrip("# ").rstrip() for line in comment)
 
 
 def _read(path: Path, name: str, through: tuple[Path, ...]) -> dict[str, Any]:
