@@ -99,6 +99,8 @@ def _stock(world: World) -> list[list[int]]:
     """For each class of the pool the places of its images, in random order."""
     if world.classes is None:
         raise ValueError("the pool has no classes; strategy adaptive draws its images by class")
+    if world.classes.min() < 0:
+        raise ValueError(f"the pool has a class {world.classes.min()}; expected 0 or more")
     stock: list[list[int]] = [[] for _ in range(int(world.classes.max()) + 1)]
     for place in world.rng.permutation(len(world.pool)):
         stock[world.classes[place]].append(int(place))

@@ -13,9 +13,13 @@ import numpy as np
 
 from attacks.world import Answers, Images
 from client.offer import Offer
-from client.session import Refused
+from client.session import GateError, Refused
 from core import records
 from core.arrays import digest
+
+
+class OtherVictim(GateError):
+    """The gate has come to serve another model; what it says does not go with what it said."""
 
 
 class Seller(Protocol):
@@ -40,6 +44,7 @@ class Offers:
     ) -> None:
         self._session = session
         self._seen = seen
+        self._victim: str | None = None  # as challenges name it
         self._open: dict[bytes, Offer] = {}
         self._kept: dict[str, Mapping[str, Any]] = {}  # of a process before, by request id
         self._writer: records.RecordWriter | None = None
@@ -50,7 +55,10 @@ class Offers:
             self._writer = records.RecordWriter(file, {})
 
     def price(self, images: Images, request_id: str | None = None) -> int:
-        """The work of an answer to images (b, c, h, w), in expected hashes. Pays nothing."""
+        """The work of an answer to images (b, c, h, w), in expected hashes. Pays nothing.
+
+        Raises OtherVictim, and as `Session.offer` does.
+        """
         offer = self._ask(images, request_id)
         self._open[mark(images)] = offer
         self._seen(offer)
@@ -59,7 +67,8 @@ class Offers:
     def predict(self, images: Images, request_id: str | None = None) -> Answers:
         """Probabilities (b, k), paid for: at the price that was asked, if one was.
 
-        Raises ValueError for a kept offer that cannot be read, and as `Session.predict` does.
+        Raises OtherVictim, ValueError for a kept offer that cannot be read, and as
+        `Session.predict` does.
         """
         offer = self._open.pop(mark(images), None)
         if offer is None and request_id in self._kept:
@@ -79,6 +88,10 @@ class Offers:
 
     def _ask(self, images: Images, request_id: str | None) -> Offer:
         offer = self._session.offer(images, request_id=request_id)
+        victim = offer.challenge.audience
+        if self._victim not in (None, victim):
+            raise OtherVictim(f"the gate serves {victim} now; expected {self._victim}, as before")
+        self._victim = victim
         if self._writer is not None and offer.work:
             self._writer.write("offer", **offer.to_json())
         return offer

@@ -171,13 +171,18 @@ class Session:
 
     @property
     def service(self) -> Service:
-        """What the gate serves, asked once. Raises Refused, Unreachable.
+        """What the gate serves, asked once. Raises Refused, Unreachable, BadAnswer.
 
         Also loads the compiled solver, about half a second that no answer should have to wait for.
         """
         with self._describing:
             if self._service is None:
                 said = self._call(self._stub.Describe, pb.DescribeRequest())
+                if len(said.input_shape) != 3 or min(said.input_shape) < 1 or said.classes < 2:
+                    raise BadAnswer(
+                        f"the gate serves images of shape {tuple(said.input_shape)} in "
+                        f"{said.classes} classes; expected (c, h, w) and at least 2 classes"
+                    )
                 if self._solver == "native":
                     kernel = "sha256" if said.algorithm == "sha256" else "sha1"
                     search("x" * 60, 12, 1, algorithm=kernel)

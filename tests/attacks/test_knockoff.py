@@ -124,6 +124,7 @@ def test_rounds_are_learnt_from_everything_so_far():
     ("classes", "config", "message"),
     [
         (None, {}, "the pool has no classes"),
+        ([-1, 0, 1], {}, "the pool has a class -1; expected 0 or more"),
         ([0, 0, 2, 3], {}, "no image of class 1; .* 4 classes"),
         ([0, 1], {"rounds": 0}, "rounds is 0"),
         ([0, 1], {"online_lr": -1.0}, "lr is -1"),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attacks.offers import Offers
+from attacks.offers import Offers, OtherVictim
 from attacks.transcript import Transcript
 from client.offer import Offer
 from client.session import Refused, Session
@@ -110,6 +110,23 @@ def test_a_refusal_of_what_was_just_offered_is_not_repeated(gate, session, tmp_p
     with offers(Hesitant(), tmp_path) as shop, pytest.raises(Refused, match="expired"):
         shop.predict(IMAGES, MINE)
     assert asked(gate) == [False]
+
+
+@pytest.mark.parametrize("ask", ["price", "predict"])
+def test_a_gate_that_comes_to_serve_another_model_is_not_paid(gate_with, tmp_path, ask):
+    with (
+        gate_with() as one,
+        gate_with(fingerprint="b" * 64) as other,
+        Session(one.address, client_id="anne") as first,
+        Session(other.address, client_id="anne") as second,
+    ):
+        shop = Offers(first, seen=lambda offer: None)
+        shop.predict(IMAGES)
+        shop._session = second
+        message = f"the gate serves fake/{'b' * 16} now; expected fake/{'f' * 16}, as before"
+        with pytest.raises(OtherVictim, match=message):
+            getattr(shop, ask)(IMAGES)
+        assert other.ledger.account("anne").result().unpaid == 1
 
 
 def test_free_answers_are_not_kept(gate_with, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from client.session import BadAnswer, Closed, Refused, Session, Unreachable
 from core.arrays import InvalidImages
+from protos import gate_pb2 as pb
 
 IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
 
@@ -141,7 +142,7 @@ def test_time_between_offer_and_payment_is_nobodys(session, exchanges):
 
 def test_an_offer_that_ran_out_is_asked_again_and_charged_once(gate, session):
     offer = session.offer(IMAGES)
-    assert offer.until > time.monotonic() + 500
+    assert offer.until == pytest.approx(time.monotonic() + 600, abs=30)
     gate.clock.now += 3600
     session.accept(replace(offer, until=time.monotonic()))
     assert session.account().queries == 2
@@ -225,6 +226,22 @@ def test_other_failures_are_not_repeated(session, monkeypatch):
     with pytest.raises(Refused, match="INTERNAL"):
         session.predict(IMAGES)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_shape": [8, 8]}, r"images of shape \(8, 8\) in 3 classes; expected \(c, h, w\)"),
+        ({"input_shape": [1, 0, 4]}, r"images of shape \(1, 0, 4\)"),
+        ({"classes": 1}, "in 1 classes; expected .* at least 2 classes"),
+    ],
+)
+def test_a_gate_that_serves_no_images_is_refused(gate, session, monkeypatch, change, message):
+    said = {"model": "m", "input_shape": [1, 4, 4], "classes": 3, **change}
+    monkeypatch.setattr(session._stub, "Describe", lambda *_, **__: pb.Description(**said))
+    with pytest.raises(BadAnswer, match=message):
+        session.predict(IMAGES)
+    assert gate.computed == 0
 
 
 @pytest.mark.parametrize("field", ["ciphertext", "challenge"])
