@@ -13,6 +13,7 @@ from experiments.arm import Commands, Place
 from experiments.groups import Client, Honest, Thief
 from experiments.scenario import Scenario
 from experiments.settings import Setting, budget, needs
+from server.measures import file_stem
 
 PYTHON = sys.executable
 
@@ -42,6 +43,12 @@ def calibrate(scenario: Scenario, home: Path) -> list[str]:
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--t-max", str(scenario.server.t_max)),
     ]
+
+
+def calibration(scenario: Scenario, home: Path) -> Path:
+    """The file that `calibrate` writes."""
+    name = f"calibration-{file_stem(scenario.server.measure)}.json"
+    return home / "models" / model_name(scenario) / name
 
 
 def knows_costs(client: Client) -> bool:

@@ -23,7 +23,6 @@ from experiments.processes import POLL, Child, stop
 from experiments.progress import ArmView
 from experiments.scenario import Scenario, question
 from experiments.web import Page
-from server.measures import file_stem
 
 STALLED = 120.0
 """Seconds without a score after which the end of an arm waits no longer for them."""
@@ -35,6 +34,7 @@ def run(
     home: Path,
     *,
     given: Mapping[str, Any] | None = None,
+    asks: str | None = None,
     command: str = "",
     console: Console | None = None,
     calibrate: bool = True,
@@ -44,7 +44,8 @@ def run(
 
     `out` must not exist. If preparing fails nothing is left of it; if an arm fails or the run is
     interrupted, the records stay, with a report of what they hold. Without `calibrate` the prices
-    are those of the last run with this victim. `page` shows it, too. Raises RunError.
+    are those of the last run with this victim. `asks` is what the first lines of its source say,
+    where that cannot be read. `page` shows it, too. Raises RunError.
     """
     console = console or Console()
     stage = page.stage if page is not None else _unseen
@@ -67,12 +68,11 @@ def run(
                 _step(f"costs-{thief.name}", command_line, out / "logs", console)
         header = provenance(scenario.seed)
         command = command or f"python -m experiments run {scenario.source or scenario.name}"
-        model = home / "models" / commands.model_name(scenario)
-        calibration = model / f"calibration-{file_stem(scenario.server.measure)}.json"
+        calibration = commands.calibration(scenario, home)
         about = {
             "given": given if given is not None else scenario.resolved(),
             "resolved": scenario.resolved(),
-            "question": question(scenario.source),
+            "question": question(scenario.source) if asks is None else asks,
             "command": command,
             "calibration": json.loads(calibration.read_text(encoding="utf-8")),
             "provenance": header,
@@ -88,7 +88,7 @@ def run(
     def finish() -> None:
         stage("writing the report")
         begun = {policy: arm for policy, arm in arms.items() if (arm / "runner.jsonl").exists()}
-        victim = model / "victim.safetensors"
+        victim = calibration.with_name("victim.safetensors")
         evaluation.evaluate(begun, victim, scenario.victim.dataset, home, about_arms)
         report.write(out)
 

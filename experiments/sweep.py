@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count, product
 from math import prod
@@ -18,8 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from core.home import default_home
+from experiments import jobs, parcel
+from experiments.calibrations import Calibrations
 from experiments.checked import nearest
-from experiments.scenario import Scenario, ScenarioError, extend, parse, read
+from experiments.cluster import Workers, connected
+from experiments.scenario import Scenario, ScenarioError, extend, parse, question, read
 
 if TYPE_CHECKING:
     from experiments.web import Page
@@ -146,54 +151,126 @@ def _word(way: tuple[str, ...], values: Values, at: int, value: Any) -> str:
 def run(
     plan: tuple[Cell, ...],
     out: Path,
-    home: Path,
+    home: Path | None,
     *,
     given: Mapping[str, Any],
     command: str,
+    cluster: str | None = None,
     console: Console | None = None,
     page: Page | None = None,
 ) -> list[Path]:
-    """Runs the cells that are not finished, one after the other; returns the folders of all.
+    """Runs the cells that are not finished; returns the folders of all.
 
-    A cell that fails stops no other. Raises RunError for a folder of something else, and at the
-    end if cells failed.
+    One after the other, or on the workers of the Ray at `cluster`. A cell that fails stops no
+    other. Without `home`, victims are in the default one, of each worker. Raises RunError for a
+    folder of something else, for a cluster that is not there, and at the end if cells failed.
     """
-    from core.artifacts import ArtifactError
-    from core.datasets import DatasetError
-    from experiments import runner
+    from experiments import sweep_report
     from experiments.arm import RunError
-    from experiments.folder import FolderError
 
     console = console or Console()
-    _claim(plan, out, given, command)
-    failures: list[str] = []
-    for number, cell in enumerate(plan, 1):
-        folder = out / cell.name
-        if finished(folder, cell.scenario):
-            console.print(f"cell {number} of {len(plan)}: {cell.name} is there", highlight=False)
-            continue
-        if folder.exists():
-            names = (out / f"{cell.name}.cut-{n}" for n in count(1))
-            folder.rename(next(name for name in names if not name.exists()))
-        console.print(f"cell {number} of {len(plan)}: {cell.name}", highlight=False)
-        if page is not None:
-            page.cell(f"cell {number} of {len(plan)}: {cell.name}")
-        try:
-            runner.run(
-                cell.scenario,
-                folder,
-                home,
-                given=cell.given,
-                command=command,
-                console=console,
-                page=page,
-            )
-        except (RunError, FolderError, ArtifactError, DatasetError) as error:
-            failures.append(f"{cell.name}: {error}")
-            console.print(f"cell {cell.name} failed: {error}", highlight=False)
+    with ExitStack() as stack:
+        workers = stack.enter_context(connected(cluster)) if cluster is not None else None
+        if plan[0].changes:
+            _claim(plan, out, given, command)
+        elif out.exists():
+            raise RunError(f"{out} exists already: a run needs a folder of its own")
+        due = []
+        for cell in plan:
+            if finished(out / cell.name, cell.scenario):
+                console.print(f"cell {cell.name} is there", highlight=False)
+            else:
+                due.append(cell)
+        if workers is None:
+            ends = _here(plan, due, out, home or default_home(), command, console, page)
+        else:
+            ends = _there(workers, due, out, home, command, console)
+        failures = []
+        for cell, reason in ends:
+            if reason:
+                failures.append(f"{cell.name}: {reason}")
+                console.print(f"cell {cell.name} failed: {reason}", highlight=False)
+    if plan[0].changes:
+        sweep_report.write(out)
     if failures:
         raise RunError(f"{len(failures)} of {len(plan)} cells failed; {failures[0]}")
     return [out / cell.name for cell in plan]
+
+
+def _here(
+    plan: Sequence[Cell],
+    due: Sequence[Cell],
+    out: Path,
+    home: Path,
+    command: str,
+    console: Console,
+    page: Page | None,
+) -> Iterator[tuple[Cell, str]]:
+    """Runs cells one after the other; why each failed, "" if it did not."""
+    known = Calibrations(home)
+    for cell in plan:
+        known.note(cell.scenario, out / cell.name)
+    for number, cell in enumerate(due, 1):
+        title = f"cell {number} of {len(due)}: {cell.name}"
+        console.print(title, highlight=False)
+        if page is not None:
+            page.cell(title)
+        folder = out / cell.name
+        _aside(folder)
+        yield (
+            cell,
+            jobs.run(
+                _job(cell, command),
+                folder,
+                home,
+                calibrate=not known.restore(cell.scenario),
+                console=console,
+                page=page,
+            ),
+        )
+        known.note(cell.scenario, folder)
+
+
+def _there(
+    workers: Workers,
+    due: Sequence[Cell],
+    out: Path,
+    home: Path | None,
+    command: str,
+    console: Console,
+) -> Iterator[tuple[Cell, str]]:
+    """Runs cells on the workers of a cluster, in no order; why each failed, "" if it did not."""
+    about = {"edition": jobs.edition(), "home": str(home.absolute()) if home is not None else ""}
+    sent = {cell.name: json.dumps({**_job(cell, command), **about}) for cell in due}
+    console.print(f"{len(due)} cells for {workers.count()} workers", highlight=False)
+    found = {cell.name: cell for cell in due}
+    for name, reason, packed in workers.run(sent):
+        if packed:
+            _aside(out / name)
+            try:
+                parcel.unpack(packed, out / name)
+            except parcel.ParcelError as error:
+                reason = reason or str(error)
+        if not reason:
+            console.print(f"cell {name} is done", highlight=False)
+        yield found[name], reason
+
+
+def _job(cell: Cell, command: str) -> dict[str, Any]:
+    source = cell.scenario.source
+    return {
+        "given": cell.given,
+        "source": source,
+        "question": question(source),
+        "command": command,
+    }
+
+
+def _aside(folder: Path) -> None:
+    """Keeps what is left of a run that did not come to its end under another name."""
+    if folder.exists():
+        names = (folder.with_name(f"{folder.name}.cut-{n}") for n in count(1))
+        folder.rename(next(name for name in names if not name.exists()))
 
 
 def finished(folder: Path, scenario: Scenario) -> bool:
