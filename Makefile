@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+DOCS_READY := .venv/docs-ready
 HOME_DIR ?= .powgate
 STUBS := protos/gate_pb2.py protos/gate_pb2.pyi protos/gate_pb2_grpc.py
 
-.PHONY: help setup demo test check bench server attack protos clean
+.PHONY: help setup demo test check bench server attack docs protos clean
 
 help:
 	@echo "make demo    steal a digit classifier, with and without the gate: table and report"
@@ -14,6 +15,7 @@ help:
 	@echo "make bench   hash rates, pricing, ledger and server path"
 	@echo "make server  a gate on 127.0.0.1:50051 in front of a victim trained on digits"
 	@echo "make attack  one thief against it (ATTACK=knockoff)"
+	@echo "make docs    the documentation as a small site in site/"
 	@echo "make protos  generate the stubs of protos/gate.proto again"
 	@echo "make setup   install only;  make clean  remove what make made"
 
@@ -56,11 +58,19 @@ ATTACK ?= knockoff
 attack: $(READY)
 	$(BIN)/python -m attacks $(ATTACK) --target 127.0.0.1:50051 --client-id thief --home $(HOME_DIR)
 
+$(DOCS_READY): $(READY)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html; its search needs a server: $(BIN)/python -m http.server --directory site"
+
 protos: $(READY)
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \
 	    protos/gate.proto
 
 clean:
-	rm -rf .venv .powgate runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf .venv .powgate runs site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	    .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
