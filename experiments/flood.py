@@ -29,7 +29,8 @@ from rich.table import Table
 from client.session import Exchange, Session
 from core.records import provenance
 from experiments.probes import SHAPE, Sizes, untrained_model
-from pow.challenge import Challenge, Keyring, smallest_work
+from pow.challenge import Challenge, Keyring
+from pow.puzzle import smallest_work
 from pow.solver import solve
 from protos import codec
 from protos import gate_pb2 as pb

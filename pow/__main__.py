@@ -222,8 +222,8 @@ def bench(command: Bench) -> int:
 def info(command: Info) -> int:
     from rich.table import Table
 
-    from pow.challenge import puzzle_for
     from pow.compiled import cache_folder, host_processor, kernel_name
+    from pow.puzzle import puzzle_for
     from pow.rate import DEVICES, host_name, measure, seconds
 
     puzzle = puzzle_for(command.work)

@@ -1,9 +1,8 @@
 """Challenges: what a gate asks a client to solve, as one authenticated token.
 
-A challenge of work W (expected hashes) is k hashcash stamps of b bits with one common prefix:
-the solving time then has a coefficient of variation of sqrt((1 - 2**-b) / k) instead of 1.
-The token holds everything the gate has to know to redeem it, so no store of issued challenges is
-needed.  Its bytes, all integers big-endian:
+A challenge is a puzzle (pow.puzzle), k hashcash stamps of b bits, and whom it was set for. The
+token holds everything the gate has to know to redeem it, so no store of issued challenges is
+needed. Its bytes, all integers big-endian:
 
     token = body || MAC
     body  = for each field: uint16 length || bytes
@@ -32,21 +31,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-from pow.hashcash import (
-    CLOCK_SKEW,
-    MAX_BITS,
-    counter_fault,
-    digest,
-    format_date,
-    leading_zero_bits,
-)
+from pow.hashcash import CLOCK_SKEW, counter_fault, digest, format_date, leading_zero_bits
+from pow.puzzle import Puzzle, lifetime, puzzle_for
 
-ALGORITHMS: Final = ("sha1", "sha256", "argon2id", "virtual")
 RESOURCE: Final = "powgate"
-MAX_WORK: Final = 1 << 60
-STAMPS: Final = 16  # k is at least this and less than twice this
-ARGON2_STAMPS: Final = 4
-ARGON2_MIN_BITS: Final = 4
 
 MAC_BYTES: Final = 24
 NONCE_BYTES: Final = 16
@@ -57,8 +45,6 @@ MAX_TOKEN: Final = 1024  # bytes
 
 _VERSION = b"powgate/1"
 _FIELDS = 12
-_SLOWEST = {"argon2id": 250.0}  # tries a second of a slow client; hashes: 1 MH/s
-_DAY = 86_400.0
 
 
 class ChallengeError(Exception):
@@ -83,67 +69,6 @@ class ForeignChallenge(ChallengeError):
 
 class WrongCounters(ChallengeError):
     """The counters do not solve the challenge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Puzzle:
-    """`count` stamps of `bits` bits under `algorithm`; ValueError when out of range."""
-
-    algorithm: str
-    bits: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise ValueError(
-                f"algorithm must be one of {', '.join(ALGORITHMS)}, not {self.algorithm!r}"
-            )
-        if not 0 <= self.bits <= MAX_BITS:
-            raise ValueError(f"bits must be from 0 to {MAX_BITS}, not {self.bits!r}")
-        if not 0 <= self.count < 2 * STAMPS:
-            raise ValueError(f"count must be from 0 to {2 * STAMPS - 1}, not {self.count!r}")
-
-    @property
-    def work(self) -> int:
-        """Expected hashes."""
-        return self.count << self.bits
-
-
-def smallest_work(algorithm: str) -> int:
-    """The least work, in hashes, that can be asked under an algorithm."""
-    return ARGON2_STAMPS << ARGON2_MIN_BITS if algorithm == "argon2id" else 1
-
-
-def puzzle_for(work: int, algorithm: str = "sha1") -> Puzzle:
-    """The puzzle nearest to `work` expected hashes; work 0 is no stamp at all.
-
-    k * 2**b with 16 <= k < 32, off by at most 1/33 of the work; exact below 32.  argon2id:
-    4 * 2**b with b >= 4, ValueError for less than that (`smallest_work`).
-    """
-    if not isinstance(work, int) or isinstance(work, bool) or not 0 <= work <= MAX_WORK:
-        raise ValueError(f"work must be a whole number from 0 to 2**60, not {work!r}")
-    if work == 0:
-        return Puzzle(algorithm, 0, 0)
-    if algorithm == "argon2id":
-        if work < smallest_work(algorithm):
-            raise ValueError(
-                f"argon2id puzzles start at {smallest_work(algorithm)} tries, not at {work}"
-            )
-        bits = work.bit_length() - ARGON2_STAMPS.bit_length()
-        # one stamp count: the next power of two is nearer from 1.5 times this one on
-        return Puzzle(algorithm, bits + (2 * work >= 3 * (ARGON2_STAMPS << bits)), ARGON2_STAMPS)
-    if work < STAMPS:
-        return Puzzle(algorithm, 0, work)
-    bits = work.bit_length() - STAMPS.bit_length()
-    count = work + (1 << bits >> 1) >> bits
-    if count == 2 * STAMPS:
-        return Puzzle(algorithm, bits + 1, STAMPS)
-    return Puzzle(algorithm, bits, count)
-
-
-def lifetime(work: int, algorithm: str = "sha1") -> float:
-    """Seconds a challenge stays open: ten times what a slow client needs, 10 min to a day."""
-    return min(max(600.0, 10.0 * work / _SLOWEST.get(algorithm, 1e6)), _DAY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pow.challenge import smallest_work
+from pow.puzzle import smallest_work
 from server.refusals import TooManyWrongCounters
 
 STRIKES = 16

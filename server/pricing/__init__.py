@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from pow import challenge, hashcash
+from pow import hashcash, puzzle
 from server.ledger import NANO, Account
 from server.pricing.paper import Paper
 from server.pricing.rate import Band, Rate, Score
@@ -72,11 +72,11 @@ def work_for(seconds: float, images: int, rate: float) -> int:
     Linear in images: no size of batch is dearer than another. Never above the largest work a
     challenge can ask.
     """
-    hashes = math.ceil(min(seconds * rate, challenge.MAX_WORK))
+    hashes = math.ceil(min(seconds * rate, puzzle.MAX_WORK))
     if hashes <= 0:
         return 0
     whole = 1 << (hashes - 1).bit_length()
-    return min(-(-whole * images // BATCH), challenge.MAX_WORK)
+    return min(-(-whole * images // BATCH), puzzle.MAX_WORK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,9 @@ class PolicyTariff:
         priced = work_for(self.policy.price(account), images, self.rate)
         if priced == 0 or account.entered:
             return priced
-        return min(priced + self.entry, challenge.MAX_WORK)
+        return min(priced + self.entry, puzzle.MAX_WORK)
 
     def lifetime(self, work: int) -> float:
         """Seconds for which a challenge of `work` expected hashes can be redeemed."""
         algorithm, tries = self.puzzles.choose(work)
-        return challenge.lifetime(tries, algorithm) + hashcash.CLOCK_SKEW
+        return puzzle.lifetime(tries, algorithm) + hashcash.CLOCK_SKEW

@@ -12,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from pow.challenge import Challenge, Keyring, puzzle_for
+from pow.challenge import Challenge, Keyring
 from pow.hashcash import check
+from pow.puzzle import puzzle_for
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "puzzles.md").read_text(encoding="utf-8")
