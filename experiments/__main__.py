@@ -14,6 +14,7 @@ from experiments import options, verbs
 VERBS: Mapping[type, Callable[[Any], None]] = {
     options.Run: verbs.run,
     options.Report: verbs.report,
+    options.Publish: verbs.publish,
     options.Compare: verbs.compare,
     options.Story: verbs.story,
     options.Bench: verbs.bench,

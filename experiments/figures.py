@@ -1,15 +1,17 @@
-"""The figures of a run as SVG, pure functions of its records.
+"""The figures of a run as SVG, pure functions of its summary.
 
 Colours are from the palette of Okabe and Ito, shifted where it lacks contrast on white or on black;
-lines differ in marker and are labelled where they end, so that nothing rests on colour alone.
+lines differ in marker and are labelled where they end, so that nothing rests on colour alone. The
+clients of a group look alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Literal
+from statistics import median
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -17,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from core.drawing import INK, STYLE, svg
-from experiments.folder import ArmRun, ClientRun, Run
+from experiments.labels import label_ends, plain_log
 
 CLIENTS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")
 LineStyle = Literal["-", "--", ":", "-."]
@@ -31,6 +33,8 @@ PARTS = (
     ("training", "training", "#8e8e93"),
 )
 
+Summary = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
@@ -42,138 +46,144 @@ class Drawing:
     svg: str
 
 
-def draw(run: Run) -> list[Drawing]:
+def draw(summary: Summary) -> list[Drawing]:
     """The figures that this run has data for."""
+    from experiments import distributions
+
     drawings = []
-    for plan in (_accuracy_by_images, _accuracy_by_time, _work, _time):
+    plans = (
+        _accuracy_by_images,
+        _accuracy_by_time,
+        distributions.overheads,
+        distributions.latencies,
+        _work,
+        _time,
+    )
+    for plan in plans:
         with matplotlib.rc_context(STYLE):
-            drawing = plan(run)
+            drawing = plan(summary)
         if drawing is not None:
             drawings.append(drawing)
     return drawings
 
 
-def _accuracy_by_images(run: Run) -> Drawing | None:
+def _accuracy_by_images(summary: Summary) -> Drawing | None:
     return _accuracy(
-        run,
+        summary,
         "accuracy-by-images",
         "What the answers teach",
         "Accuracy of each surrogate on held-out images against images asked.",
         "images asked",
-        lambda client: [float(c.asked) for c in client.checkpoints if c.accuracy is not None],
+        "asked",
         log=False,
     )
 
 
-def _accuracy_by_time(run: Run) -> Drawing | None:
+def _accuracy_by_time(summary: Summary) -> Drawing | None:
     return _accuracy(
-        run,
+        summary,
         "accuracy-by-time",
         "How long it takes",
         "Accuracy of each surrogate against wall time since its thief started, training included.",
         "seconds since the start",
-        lambda client: [c.at for c in client.checkpoints if c.accuracy is not None],
+        "at",
         log=True,
     )
 
 
 def _accuracy(
-    run: Run,
-    name: str,
-    title: str,
-    caption: str,
-    label: str,
-    where: Callable[[ClientRun], list[float]],
-    *,
-    log: bool,
+    summary: Summary, name: str, title: str, caption: str, label: str, where: str, *, log: bool
 ) -> Drawing | None:
     figure, axes = _axes()
-    looks = _looks(run)
+    looks = _looks(summary)
     ends: list[tuple[float, float, str]] = []
-    styles = _styles(run.arms)
-    for arm in run.arms:
-        for client in arm.clients:
-            x = where(client)
-            y = [100 * c.accuracy for c in client.checkpoints if c.accuracy is not None]
-            if not x:
+    styles = _styles(summary)
+    for arm in summary["arms"]:
+        last: dict[str, list[tuple[float, float]]] = {}
+        for client in arm["clients"]:
+            scored = [c for c in client["checkpoints"] if c["accuracy"] is not None]
+            if not scored:
                 continue
-            colour, marker = looks[client.name]
-            axes.plot(x, y, styles[arm.policy], color=colour, marker=marker)
-            if arm is run.arms[-1]:
-                ends.append((x[-1], y[-1], client.name))
+            x, y = [c[where] for c in scored], [100 * c["accuracy"] for c in scored]
+            colour, marker = looks[client["group"]]
+            axes.plot(x, y, styles[arm["policy"]], color=colour, marker=marker)
+            last.setdefault(client["group"], []).append((x[-1], y[-1]))
+        if arm is summary["arms"][-1]:
+            ends = [(*_middle(points), group) for group, points in last.items()]
     if not axes.lines:
         return None
     if log:
         axes.set_xscale("log")
-        _plain_log(axes)
+        plain_log(axes)
     else:
         axes.set_xlim(left=0)
     axes.set_ylim(0, 100)
-    victim = next((a.victim_accuracy for a in run.arms if a.victim_accuracy is not None), None)
+    victim = summary["victim"]["accuracy"]
     if victim is not None:
         axes.axhline(100 * victim, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
         ends.append((axes.get_xlim()[1], 100 * victim, "the victim"))
     axes.set_xlabel(label)
     axes.set_ylabel("accuracy on held-out images (%)")
-    _label_ends(axes, ends)
-    if len(run.arms) > 1:
+    label_ends(axes, ends)
+    if len(summary["arms"]) > 1:
         _legend(axes, styles)
-        caption += " " + _read_styles(run.arms)
+        caption += " " + _read_styles(styles)
     return Drawing(name, title, caption, svg(figure, f"{title}: {caption}"))
 
 
-def _work(run: Run) -> Drawing | None:
-    arms = [arm for arm in run.arms if any(r.work for c in arm.clients for r in c.requests)]
+def _work(summary: Summary) -> Drawing | None:
+    arms = [arm for arm in summary["arms"] if any(c["work"] for c in arm["clients"])]
     if not arms:
         return None
     figure = Figure(figsize=(5.2 if len(arms) == 1 else 8.4, 3.3), layout="constrained")
-    looks = _looks(run)
+    looks = _looks(summary)
     panels = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
     for axes, arm in zip(panels, arms, strict=True):
-        ends = []
-        for client in arm.clients:
-            points = [(r.at, r.work / r.images) for r in client.requests if r.work]
+        last: dict[str, list[tuple[float, float]]] = {}
+        for client in arm["clients"]:
+            points = [(at, work) for at, work in client["course"] if work]
             if not points:
                 continue
-            colour, marker = looks[client.name]
+            colour, marker = looks[client["group"]]
             x, y = zip(*points, strict=True)
             axes.plot(x, y, color=colour, marker=marker, markersize=3, linewidth=1.2)
-            ends.append((x[-1], y[-1], client.name))
+            last.setdefault(client["group"], []).append(points[-1])
         axes.set_yscale("log")
         axes.set_xscale("log")
-        _plain_log(axes)
+        plain_log(axes)
         axes.set_xlabel("seconds since the start")
-        axes.set_title(f"policy {arm.policy}" if len(arms) > 1 else "")
-        _label_ends(axes, ends)
+        axes.set_title(f"policy {arm['policy']}" if len(arms) > 1 else "")
+        label_ends(axes, [(*_middle(points), group) for group, points in last.items()])
     panels[0].set_ylabel("hashes an image (expected)")
-    free = [arm.policy for arm in run.arms if arm not in arms]
+    free = [arm["policy"] for arm in summary["arms"] if arm not in arms]
     title = "What an image costs"
     caption = (
-        "Work asked for each image of a request, one point a request; both axes are logarithmic."
+        "Work asked for each image of a request, one point a request (of a client with many, some);"
+        " both axes are logarithmic."
     )
     if free:
         caption += f" Policy {', '.join(free)} asks for none."
     return Drawing("work", title, caption, svg(figure, f"{title}: {caption}"))
 
 
-def _time(run: Run) -> Drawing | None:
+def _time(summary: Summary) -> Drawing | None:
     bars = [
-        (client, arm)
-        for index in range(len(run.arms[0].clients))
-        for arm in run.arms
-        for client in (arm.clients[index],)
-        if client.requests
+        (group, arm)
+        for index in range(len(summary["arms"][0]["groups"]))
+        for arm in summary["arms"]
+        for group in (arm["groups"][index],)
+        if group["images"]
     ]
     if not bars:
         return None
     figure, axes = _axes(height=0.9 + 0.27 * len(bars))
     positions: list[float] = []
-    for index, (client, _) in enumerate(bars):
-        new = index > 0 and client.name != bars[index - 1][0].name
+    for index, (group, _) in enumerate(bars):
+        new = index > 0 and group["name"] != bars[index - 1][0]["name"]
         positions.append((positions[-1] if positions else 0.0) + (1.45 if new else 1.0))
     left = [0.0] * len(bars)
     for part, label, colour in PARTS:
-        widths = [_seconds(client, part) for client, _ in bars]
+        widths = [group["seconds"][part] / group["clients"] for group, _ in bars]
         if any(widths):
             axes.barh(positions, widths, height=0.8, left=left, color=colour, label=label)
         left = [start + width for start, width in zip(left, widths, strict=True)]
@@ -186,7 +196,7 @@ def _time(run: Run) -> Drawing | None:
             va="center",
             fontsize=8,
         )
-    axes.set_yticks(positions, [f"{client.name}, {arm.policy}" for client, arm in bars])
+    axes.set_yticks(positions, [f"{group['name']}, {arm['policy']}" for group, arm in bars])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -195,13 +205,9 @@ def _time(run: Run) -> Drawing | None:
     figure.legend(loc="outside upper center", ncols=len(PARTS), handlelength=1.0, fontsize=8)
     title = "Where the time went"
     caption = "Seconds of predict() by part, and of training; pauses and start-up are left out."
+    if any(group["clients"] > 1 for group, _ in bars):
+        caption += " Of a group, the mean of its clients."
     return Drawing("time", title, caption, svg(figure, f"{title}: {caption}"))
-
-
-def _seconds(client: ClientRun, part: str) -> float:
-    if part == "training":
-        return sum(checkpoint.train_seconds for checkpoint in client.checkpoints)
-    return float(sum(getattr(request, part) for request in client.requests))
 
 
 def _figures(value: float) -> str:
@@ -209,27 +215,33 @@ def _figures(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def _middle(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where the label of a group points: the furthest it came, at half the height of its ends."""
+    return max(x for x, _ in points), median(y for _, y in points)
+
+
 def _axes(height: float = 3.3) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5.2, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _looks(run: Run) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each client, the same in every figure."""
-    names = [client.name for client in run.arms[0].clients]
+def _looks(summary: Summary) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each group, the same in every figure."""
+    names = [group["name"] for group in summary["arms"][0]["groups"]]
     looks = zip(names, cycle(CLIENTS), cycle(MARKERS), strict=False)
     return {name: (colour, marker) for name, colour, marker in looks}
 
 
-def _styles(arms: Sequence[ArmRun]) -> dict[str, LineStyle]:
+def _styles(summary: Summary) -> dict[str, LineStyle]:
     """The line style of each arm; the last one is drawn through."""
     rest = cycle(DASHES)
-    return {arm.policy: "-" if arm is arms[-1] else next(rest) for arm in arms}
+    *others, last = (arm["policy"] for arm in summary["arms"])
+    return {**{policy: next(rest) for policy in others}, last: "-"}
 
 
-def _read_styles(arms: Sequence[ArmRun]) -> str:
+def _read_styles(styles: Mapping[str, LineStyle]) -> str:
     names = {"-": "drawn through", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
-    return "; ".join(f"{names[s]}: policy {p}" for p, s in _styles(arms).items()).capitalize() + "."
+    return "; ".join(f"{names[s]}: policy {p}" for p, s in styles.items()).capitalize() + "."
 
 
 def _legend(axes: Axes, styles: Mapping[str, LineStyle]) -> None:
@@ -244,56 +256,3 @@ def _legend(axes: Axes, styles: Mapping[str, LineStyle]) -> None:
         ncols=len(styles),
         fontsize=8,
     )
-
-
-def _plain_log(axes: Axes) -> None:
-    """Ticks of a logarithmic time axis as plain numbers, enough of them to read off a value."""
-    low, high = axes.get_xlim()
-    axes.set_xlim(low / 1.1, high * 1.1)
-    ticks = [m * 10.0**e for e in range(-3, 8) for m in (1, 2, 5)]
-    axes.set_xticks([t for t in ticks if low / 1.1 <= t <= high * 1.1])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xticks([], minor=True)
-
-
-def _label_ends(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
-    """Names at the right edge, at the height where their lines end, pushed apart to be legible."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()
-    to_pixels, height = axes.transData, axes.bbox.height
-    gap = 11 * figure.dpi / 72
-    heights = [float(to_pixels.transform((x, y))[1]) - float(axes.bbox.y0) for x, y, _ in ends]
-    for (x, y, name), at in zip(ends, _spread(heights, gap), strict=True):
-        axes.annotate(
-            name,
-            (x, y),
-            xytext=(1.02, at / height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": INK, "alpha": 0.25, "linewidth": 0.6},
-        )
-
-
-def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights moved as little as a sweep from below needs to keep them `gap` apart."""
-    order = sorted(range(len(heights)), key=heights.__getitem__)
-    groups: list[list[int]] = []
-
-    def centre(group: Sequence[int]) -> float:
-        return sum(heights[i] for i in group) / len(group)
-
-    def edge(group: Sequence[int], side: int) -> float:
-        return centre(group) + side * gap * (len(group) - 1) / 2
-
-    for index in order:
-        groups.append([index])
-        while len(groups) > 1 and edge(groups[-1], -1) - edge(groups[-2], 1) < gap:
-            groups[-2:] = [groups[-2] + groups[-1]]
-    placed = [0.0] * len(heights)
-    for group in groups:
-        for rank, index in enumerate(group):
-            placed[index] = edge(group, -1) + gap * rank
-    return placed

@@ -108,6 +108,7 @@ class ClientRun:
     name: str
     kind: str  # "honest" or "attack"
     label: str  # the attack's name, or "honest"
+    group: str  # of which it is one process of several, or its own name
     requests: tuple[Request, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     status: str = "crashed"  # one of END_STATUSES or "stopped" by the runner
@@ -135,6 +136,7 @@ class Run:
     provenance: Mapping[str, Any]
     calibration: Mapping[str, Any]  # what the prices rest on
     arms: tuple[ArmRun, ...]
+    question: str = ""  # the first comment of the scenario's file
 
 
 def read(folder: Path) -> Run:
@@ -154,6 +156,7 @@ def read(folder: Path) -> Run:
         provenance=about["provenance"],
         calibration=about["calibration"],
         arms=tuple(arms),
+        question=about.get("question", ""),
     )
 
 
@@ -284,6 +287,7 @@ def _client(
         name=name,
         kind=client["kind"],
         label=client.get("attack", "honest"),
+        group=client.get("group") or name,
         requests=tuple(requests),
         checkpoints=tuple(checkpoints),
         status=status,

@@ -24,6 +24,8 @@ class Run:
     """The folder to make (default: runs/NAME-DATE-TIME). A sweep that is there already goes on."""
     home: Path | None = None
     """Where victims and data are kept (default: the user's cache folder)."""
+    cluster: str | None = None
+    """Run on the workers of a Ray: auto, HOST:PORT, ray://HOST:PORT, or local for one of its own."""
     web: bool = False
     """Also show the run as a page on 127.0.0.1 while it lasts."""
     web_port: int | None = None
@@ -32,10 +34,26 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Make summary, figures and page of a run folder again, from its records."""
+    """Make summary, figures and page of a run or a sweep again, from its records."""
 
     folder: tyro.conf.Positional[Path]
-    """The folder of a run."""
+    """The folder of a run, or of a sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write what is committed of a run or a sweep: a small summary, a page, figures."""
+
+    run: tyro.conf.Positional[Path | None] = None
+    """The folder of a run or of a sweep that came to its end, from a clean revision."""
+    folder: tyro.conf.Positional[Path | None] = None
+    """The folder to write: docs/results/NAME."""
+    title: str = ""
+    """Of the page (default: the scenario's name)."""
+    modified: bool = False
+    """Take what was run from a modified tree, too; the page says so."""
+    page: Path | None = None
+    """Publish nothing; make page and figures of this folder again from its summary.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +274,7 @@ class VirtualCheck:
 Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Publish, tyro.conf.subcommand("publish")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Story, tyro.conf.subcommand("story")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import folder as folders
-from experiments import tables
+from experiments import markup, tables
+from experiments.findings import sentences
+from experiments.markup import Cell, Heading
 from experiments.summary import summarise
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.html"
-NOT_APART = 2.0  # below this price ratio a thief pays about what an honest client may pay
+if TYPE_CHECKING:
+    from experiments.figures import Drawing
 
 CAVEAT = (
     "Work rests on this machine's calibration, seconds also on what else it did, accuracy on"
     " neither. The privacy cost is an information score, not a differential-privacy guarantee."
 )
-
 Summary = Mapping[str, Any]
 
 
@@ -32,146 +33,109 @@ def write(folder: Path) -> Path:
     """
     from experiments import figures  # with it comes matplotlib
 
-    run = folders.read(folder)
-    summary = summarise(run)
-    drawings = figures.draw(run)
-    text = page(summary, drawings)
-    _write(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    summary = summarise(folders.read(folder))
+    drawings = figures.draw(summary)
+    text = page(summary, drawings, folder)
+    replace(folder / "summary.json", json_text(summary))
     (folder / "figures").mkdir(exist_ok=True)
     for drawing in drawings:
-        _write(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
-    _write(folder / "report.html", text)
+        replace(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
+    replace(folder / "report.html", text)
     return folder / "report.html"
 
 
-def _write(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
     """Replaces a file at once, so that a reader never sees half of it."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
 
-def page(summary: Summary, drawings: Iterable[Any]) -> str:
-    """The page as HTML; every text from outside is escaped."""
-    columns = tables.shown(summary)
+def json_text(summary: Summary) -> str:
+    """A summary as JSON with lists of numbers on one line each."""
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    numbers = re.compile(r"\[\n[-+.\deE,\s]+\]")  # a string never holds a line break
+    return numbers.sub(lambda found: " ".join(found[0].split()), text) + "\n"
+
+
+def page(summary: Summary, drawings: Iterable[Drawing], folder: Path) -> str:
+    """The page as HTML, with links to the records in its folder."""
     scenario = summary["scenario"]
     victim = summary["victim"]
     about = f"{victim['network']} on {victim['dataset']}, measure {scenario['server']['measure']}"
     about += f", seed {scenario['seed']}"
     if victim["accuracy"] is not None:
         about += f"; the victim is right on {tables.percent(victim['accuracy'])} of held-out images"
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+    about = f"{summary['question']} {about}".strip()
+    columns = tables.shown(summary, detail=True)
+    return markup.page(
+        "report.html",
         title=escape(f"powgate: {summary['name']}"),
         about=escape(about + "."),
-        findings="\n".join(f"<li>{escape(sentence)}</li>" for sentence in sentences(summary)),
-        headings="".join(
-            f'<th{_word(c)} title="{escape(c.meaning)}">{escape(c.heading)}</th>' for c in columns
-        ),
-        rows="\n".join(_rows(summary, columns)),
+        findings=markup.items(sentences(summary)),
+        tables=_tables(summary, folder),
         troubles="\n".join(_troubles(summary)),
-        meanings="\n".join(
-            f"<dt>{escape(c.heading)}</dt><dd>{escape(c.meaning)}</dd>" for c in columns
-        ),
-        figures="\n".join(
-            f"<figure><h3>{escape(d.title)}</h3>{d.svg}"
-            f"<figcaption>{escape(d.caption)}</figcaption></figure>"
-            for d in drawings
-        ),
+        meanings=markup.terms((column.heading, column.meaning) for column in columns),
+        figures=markup.figures(drawings),
         command=escape(summary["command"]),
         caveat=escape(CAVEAT),
-        provenance="\n".join(
-            f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in _origin(summary)
-        ),
+        provenance=markup.terms(origin(summary["provenance"], summary["arms"])),
+        records="\n".join(_records(summary, folder)),
         calibration=escape(json.dumps(summary["calibration"], indent=2)),
         scenario=escape(json.dumps(scenario, indent=2)),
     )
 
 
-def sentences(summary: Summary) -> list[str]:
-    """What the run says, in a few sentences computed from its summary."""
-    found = []
+def _tables(summary: Summary, folder: Path) -> str:
+    """The groups, and a client alone is one; then, folded away, every client with all there is."""
+    many = len(summary["arms"][0]["clients"])
+    return (
+        f"<h2>Clients</h2>\n{_table(summary, 'groups', folder)}\n"
+        f"<details><summary>Every client, all columns: {many}</summary>\n"
+        f"{_table(summary, 'clients', folder)}</details>"
+    )
+
+
+def _table(summary: Summary, of: str, folder: Path) -> str:
+    columns = tables.shown(summary, of, detail=of == "clients")
+    headings = headed(columns)
+    headings.insert(1, Heading("policy", "of the server", words=True))
+    headings.append(Heading("records", "what it and the runner wrote down", words=True))
+    rows = []
     for arm in summary["arms"]:
-        if arm["policy"] != "none":
-            found += [text for text in (_price(arm), _delay(arm)) if text]
-    found += [text for text in (_theft(summary),) if text]
-    if any(client["virtual"] for arm in summary["arms"] for client in arm["clients"]):
-        found.append("Solving times of this run are virtual: drawn, not spent.")
-    trouble = [
-        f"{c['name']} under {arm['policy']} ({c['status']})"
-        for arm in summary["arms"]
-        for c in arm["clients"]
-        if c["status"] != "done"
-    ]
-    if trouble:
-        found.append(f"Not every client finished: {_list(trouble)}.")
-    found += [
-        f"The server under {arm['policy']} did not end well (exit code {arm['server_code']})."
-        for arm in summary["arms"]
-        if arm["server_code"] not in (0, None)
-    ]
-    return found or ["No client got an answer."]
+        for each in arm[of]:
+            row = cells(columns, each)
+            row.insert(1, Cell(arm["policy"], arm["policy"]))
+            row.append(Cell("", None, _links(folder, arm["policy"], each["name"])))
+            rows.append(row)
+    return markup.table(headings, rows)
 
 
-def _price(arm: Summary) -> str:
-    priced = [c for c in arm["clients"] if c["kind"] == "attack" and c["price_ratio"] is not None]
-    if not priced:
-        return ""
-    priced.sort(key=lambda c: -c["price_ratio"])
-    apart = [c for c in priced if c["price_ratio"] >= NOT_APART]
-    alike = [c for c in priced if c["price_ratio"] < NOT_APART]
-    text = f"Under policy {arm['policy']} "
-    if apart:
-        each = _list([f"{c['name']} {tables.ratio(c['price_ratio'])}" for c in apart])
-        text += f"an image cost {each} the work of an honest one"
-    if alike:
-        each = _list([f"{c['name']} ({tables.ratio(c['price_ratio'])})" for c in alike])
-        text += f"{'; ' if apart else ''}the price did not tell {each} from an honest client"
-    return text + "."
+def headed(columns: Iterable[tables.Column]) -> list[Heading]:
+    """The headings of a table's columns."""
+    return [Heading(c.heading, c.meaning, words=c.form is str) for c in columns]
 
 
-def _delay(arm: Summary) -> str:
-    each = [
-        f"{tables.ratio(c['slowdown'])} as long for {c['name']}"
-        f" ({tables.seconds(c['seconds']['total'])} s for {c['images']:,} images)"
-        for c in arm["clients"]
-        if c["slowdown"] is not None
-    ]
-    if not each:
-        return ""
-    return f"Compared with no work, predictions under policy {arm['policy']} took {_list(each)}."
+def cells(columns: Iterable[tables.Column], row: Mapping[str, Any]) -> list[Cell]:
+    """What a client or a group has in these columns."""
+    return [Cell(tables.cell(column, row), column.value(row)) for column in columns]
 
 
-def _theft(summary: Summary) -> str:
-    arm = summary["arms"][-1]
-    scored = [c for c in arm["clients"] if c["accuracy"] is not None]
-    scored.sort(key=lambda c: -c["accuracy"])
-    each = [
-        f"{c['name']}'s surrogate on {tables.percent(c['accuracy'])} (fidelity"
-        f" {tables.percent(c['fidelity'])}, {c['images']:,} images)"
-        for c in scored
-    ]
-    victim = summary["victim"]["accuracy"]
-    if not each or victim is None:
-        return ""
-    each = [f"the victim is right on {tables.percent(victim)}", *each]
-    return f"Of held-out images {_list(each)}."
+def _links(folder: Path, policy: str, name: str) -> dict[str, str]:
+    """Addresses of what there is of a client: one that died early may have left nothing."""
+    files = {"record": f"{policy}/clients/{name}.jsonl", "log": f"{policy}/logs/{name}.txt"}
+    return {word: file for word, file in files.items() if (folder / file).exists()}
 
 
-def _list(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
-def _word(column: tables.Column) -> str:
-    return ' class="word"' if column.heading in ("client", "status") else ""
-
-
-def _rows(summary: Summary, columns: list[tables.Column]) -> Iterable[str]:
+def _records(summary: Summary, folder: Path) -> Iterable[str]:
+    files = ["scenario.json", "summary.json"]
     for arm in summary["arms"]:
-        title = escape(f"policy {arm['policy']}")
-        yield f'<tr class="arm"><td colspan="{len(columns)}">{title}</td></tr>'
-        for client in arm["clients"]:
-            cells = (f"<td{_word(c)}>{escape(tables.cell(c, client))}</td>" for c in columns)
-            yield f"<tr>{''.join(cells)}</tr>"
+        kinds = ("server", "runner", "load", "evaluation")
+        files += [f"{arm['policy']}/{kind}.jsonl" for kind in kinds]
+        files.append(f"{arm['policy']}/logs/server.txt")
+    for file in files:
+        if file == "summary.json" or (folder / file).exists():
+            yield f'<a href="{escape(file)}">{escape(file)}</a>'
 
 
 def _troubles(summary: Summary) -> Iterable[str]:
@@ -179,17 +143,21 @@ def _troubles(summary: Summary) -> Iterable[str]:
         for client in arm["clients"]:
             if client["status"] != "done":
                 who = f"{client['name']} under {arm['policy']}: {client['status']}"
-                yield (
-                    f'<p class="warn">{escape(who)}</p><pre>{escape(client["reason"] or "–")}</pre>'  # noqa: RUF001
-                )
+                reason = client["reason"] or tables.NOTHING
+                yield f'<p class="warn">{escape(who)}</p><pre>{escape(reason)}</pre>'
 
 
-def _origin(summary: Summary) -> Iterable[tuple[str, str]]:
-    for key, value in summary["provenance"].items():
+def origin(
+    provenance: Mapping[str, Any], arms: Iterable[Summary] = ()
+) -> Iterable[tuple[str, str]]:
+    """Where something was run, as terms and what they mean."""
+    for key, value in provenance.items():
+        if key == "seed" and value is None:  # of a sweep
+            continue
         if isinstance(value, Mapping):
             value = ", ".join(f"{name} {version}" for name, version in value.items() if version)
         yield key.replace("_", " "), "unknown" if value is None else str(value)
-    for arm in summary["arms"]:
+    for arm in arms:
         if arm["load"]:
             load = arm["load"]
             yield (

@@ -20,7 +20,8 @@ from experiments.sweep import ABOUT
 class Results:
     """What was found. Of a sweep, each frame has a column more for each field that was swept.
 
-    clients      a row for each policy and client: what its summary says; `seconds` are columns
+    clients      a row for each policy and client: what its summary says; seconds and latencies are
+                 columns, such as `total_seconds` and `ask_p99_seconds`
     requests     a row for each answered batch, as `experiments.folder.Request`; `account` asked it
     checkpoints  a row for each surrogate that was saved, as `experiments.folder.Checkpoint`
     missing      names of the cells of a sweep that hold no run that can be read
@@ -65,8 +66,14 @@ def _add(
     run = folders.read(folder)
     for arm in summarise(run)["arms"]:
         for client in arm["clients"]:
-            plain = {k: v for k, v in client.items() if k not in ("seconds", "checkpoints")}
+            nested = ("seconds", "latency", "checkpoints", "course")
+            plain = {k: v for k, v in client.items() if k not in nested}
             seconds = {f"{part}_seconds": value for part, value in client["seconds"].items()}
+            seconds |= {
+                f"{part}_{level}_seconds": value
+                for part, levels in (client["latency"] or {}).items()
+                for level, value in levels.items()
+            }
             rows["clients"].append({**changes, "policy": arm["policy"], **plain, **seconds})
     for policy in run.arms:
         for each in policy.clients:

@@ -1,4 +1,7 @@
-"""The table of a run: one row a client under each policy, for the terminal and for the page."""
+"""The table of a run: a row a group of clients under each policy, for terminal, page, Markdown.
+
+A client that is alone is a group of one. Every column can be read off a client's summary, too.
+"""
 
 from __future__ import annotations
 
@@ -47,27 +50,74 @@ def count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def milliseconds(value: float) -> str:
+    """Seconds as milliseconds, to about three figures."""
+    return f"{1e3 * value:,.0f}" if value >= 0.1 else f"{1e3 * value:#.3g}".rstrip(".")
+
+
+def duration(value: float) -> str:
+    """Seconds in the unit that suits them, to about three figures."""
+    for size, unit in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms")):
+        if value >= (2 * size if size > 1 else size):
+            return f"{_three(value / size)} {unit}"
+    return f"{_three(1e6 * value)} µs" if value else "0 s"
+
+
+def _three(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
 def _part(name: str) -> Callable[[Mapping[str, Any]], float | None]:
     return lambda client: client["seconds"][name] if client["images"] else None
 
 
 def _training(client: Mapping[str, Any]) -> float | None:
-    return client["seconds"]["training"] if client["checkpoints"] else None
+    return client["seconds"]["training"] or None  # who trains nothing has no surrogate
 
 
-def _accounts(client: Mapping[str, Any]) -> int | None:
-    many: int = client.get("accounts", 1)  # summaries of before there were several have none
+def _latency(part: str, level: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda client: client["latency"][part][level] if client["latency"] else None
+
+
+def _clients(client: Mapping[str, Any]) -> int | None:
+    many: int = client.get("clients", 1)  # what has no number is a client
     return many if many > 1 else None
 
 
+def _accounts(client: Mapping[str, Any]) -> int | None:
+    many: int = client["accounts"]
+    return many if many > client.get("clients", 1) else None
+
+
+def _status(client: Mapping[str, Any]) -> str | None:
+    """Said only of those that did not come to their end."""
+    return None if client["status"] == "done" else client["status"]
+
+
+def _p99(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """Of a group; for a client alone it would be what stands beside it."""
+    return lambda client: client["p99"][name] if client.get("clients", 1) > 1 else None
+
+
 COLUMNS = (
-    Column("client", "the process", lambda c: c["name"], str),
-    Column("status", "how it ended", lambda c: c["status"], str),
-    Column("accounts", "among which he dealt his batches", _accounts, lambda v: f"{v:,}"),
-    Column("images", "images answered", lambda c: c["images"], lambda v: f"{v:,}"),
+    Column("client", "the process, or the group of processes alike", lambda c: c["name"], str),
+    Column("clients", "processes of the group", _clients, lambda v: f"{v:,}"),
+    Column("status", "how it ended, if it is not done", _status, str),
+    Column(
+        "accounts",
+        "among which the batches were dealt, if more than one a client",
+        _accounts,
+        lambda v: f"{v:,}",
+    ),
+    Column(
+        "images",
+        "images answered, of a group by all its clients",
+        lambda c: c["images"],
+        lambda v: f"{v:,}",
+    ),
     Column(
         "accuracy",
-        "of the last surrogate on held-out images",
+        "of the last surrogate on held-out images; of a group the median",
         lambda c: c["accuracy"],
         percent,
     ),
@@ -89,20 +139,59 @@ COLUMNS = (
     Column("solving (s)", "seconds spent on puzzles", _part("solve"), seconds),
     Column("serving (s)", "seconds the server spent", _part("server"), seconds),
     Column("total (s)", "seconds of predict(), pauses excluded", _part("total"), seconds),
-    Column("training (s)", "seconds spent on the surrogate", _training, seconds),
+    Column("training (s)", "seconds spent on surrogates", _training, seconds),
+    Column(
+        "latency p50 (ms)",
+        "of a request: predict() without solving and opening, the median",
+        _latency("ask", "p50"),
+        milliseconds,
+    ),
+    Column(
+        "latency p99 (ms)",
+        "of a request: predict() without solving and opening, 99 of 100 took no longer",
+        _latency("ask", "p99"),
+        milliseconds,
+    ),
+    Column(
+        "answer p50 (ms)",
+        "the whole of predict(), solving included, the median of the requests",
+        _latency("total", "p50"),
+        milliseconds,
+    ),
+    Column(
+        "answer p99 (ms)",
+        "the whole of predict(), solving included, 99 of 100 requests took no longer",
+        _latency("total", "p99"),
+        milliseconds,
+    ),
+    Column(
+        "overhead",
+        "(service + work) / service: the work of an image at the calibrated rate beside the seconds"
+        " of predict() under policy none; of a group the median",
+        lambda c: c["overhead"],
+        ratio,
+    ),
+    Column("overhead p99", "of the clients of a group", _p99("overhead"), ratio),
     Column(
         "slowdown",
-        "seconds of predict() an image, against the same client under policy none",
+        "seconds of predict() an image, against the same client under policy none; of a group the"
+        " median",
         lambda c: c["slowdown"],
         ratio,
     ),
+    Column("slowdown p99", "of the clients of a group", _p99("slowdown"), ratio),
     Column(
         "price ratio",
-        "work for an image, against the median of honest requests",
+        "work for an image, against the median of honest requests; of a group the median",
         lambda c: c["price_ratio"],
         ratio,
     ),
+    Column("price ratio p99", "of the clients of a group", _p99("price_ratio"), ratio),
 )
+
+
+DETAIL = {"hashes", "solving (s)", "serving (s)", "answer p50 (ms)", "price ratio p99"}
+"""Headings of columns that stand in the page of a run only."""
 
 
 def cell(column: Column, client: Mapping[str, Any]) -> str:
@@ -111,10 +200,15 @@ def cell(column: Column, client: Mapping[str, Any]) -> str:
     return NOTHING if value is None else column.form(value)
 
 
-def shown(summary: Mapping[str, Any]) -> list[Column]:
-    """The columns with something in them, for this run."""
-    clients = [client for arm in summary["arms"] for client in arm["clients"]]
-    return [column for column in COLUMNS if any(column.value(c) is not None for c in clients)]
+def shown(summary: Mapping[str, Any], of: str = "groups", *, detail: bool = False) -> list[Column]:
+    """The columns with something in them, for the "groups" or the "clients" of this run."""
+    rows = [row for arm in summary["arms"] for row in arm[of]]
+    return [
+        column
+        for column in COLUMNS
+        if (detail or column.heading not in DETAIL)
+        and any(column.value(row) is not None for row in rows)
+    ]
 
 
 def terminal(summary: Mapping[str, Any], arm: Mapping[str, Any], width: int) -> list[RichTable]:
@@ -135,19 +229,20 @@ def _table(columns: Sequence[Column], arm: Mapping[str, Any], title: str | None)
     table.pad_edge = False
     for column in columns:
         text = column.heading in ("client", "status")
-        table.add_column(_folded(column), justify="left" if text else "right", no_wrap=True)
-    for client in arm["clients"]:
-        table.add_row(*(cell(column, client) for column in columns))
+        table.add_column(folded(column), justify="left" if text else "right", no_wrap=True)
+    for group in arm["groups"]:
+        table.add_row(*(cell(column, group) for column in columns))
     return table
 
 
-def _folded(column: Column) -> str:
+def folded(column: Column) -> str:
+    """A heading for a narrow column: a word a line."""
     return column.heading.replace(" ", "\n").replace("/", "/\n")
 
 
 def _width(column: Column, arm: Mapping[str, Any]) -> int:
-    cells = [cell(column, client) for client in arm["clients"]]
-    return max(map(len, (*_folded(column).split("\n"), *cells)))
+    cells = [cell(column, group) for group in arm["groups"]]
+    return max(map(len, (*folded(column).split("\n"), *cells)))
 
 
 def markdown(summary: Mapping[str, Any], arm: Mapping[str, Any]) -> str:
@@ -156,6 +251,6 @@ def markdown(summary: Mapping[str, Any], arm: Mapping[str, Any]) -> str:
     rows = [
         [column.heading for column in columns],
         ["---" if column.form is str else "--:" for column in columns],
-        *([cell(column, client) for column in columns] for client in arm["clients"]),
+        *([cell(column, group) for column in columns] for group in arm["groups"]),
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"

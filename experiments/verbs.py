@@ -25,6 +25,7 @@ from experiments.options import (
     Measures,
     MeasuresSpeed,
     Prices,
+    Publish,
     Replay,
     Report,
     Run,
@@ -55,9 +56,9 @@ def run(verb: Run) -> None:
     try:
         with _page(verb) as page:
             if cells[0].changes:
-                folders = sweep.run(cells, out, home, given=given, command=command, page=page)
+                sweep.run(cells, out, home, given=given, command=command, page=page)
             else:
-                folders = [runner.run(scenario, out, home, given=given, command=command, page=page)]
+                runner.run(scenario, out, home, given=given, command=command, page=page)
     except KeyboardInterrupt:
         if out.exists():
             print(f"interrupted; the records so far are in {out}", file=sys.stderr)
@@ -65,16 +66,30 @@ def run(verb: Run) -> None:
     except OSError as error:
         error.filename = error.filename or out  # a write that failed does not say where
         raise
-    for folder in folders:
-        _show(folder)
+    _show(out)
 
 
 def report(verb: Report) -> None:
-    """Makes the page of a run again."""
-    from experiments import report
+    """Makes the page of a run or of a sweep again."""
+    from experiments import report, sweep, sweep_report
 
-    report.write(verb.folder)
+    if (verb.folder / sweep.ABOUT).exists():
+        sweep_report.write(verb.folder, cells=True)
+    else:
+        report.write(verb.folder)
     _show(verb.folder)
+
+
+def publish(verb: Publish) -> None:
+    """Writes what is committed of a run or a sweep, or its page again."""
+    from experiments import publish
+
+    if verb.page is not None and verb.run is None:
+        publish.remake(verb.page)
+    elif verb.run is not None and verb.folder is not None and verb.page is None:
+        publish.publish(verb.run, verb.folder, title=verb.title, modified=verb.modified)
+    else:
+        raise ValueError("expected the folder of a run and one to write, or --page and no other")
 
 
 def compare(verb: Compare) -> None:
@@ -340,16 +355,20 @@ def _show(folder: Path) -> None:
 
     from rich.console import Console
 
-    from experiments import tables
-    from experiments.report import sentences
+    from experiments import findings, sweep_findings, sweep_tables, tables
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))
-    for arm in summary["arms"]:
-        for table in tables.terminal(summary, arm, console.width):
-            console.print(table)
-    for sentence in sentences(summary):
+    if summary["kind"] == "sweep":
+        console.print(sweep_tables.terminal(summary))
+        said = sweep_findings.sentences(summary)
+    else:
+        for arm in summary["arms"]:
+            for table in tables.terminal(summary, arm, console.width):
+                console.print(table)
+        said = findings.sentences(summary)
+    for sentence in said:
         console.print(sentence, highlight=False)
     console.print(f"page: {folder / 'report.html'}", soft_wrap=True)

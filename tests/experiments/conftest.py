@@ -86,7 +86,8 @@ def folder(tmp_path: Path) -> Path:
         "given": SCENARIO,
         "resolved": SCENARIO,
         "command": "python -m experiments run tiny",
-        "calibration": {"service": 0.01},
+        "calibration": {"service": 0.01, "rates": {"sha1": {"hashes_per_second": 1_000.0}}},
+        "question": "What does it cost?",
         "provenance": {"seed": 7, "git_revision": None, "packages": {"numpy": "2"}},
     }
     (run / "scenario.json").write_text(json.dumps(about), encoding="utf-8")

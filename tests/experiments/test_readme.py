@@ -15,7 +15,7 @@ def test_the_readmes_tables_are_those_of_the_committed_run():
     for arm in summary["arms"]:
         assert f"Policy `{arm['policy']}`:" in shown
         assert tables.markdown(summary, arm) in shown
-    assert shown.count("\n| ") == sum(len(arm["clients"]) + 2 for arm in summary["arms"])
+    assert shown.count("\n| ") == sum(len(arm["groups"]) + 2 for arm in summary["arms"])
 
 
 def test_the_committed_run_came_from_a_clean_revision():

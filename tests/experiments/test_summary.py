@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from experiments.findings import sentences
 from experiments.folder import FolderError, read
-from experiments.report import sentences
 from experiments.summary import summarise
 
 

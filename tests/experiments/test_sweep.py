@@ -145,7 +145,8 @@ def test_a_sweep_that_was_interrupted_goes_on(runs: Runs, tmp_path: Path) -> Non
     assert [folder.name for folder in go(out)] == ["1-seed=1", "2-seed=2", "3-seed=3"]
     assert runs.asked == [1, 2, 2, 3]
     kept = {entry.name for entry in out.iterdir()}
-    assert kept == {"sweep.json", "1-seed=1", "2-seed=2", "2-seed=2.cut-1", "3-seed=3"}
+    runs_there = {"1-seed=1", "2-seed=2", "2-seed=2.cut-1", "3-seed=3"}
+    assert kept == {"sweep.json", "summary.json", "report.html", *runs_there}
     about = json.loads((out / "sweep.json").read_text())
     assert about["cells"][2] == {"name": "3-seed=3", "changes": {"seed": 3}}
     assert (about["given"], about["command"]) == (PLAN, "again")

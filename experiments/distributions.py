@@ -1,0 +1,113 @@
+"""How what honest clients wait is distributed: a curve a policy, for groups large enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from core.drawing import INK, svg
+from experiments.figures import CLIENTS, Drawing, LineStyle, Summary
+from experiments.labels import plain_log
+from experiments.summary import CROWD
+
+STYLES: tuple[LineStyle, LineStyle] = ("-", "--")
+WIDE = 8.0  # a horizontal axis whose ends are further apart than this factor is logarithmic
+
+
+def overheads(summary: Summary) -> Drawing | None:
+    """The share of a group's honest clients up to each overhead, and up to each slowdown."""
+    curves = []
+    for arm in summary["arms"]:
+        for group in arm["groups"]:
+            if group["kind"] != "honest" or group["clients"] < CROWD or arm["policy"] == "none":
+                continue
+            of = [client for client in arm["clients"] if client["group"] == group["name"]]
+            curves.append(
+                (
+                    f"{group['name']}, {arm['policy']}",
+                    _there([client["overhead"] for client in of]),
+                    _there([client["slowdown"] for client in of]),
+                )
+            )
+    return _draw(
+        curves,
+        "overhead",
+        "What honest clients wait longer",
+        "Share of the honest clients with at most this overhead, (service + work) / service, drawn"
+        " through; dashed, the slowdown that was measured.",
+        "times as long as without work",
+        "share of clients (%)",
+        ("overhead", "slowdown, measured"),
+    )
+
+
+def latencies(summary: Summary) -> Drawing | None:
+    """The share of a group's honest requests answered within each number of milliseconds."""
+    curves = [
+        (
+            f"{group['name']}, {arm['policy']}",
+            [1e3 * value for value in group["quantiles"]["total"]],
+            [1e3 * value for value in group["quantiles"]["ask"]],
+        )
+        for arm in summary["arms"]
+        for group in arm["groups"]
+        if group["quantiles"]
+    ]
+    return _draw(
+        curves,
+        "latency",
+        "How long honest requests take",
+        "Share of honest requests answered within this time, drawn through; dashed, without the"
+        " solving.",
+        "milliseconds of predict()",
+        "share of requests (%)",
+        ("answer", "without solving"),
+    )
+
+
+def _draw(
+    curves: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    name: str,
+    title: str,
+    caption: str,
+    across: str,
+    up: str,
+    kinds: tuple[str, str],
+) -> Drawing | None:
+    curves = [curve for curve in curves if curve[1] or curve[2]]
+    if not curves:
+        return None
+    figure = Figure(figsize=(5.2, 3.3), layout="constrained")
+    axes = figure.add_subplot()
+    for (_, *both), colour in zip(curves, CLIENTS * len(curves), strict=False):
+        for values, style in zip(both, STYLES, strict=True):
+            if values:
+                axes.ecdf([*values], color=colour, linestyle=style)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+    everything = [value for _, *both in curves for values in both for value in values]
+    if max(everything) > WIDE * min(everything) > 0:
+        axes.set_xscale("log")
+        plain_log(axes)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    colours = [
+        Line2D([], [], color=colour, label=label)
+        for (label, *_), colour in zip(curves, CLIENTS * len(curves), strict=False)
+    ]
+    styles = [
+        Line2D([], [], color=INK, linestyle=style, label=kind)
+        for kind, style in zip(kinds, STYLES, strict=True)
+    ]
+    figure.legend(
+        handles=[*colours, *styles],
+        loc="outside upper center",
+        ncols=min(4, len(curves) + 2),
+        fontsize=8,
+    )
+    return Drawing(name, title, caption, svg(figure, f"{title}: {caption}"))
+
+
+def _there(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]

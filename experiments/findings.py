@@ -1,0 +1,131 @@
+"""What a run says, in sentences computed from its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from experiments import tables
+
+NOT_APART = 2.0  # below this multiple of what honest clients pay, a thief pays what they may pay
+
+Summary = Mapping[str, Any]
+
+
+def sentences(summary: Summary) -> list[str]:
+    """Three about price, waiting and theft, as far as there was any; then what went wrong."""
+    arms = summary["arms"]
+    priced = [arm for arm in arms if arm["policy"] != "none"]
+    found = [
+        _each(priced, _price) or _each(priced, _overhead),
+        _each(priced, _delay, "compared with no work, predictions "),
+        _theft(summary) or _each(arms, _latency, "an answer "),
+    ]
+    found = [text for text in found if text]
+    if any(group["virtual"] for arm in arms for group in arm["groups"]):
+        found.append("Solving times of this run are virtual: drawn, not spent.")
+    trouble = [
+        f"{c['name']} under {arm['policy']} ({c['status']})"
+        for arm in arms
+        for c in arm["clients"]
+        if c["status"] != "done"
+    ]
+    if trouble:
+        found.append(f"Not every client finished: {listed(trouble)}.")
+    found += [
+        f"The server under {arm['policy']} did not end well (exit code {arm['server_code']})."
+        for arm in arms
+        if arm["server_code"] not in (0, None)
+    ]
+    return found or ["No client got an answer."]
+
+
+def listed(parts: list[str]) -> str:
+    """Words as a list in a sentence."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _each(arms: Iterable[Summary], say: Callable[[Summary], str], lead: str = "") -> str:
+    """One sentence with what there is to say of each arm; "" if that is nothing."""
+    said = [f"under policy {arm['policy']} {text}" for arm in arms if (text := say(arm))]
+    text = lead + "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}." if said else ""
+
+
+def _groups(arm: Summary, kind: str, known: str) -> list[Summary]:
+    return [group for group in arm["groups"] if group["kind"] == kind and group[known] is not None]
+
+
+def _price(arm: Summary) -> str:
+    thieves = sorted(_groups(arm, "attack", "price_ratio"), key=lambda g: -g["price_ratio"])
+    if not thieves:
+        return ""
+    honest = median(group["price_ratio"] for group in _groups(arm, "honest", "price_ratio"))
+    dear = [group for group in thieves if group["price_ratio"] >= NOT_APART * max(1.0, honest)]
+    alike = [group for group in thieves if group not in dear]
+    said = []
+    if dear:
+        each = listed([f"{g['name']} {tables.ratio(g['price_ratio'])}{_median(g)}" for g in dear])
+        said.append(f"an image cost {each} the work of an honest one")
+    if alike:
+        each = listed([f"{g['name']} ({tables.ratio(g['price_ratio'])})" for g in alike])
+        said.append(
+            f"the price did not tell {each} from honest clients ({tables.ratio(honest)},"
+            " their entry included)"
+        )
+    return "; ".join(said)
+
+
+def _overhead(arm: Summary) -> str:
+    each = [
+        f"{tables.ratio(group['overhead'])} as long for {group['name']}{_median(group, 'overhead')}"
+        for group in _groups(arm, "honest", "overhead")
+    ]
+    return f"an answer and its work should take {listed(each)} as without work" if each else ""
+
+
+def _delay(arm: Summary) -> str:
+    each = [
+        f"{tables.ratio(g['slowdown'])} as long for {g['name']}"
+        + (
+            _median(g, "slowdown")
+            or f" ({tables.seconds(g['seconds']['total'])} s for {g['images']:,} images)"
+        )
+        for g in arm["groups"]
+        if g["slowdown"] is not None
+    ]
+    return f"took {listed(each)}" if each else ""
+
+
+def _latency(arm: Summary) -> str:
+    each = [
+        f"{group['name']} {tables.duration(group['latency']['total']['p50'])} (99 of 100 requests"
+        f" at most {tables.duration(group['latency']['total']['p99'])})"
+        for group in _groups(arm, "honest", "latency")
+    ]
+    return f"took {listed(each)}" if each else ""
+
+
+def _theft(summary: Summary) -> str:
+    arm = summary["arms"][-1]
+    scored = sorted(_groups(arm, "attack", "accuracy"), key=lambda group: -group["accuracy"])
+    each = [
+        f"{g['name']}'s surrogate on {tables.percent(g['accuracy'])} (fidelity"
+        f" {tables.percent(g['fidelity'])}, {g['images'] // g['clients']:,} images"
+        + (f"; medians of {g['clients']})" if g["clients"] > 1 else ")")
+        for g in scored
+    ]
+    victim = summary["victim"]["accuracy"]
+    if not each or victim is None:
+        return ""
+    each = [f"the victim is right on {tables.percent(victim)}", *each]
+    return f"Of held-out images {listed(each)}."
+
+
+def _median(group: Summary, quantity: str = "") -> str:
+    """That a number is a median, and what 99 of 100 do not exceed; "" for a client alone."""
+    if group["clients"] == 1:
+        return ""
+    most = f"; p99 {tables.ratio(group['p99'][quantity])}" if quantity else ""
+    return f" (median of {group['clients']}{most})"

@@ -1,0 +1,108 @@
+"""What a sweep says, in sentences computed from its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.findings import listed
+from experiments.sweep_tables import label, missing, rows, short, value
+from experiments.tables import count, duration, percent, ratio
+
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number of a group of one kind that a sweep may change."""
+
+    name: str
+    kind: str
+    read: Callable[[Summary], float | None]
+    form: Callable[[float], str]
+    axis: str  # what a figure's axis says
+    floor: float | None = None  # where the axis begins; None: it may be logarithmic
+
+
+def _p99(group: Summary) -> float | None:
+    return group["latency"]["ask"]["p99"] if group["latency"] else None
+
+
+def _overhead(group: Summary) -> float | None:
+    return group["overhead"] if group["work"] else None  # without work it is 1 by definition
+
+
+QUANTITIES = (
+    Quantity("the price ratio of", "attack", lambda g: g["price_ratio"], ratio, "price ratio"),
+    Quantity("the work of", "attack", lambda g: g["work"] or None, count, "work (hashes)"),
+    Quantity("the accuracy of", "attack", lambda g: g["accuracy"], percent, "accuracy", 0.0),
+    Quantity("the overhead of", "honest", _overhead, ratio, "overhead, honest", 1.0),
+    Quantity("the p99 latency of", "honest", _p99, duration, "p99 latency, honest", 0.0),
+    Quantity(
+        "the price ratio of", "honest", lambda g: g["price_ratio"], ratio, "price ratio, honest"
+    ),
+)
+
+
+def sentences(summary: Summary) -> list[str]:
+    """What was swept, what it changed most for thieves and for honest clients, what is missing."""
+    many = len(summary["cells"])
+    swept = [
+        f"{name} is {listed([value(each) for each in _values(summary, field)])}"
+        for field, name in short(summary).items()
+    ]
+    found = [f"{many} combination{'s' * (many != 1)}: {'; '.join(swept)}."]
+    for kind in ("attack", "honest"):
+        spans = _spans(summary, [each for each in QUANTITIES if each.kind == kind])
+        found += [text for _, text in sorted(spans, key=lambda span: -span[0])[:1]]
+    return found + missing(summary)
+
+
+def _values(summary: Summary, field: str) -> list[Any]:
+    values: list[Any] = []
+    for cell in summary["cells"]:
+        if cell["changes"][field] not in values:
+            values.append(cell["changes"][field])
+    return values
+
+
+def _spans(summary: Summary, quantities: Iterable[Quantity]) -> list[tuple[float, str]]:
+    """For each quantity the group and policy it changes most for: by what factor, and a sentence.
+
+    Where there are prices, policy `none` is left out.
+    """
+    found = []
+    priced = any(row.policy != "none" for row in rows(summary))
+    for quantity in quantities:
+        lines: dict[tuple[str, str], list[tuple[float, str]]] = {}
+        for row in rows(summary):
+            number = quantity.read(row.group)
+            if priced and row.policy == "none":
+                continue
+            if row.group["kind"] == quantity.kind and number is not None:
+                points = lines.setdefault((row.group["name"], row.policy), [])
+                points.append((number, label(summary, row.cell)))
+        spans = [
+            (max(points)[0] / min(points)[0], name, policy, min(points), max(points))
+            for (name, policy), points in lines.items()
+            if len(points) > 1 and min(points)[0] > 0
+        ]
+        if spans:
+            factor, name, policy, low, high = max(spans, key=lambda span: span[0])
+            found.append((factor, _sentence(quantity, name, policy, low, high)))
+    return found
+
+
+def _sentence(
+    quantity: Quantity,
+    name: str,
+    policy: str,
+    low: tuple[float, str],
+    high: tuple[float, str],
+) -> str:
+    least, most = quantity.form(low[0]), quantity.form(high[0])
+    said = f"Under policy {policy} {quantity.name} {name}"
+    if least == most:
+        return f"{said} is {most} in every combination."
+    return f"{said} goes from {least} ({low[1]}) to {most} ({high[1]})."
