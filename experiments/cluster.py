@@ -25,11 +25,7 @@ PATIENCE = 60.0
 
 LOOK = 1.0  # seconds between two looks at which workers there are
 FAREWELL = 10.0  # seconds that cancelled cells have to end
-QUIET: Mapping[str, Any] = {
-    "log_to_driver": False,
-    "configure_logging": False,
-    "logging_level": "error",
-}
+QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 STORE = 256 << 20  # bytes of shared memory for what cells return; Ray puts the rest on the disk
 PROBE = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='error')"
 

@@ -242,7 +242,7 @@ def _there(
     """Runs cells on the workers of a cluster, in no order; why each failed, "" if it did not."""
     about = {"edition": jobs.edition(), "home": str(home.absolute()) if home is not None else ""}
     sent = {cell.name: json.dumps({**_job(cell, command), **about}) for cell in due}
-    console.print(f"{len(due)} cells for {workers.count()} workers", highlight=False)
+    console.print(f"{len(due)} cells, {workers.count()} at once", highlight=False)
     found = {cell.name: cell for cell in due}
     for name, reason, packed in workers.run(sent):
         if packed:
