@@ -25,7 +25,7 @@ class Run:
     home: Path | None = None
     """Where victims and data are kept (default: the user's cache folder)."""
     cluster: str | None = None
-    """Run on the workers of a Ray: auto, HOST:PORT, ray://HOST:PORT, or local for one of its own."""
+    """On the workers of a Ray: auto, HOST:PORT, ray://HOST:PORT, or local for one of its own."""
     web: bool = False
     """Also show the run as a page on 127.0.0.1 while it lasts."""
     web_port: int | None = None

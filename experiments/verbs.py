@@ -52,11 +52,23 @@ def run(verb: Run) -> None:
     words = ["python", "-m", "experiments", "run", verb.scenario]
     if verb.home:
         words += ["--home", str(verb.home)]
+    if verb.cluster:
+        words += ["--cluster", verb.cluster]
+        if verb.web or verb.web_port is not None:
+            raise ValueError("--web shows what runs here: it cannot go with --cluster")
     command = shlex.join(words)
     try:
         with _page(verb) as page:
-            if cells[0].changes:
-                sweep.run(cells, out, home, given=given, command=command, page=page)
+            if cells[0].changes or verb.cluster:
+                sweep.run(
+                    cells,
+                    out,
+                    verb.home,
+                    given=given,
+                    command=command,
+                    cluster=verb.cluster,
+                    page=page,
+                )
             else:
                 runner.run(scenario, out, home, given=given, command=command, page=page)
     except KeyboardInterrupt:
