@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
-from string import Template
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from experiments.compare import Comparison, Line, origin
+from experiments import markup
+from experiments.compare import Comparison, Line, Pair, origin
 
-TEMPLATE = Path(__file__).parent / "templates" / "compare.html"
 SAME = "Scenario, revision, machine and calibration are the same."
 
 
@@ -66,10 +64,11 @@ def _origins(found: Comparison) -> tuple[str, str]:
 def page(found: Comparison) -> str:
     """The page as HTML; every text from outside is escaped."""
     names = [str(found.left["name"]), str(found.right["name"])]
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return markup.page(
+        "compare.html",
         title=escape("powgate: " + " and ".join(dict.fromkeys(names))),
-        origins="\n".join(f"<li>{escape(line)}</li>" for line in _origins(found)),
-        remarks="\n".join(f"<li>{escape(line)}</li>" for line in remarks(found)),
+        origins=markup.items(_origins(found)),
+        remarks=markup.items(remarks(found)),
         arms="\n".join(_arms(found)),
         settings="\n".join(
             f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
@@ -80,10 +79,17 @@ def page(found: Comparison) -> str:
 
 def _arms(found: Comparison) -> Iterator[str]:
     for policy, pairs in found.arms:
-        yield f'<tr class="arm"><td colspan="4">policy {escape(policy)}</td></tr>'
-        for pair in pairs:
-            yield f'<tr class="client"><td colspan="4">{escape(pair.name)}</td></tr>'
-            yield from map(_row, pair.lines)
+        clients = "\n".join(map(_client, pairs))
+        yield f'<h2>Policy {escape(policy)}</h2>\n<div class="clients">\n{clients}\n</div>'
+
+
+def _client(pair: Pair) -> str:
+    head = "".join(f'<th scope="col">{each}</th>' for each in ("", "A", "B", "A to B"))
+    rows = "\n".join(map(_row, pair.lines))
+    return (
+        f"<section><h3>{escape(pair.name)}</h3>"
+        f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></section>"
+    )
 
 
 def _row(line: Line) -> str:

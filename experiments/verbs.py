@@ -111,12 +111,13 @@ def compare(verb: Compare) -> None:
     from experiments import compare, compare_page
 
     found = compare.compare(verb.a, verb.b)
+    if verb.out is not None:
+        verb.out.write_text(compare_page.page(found), encoding="utf-8")
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 140))
     compare_page.show(found, console)
     if verb.out is not None:
-        verb.out.write_text(compare_page.page(found), encoding="utf-8")
         console.print(f"page: {verb.out}", soft_wrap=True)
 
 

@@ -175,7 +175,7 @@ def test_a_group_stands_for_its_clients_in_the_terminal(runs: Runs) -> None:
     assert "ann" not in shown
     assert line(found, "rate", "users, all", "images") == ("20", "20", "same")
     for name in ("users, all", "ann", "bob"):
-        assert f'<td colspan="4">{name}</td>' in compare_page.page(found)
+        assert f"<h3>{name}</h3>" in compare_page.page(found)
 
 
 def test_a_summary_from_before_a_column_is_read_without_it(runs: Runs) -> None:
@@ -204,7 +204,7 @@ def test_the_page_holds_it_all_and_needs_nothing_else(runs: Runs) -> None:
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert not re.search(r"://|<(link|img|iframe)\b|@import|url\(", text)
-    assert text.count('<tr class="client">') == 4
+    assert text.count("<section>") == 4
     assert "prefers-color-scheme: dark" in text
 
 
