@@ -166,6 +166,7 @@ def _policy() -> str:
         for tag in ("script", "style")
     }
     return (
-        "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none';"
+        "default-src 'none'; connect-src 'self'; img-src data:; frame-ancestors 'none';"
+        " base-uri 'none';"
         f" script-src 'sha256-{allowed['script']}'; style-src 'sha256-{allowed['style']}'"
     )

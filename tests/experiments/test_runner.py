@@ -132,6 +132,49 @@ def test_a_run_cut_short_before_its_first_client(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"scenario.json", "logs"}
 
 
+class Scorer:
+    """Stands for the process that scores an arm, and for time: a score every `every` seconds."""
+
+    def __init__(self, arm: Path, *, every: float, scores: int, dies: float = float("inf")) -> None:
+        self.file = arm / "evaluation.jsonl"
+        self.every, self.scores, self.dies = every, scores, dies
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.file.write_text("x" * min(self.scores, int(self.now / self.every)))
+
+    def code(self) -> int | None:
+        return 1 if self.now > self.dies else None
+
+    def text(self) -> str:
+        done = self.now > self.every * self.scores
+        return f"scored none\nscored {self.file.parent.name if done else 'r'}\n"
+
+    def refresh(self) -> None:
+        """The view's part, of no interest here."""
+
+
+@pytest.mark.parametrize(
+    ("scores", "waited"),
+    [
+        ({"every": 100.0, "scores": 5}, 500.0),
+        ({"every": 130.0, "scores": 5}, 120.0),  # too slow: it may hang
+        ({"every": 100.0, "scores": 5, "dies": 42.0}, 42.0),
+    ],
+)
+def test_an_arm_waits_for_its_scores_while_they_come(
+    tmp_path: Path, scores: dict[str, Any], waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer: Any = Scorer(tmp_path, **scores)
+    monkeypatch.setattr(runner, "time", scorer)
+    runner._scored(scorer, tmp_path, scorer)
+    assert scorer.now == pytest.approx(waited, abs=0.2)
+
+
 def test_what_each_process_is_told(tmp_path: Path) -> None:
     started = commands.arm(SCENARIO, "rate", tmp_path / "rate", tmp_path / "home")
     server = " ".join(started.server)
@@ -142,6 +185,9 @@ def test_what_each_process_is_told(tmp_path: Path) -> None:
         f"--open --ledger {tmp_path}/rate/ledger.db --record {tmp_path}/rate/server.jsonl",
     ):
         assert part in server
+    scorer = " ".join(commands.evaluate(SCENARIO, tmp_path, tmp_path / "home"))
+    victim = f"{tmp_path}/home/models/digits-lenet-thin-s7/victim.safetensors"
+    assert f"-m experiments evaluate {tmp_path} --home {tmp_path}/home --victim {victim}" in scorer
     ann = " ".join(started.clients["ann"]("h:1"))
     assert "-m client honest --target h:1 --client-id ann" in ann
     assert "--seed 8" in ann

@@ -1,0 +1,207 @@
+"""Surrogates are scored once, whoever does it and whatever was cut short."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import artifacts, datasets, networks, training
+from core.arrays import to_float
+from core.artifacts import ArtifactError
+from core.records import RecordError, read
+from experiments import evaluation
+from experiments.evaluation import evaluate, follow
+from experiments.folder import FolderError
+
+
+def append(path: Path, *records: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def saved(path: str) -> dict[str, Any]:
+    return {"kind": "checkpoint", "path": path, "asked": 1, "at": 1.0, "train_seconds": 1.0}
+
+
+def network(path: Path, seed: int) -> networks.Network:
+    made = networks.build("lenet-thin", (1, 8, 8), 10, seed=seed)
+    artifacts.save_network(path, made)
+    return made.eval()
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Path:
+    """An arm with a thief's two surrogates, the first of which is the victim itself."""
+    folder = tmp_path / "run" / "rate"
+    append(folder / "clients" / "bob.jsonl", {"kind": "header"}, saved("one"), saved("two"))
+    append(folder / "clients" / "ann.jsonl", {"kind": "header"})
+    (folder / "clients" / "eve.jsonl").write_text('{"kind": "hea')  # she died early
+    for name, seed in (("one", 1), ("two", 2)):
+        network(folder / "surrogates" / "bob" / name, seed)
+    network(tmp_path / "victim", 1)
+    return folder
+
+
+def run(arm: Path) -> list[dict[str, Any]]:
+    evaluate({"rate": arm}, arm.parents[1] / "victim", "digits", arm.parents[1], {"seed": 1})
+    return read(arm / "evaluation.jsonl")[1]
+
+
+def test_accuracy_and_fidelity(arm: Path, tmp_path: Path) -> None:
+    held_out = datasets.load("digits", home=tmp_path).splits["held_out"]
+    classes = [
+        training.logits(network(tmp_path / "x", seed), to_float(held_out.images)).argmax(1)
+        for seed in (1, 2)
+    ]
+    right = [float(np.mean(each == held_out.labels)) for each in classes]
+    same = float(np.mean(classes[0] == classes[1]))
+    assert right[0] != right[1]
+    surrogate = {"kind": "surrogate", "client": "bob"}
+    assert run(arm) == [
+        {"kind": "victim", "accuracy": right[0], "images": len(held_out.labels)},
+        {**surrogate, "path": "one", "accuracy": right[0], "fidelity": 1.0},
+        {**surrogate, "path": "two", "accuracy": right[1], "fidelity": same},
+    ]
+    assert read(arm / "evaluation.jsonl")[0]["seed"] == 1
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("torn", [0, 9])
+def test_what_was_cut_short_is_completed(arm: Path, kept: int, torn: int) -> None:
+    whole = run(arm)
+    file = arm / "evaluation.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    rest = "".join(lines[kept:])[:torn]
+    file.write_text("".join(lines[:kept]) + rest)
+    assert run(arm) == whole
+    before = file.read_text()
+    assert run(arm) == whole
+    assert file.read_text() == before
+
+
+def test_what_is_whole_needs_no_victim(arm: Path, tmp_path: Path) -> None:
+    whole = run(arm)
+    (tmp_path / "victim").unlink()
+    assert run(arm) == whole
+    append(arm / "clients" / "bob.jsonl", saved("three"))
+    with pytest.raises(ArtifactError, match=r"no artifact at .*victim"):
+        run(arm)
+
+
+def test_a_file_of_something_else(arm: Path) -> None:
+    (arm / "evaluation.jsonl").write_text("nonsense\n")
+    with pytest.raises(RecordError, match="line 1: not JSON"):
+        run(arm)
+
+
+# ── while the run goes on ────────────────────────────────────────────────────────────────────────
+
+
+class Clock:
+    """Time that passes when somebody sleeps or scores; a script of what happens meanwhile."""
+
+    def __init__(self, script: Iterator[None]) -> None:
+        self.now = 0.0
+        self.script = script
+        self.scored: list[tuple[float, str]] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        next(self.script)
+
+
+@pytest.fixture
+def going(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    about = {
+        "resolved": {
+            "name": "tiny",
+            "victim": {"dataset": "digits"},
+            "server": {"policies": ["none", "rate"]},
+            "clients": [],
+        },
+        "command": "",
+        "calibration": {},
+        "provenance": {"seed": 7},
+    }
+    (folder / "scenario.json").write_text(json.dumps(about))
+    return folder
+
+
+def followed(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `follow` says, with a judge that takes ten seconds for each surrogate."""
+
+    class Judge:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def victim(self) -> dict[str, Any]:
+            return {"accuracy": 0.9, "images": 5}
+
+        def surrogate(self, path: Path) -> dict[str, Any]:
+            clock.now += 10.0
+            clock.scored.append((clock.now, path.name))
+            return {"accuracy": 0.5, "fidelity": 0.5}
+
+    said: list[str] = []
+    monkeypatch.setattr(evaluation, "_Judge", Judge)
+    follow(folder, folder, folder, said.append, clock=lambda: clock.now, sleep=clock.sleep)
+    return said
+
+
+def test_surrogates_are_scored_as_they_appear(going: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bob = going / "none" / "clients" / "bob.jsonl"
+
+    def script() -> Iterator[None]:
+        yield
+        assert not (going / "none").exists()  # it is for the runner to make it
+        append(going / "none" / "runner.jsonl", {"kind": "header"})
+        append(bob, {"kind": "header"}, saved("one"), saved("two"))
+        yield
+        assert [kind(row) for row in read(going / "none" / "evaluation.jsonl")[1]] == [
+            "victim",
+            "two",
+        ]
+        append(bob, saved("three"))
+        while clock.now < 60.0:
+            yield
+        append(bob, saved("four"))
+        append(going / "none" / "runner.jsonl", {"kind": "server", "code": 0})
+        yield
+        append(going / "rate" / "runner.jsonl", {"kind": "header"}, {"kind": "server", "code": 0})
+        yield
+
+    def kind(row: dict[str, Any]) -> str:
+        return str(row.get("path", row["kind"]))
+
+    clock = Clock(script())
+    assert followed(going, clock, monkeypatch) == ["scored none", "scored rate"]
+    first, second, *rest = clock.scored
+    assert [name for _, name in clock.scored] == ["two", "three", "four", "one"]
+    assert second[0] - first[0] == 50.0  # it rests for four times as long as it computed
+    assert rest[1][0] - rest[0][0] == 10.0  # not once all clients have ended
+    header, rows = read(going / "none" / "evaluation.jsonl")
+    assert (header["scenario"], header["seed"]) == ("tiny", 7)
+    assert [kind(row) for row in rows] == ["victim", "two", "three", "four", "one"]
+    assert [kind(row) for row in read(going / "rate" / "evaluation.jsonl")[1]] == ["victim"]
+
+
+def test_it_ends_with_the_runner(going: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def script() -> Iterator[None]:
+        yield
+        monkeypatch.setattr(evaluation.os, "getppid", lambda: 1)
+        yield
+
+    assert followed(going, Clock(script()), monkeypatch) == []
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match=r"no scenario\.json"):
+        follow(tmp_path, tmp_path, tmp_path, print)
