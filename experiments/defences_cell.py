@@ -44,22 +44,30 @@ class Place:
     data: Path | None
 
 
+def victim(bench: Bench, place: Place) -> Path:
+    """The folder of the victim of a bench, trained unless it is there.
+
+    Raises DatasetError, ArtifactError.
+    """
+    name = model_name(bench.dataset, VICTIM_SEED)
+    model.prepare(
+        place.home,
+        name,
+        dataset=bench.dataset,
+        network=bench.network,
+        measure="entropy",
+        seed=VICTIM_SEED,
+        data=place.data,
+    )
+    return model.folder(place.home, name)
+
+
 class Stage:
     """Victim, data and surrogates of a bench, loaded once."""
 
     def __init__(self, bench: Bench, place: Place) -> None:
         self.bench, self.place = bench, place
-        name = model_name(bench.dataset, VICTIM_SEED)
-        model.prepare(
-            place.home,
-            name,
-            dataset=bench.dataset,
-            network=bench.network,
-            measure="entropy",
-            seed=VICTIM_SEED,
-            data=place.data,
-        )
-        self.files = model.folder(place.home, name)
+        self.files = victim(bench, place)
         self.network, _ = artifacts.load_network(self.files / "victim.safetensors")
         self.victim = TorchVictim(self.network)
         self.dataset: Dataset = datasets.load(bench.dataset, home=place.home, data=place.data)

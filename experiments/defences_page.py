@@ -13,7 +13,6 @@ from core.artifacts import write_atomically
 from experiments.defences import read
 from experiments.defences_figure import CAPTION, draw
 from experiments.defences_plan import BENCHES, Bench, label
-from experiments.defences_wire import SHIELDS
 from experiments.pages import rewrite
 from experiments.strength_tables import NOTHING, estimate, lines
 
@@ -71,16 +70,15 @@ def _dataset(content: Mapping[str, Any], bench: Bench, file: str) -> Iterator[st
         pools = {thief.pool: thief.name for thief in reversed(bench.thieves)}  # the first of each
         yield lines(_costs(benign, thefts, shields, list(reversed(pools.values()))))
     if wire:
-        setting = wire[-1]["setting"]
-        drawn = "drawn, not spent" if setting["server"]["virtual"] else "spent"
         revisions = sorted({str(cell["provenance"]["git_revision"])[:7] for cell in wire})
         yield (
-            f"### With and without proof of work, over loopback\n\n"
-            f"Victim: {setting['victim']['dataset']}. Solving times are {drawn}; all clients of an"
-            f" arm run at once. Made at {', '.join(revisions)} by"
+            f"### {bench.title}, with and without proof of work, over loopback\n\n"
+            f"The same victim and thieves, each a process, beside an honest user; all ask at once."
+            f" Solving times are drawn, not spent; milliseconds are of wall time, of a machine that"
+            f" had other work, too. Made at {', '.join(revisions)} by"
             f" `python -m experiments defences --dataset {bench.dataset} --wire`.\n"
         )
-        yield lines(_wire(wire))
+        yield lines(_wire(wire, [label(shield) for shield in bench.wire]))
 
 
 def _clones(thefts: Cells, shields: Sequence[str], thieves: Sequence[str]) -> list[list[str]]:
@@ -123,11 +121,11 @@ def _costs(
     return rows
 
 
-def _wire(wire: Cells) -> list[list[str]]:
+def _wire(wire: Cells, shields: Sequence[str]) -> list[list[str]]:
     head = ["defence", "policy", "client", "seeds", "accuracy %", "fidelity %"]
     head += ["client ms an image", "of it solving", "server ms an image", "work an image"]
     rows = [head, ["---", "---", "---", *["--:"] * 7]]
-    for shield in map(label, SHIELDS):
+    for shield in shields:
         pairs = dict.fromkeys((c["policy"], c["client"]) for c in wire if c["defence"] == shield)
         for policy, client in pairs:
             cells = [

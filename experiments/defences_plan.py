@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from experiments.scenario import Setting
 from server.defences.options import Perturb
@@ -43,7 +42,7 @@ class Bench:
     thieves: tuple[Thief, ...]
     seeds: tuple[int, ...]
     benign: int = 2_000  # held-out images asked by honest users
-    wire: Mapping[str, Any] = field(default_factory=dict)  # a scenario: see `defences_wire`
+    wire: tuple[Perturb, ...] = ()  # of the shields, those tried over the wire, too
 
 
 def label(shield: Perturb) -> str:
@@ -103,41 +102,14 @@ def _thieves(dataset: str, *, budget: int, epochs: int, rounds: int) -> tuple[Th
     )
 
 
-_WIRE: Mapping[str, Any] = {
-    "victim": {"dataset": "mnist5k", "network": "lenet"},
-    # Drawn solving times do not depend on what else the machine does.
-    "server": {"policies": ["none", "rate"], "t_max": 1.0, "virtual": True},
-    "clients": [
-        {"name": "honest", "kind": "honest", "images": 320},
-        {
-            "name": "knockoff",
-            "kind": "attack",
-            "attack": "knockoff",
-            "pool": "photos",
-            "pool_size": 2_000,
-            "network": "lenet",
-            "config": {"budget": 2_000, "rounds": 1, "epochs": 30, "lr": 0.05, "momentum": 0.9},
-        },
-        {
-            "name": "hard-label",
-            "kind": "attack",
-            "attack": "copycat",
-            "pool": "photos",
-            "pool_size": 2_000,
-            "network": "lenet",
-            "config": {"budget": 2_000, "rounds": 1, "epochs": 30, "lr": 0.05, "momentum": 0.9},
-        },
-        {
-            "name": "jacobian-tr",
-            "kind": "attack",
-            "attack": "jacobian_tr",
-            "pool": "mnist5k",
-            "pool_size": 500,
-            "network": "lenet",
-            "config": {"budget": 2_000, "labels": "soft", "epochs": 8},
-        },
-    ],
-}
+_WIRED = (
+    _NONE,
+    *_redirections(0.9),
+    _UNTRAINED,
+    Perturb(defence="adaptive_misinformation", tau=0.9),
+    Perturb(defence="mad_argmax", budget=0.9),
+    Perturb(defence="hard_label"),
+)
 
 BENCHES = (
     Bench(
@@ -156,6 +128,7 @@ BENCHES = (
         ),
         seeds=(0,),
         benign=100,
+        wire=(_NONE,),
     ),
     Bench(
         dataset="npz:mnist.npz",
@@ -176,7 +149,7 @@ BENCHES = (
         ),
         thieves=_thieves("npz:mnist.npz", budget=2_000, epochs=10, rounds=4),
         seeds=(0, 1, 2),
-        wire=_WIRE,
+        wire=_WIRED,
     ),
     Bench(
         dataset="npz:cifar10.npz",
@@ -187,6 +160,7 @@ BENCHES = (
         thieves=_thieves("npz:cifar10.npz", budget=2_000, epochs=6, rounds=2),
         seeds=(0, 1, 2),
         benign=1_000,
+        wire=_WIRED,
     ),
 )
 """By dataset: `digits` takes seconds and is there to try the tool."""

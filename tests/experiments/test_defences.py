@@ -2,6 +2,8 @@
 
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tyro
@@ -24,8 +26,6 @@ def small():
     thief = digits.thieves[0]
     config = {**thief.config, "budget": 64, "epochs": 2}
     with pytest.MonkeyPatch.context() as patch:
-        from dataclasses import replace
-
         from server import model
         from server.defences import trained
 
@@ -98,14 +98,7 @@ def test_other_settings_replace_what_was_there(content, plan):
 def test_results_of_another_victim_are_refused(content, plan, tmp_path):
     changed = json.loads(plan.file.read_text())
     changed["victim"]["accuracy"] = 0.5
-    other = defences.Plan(
-        bench=plan.bench,
-        defences=(),
-        seeds=(),
-        wire=False,
-        place=plan.place,
-        file=tmp_path / "other.json",
-    )
+    other = replace(plan, file=tmp_path / "other.json")
     write(changed, other.file)
     with pytest.raises(ValueError, match="is about another victim"):
         defences.run(other, command="", say=lambda text: None)
@@ -136,11 +129,7 @@ def cells():
         "victim": {"network": "lenet-thin", "seed": 0, "accuracy": 0.975, "images": 360},
         "benign": [{**cell, **made} for cell in benign],
         "thefts": [{**cell, **made} for cell in thefts],
-        "wire": [
-            {**cell, **made}
-            | {"setting": {"victim": {"dataset": "digits"}, "server": {"virtual": True}}}
-            for cell in wire
-        ],
+        "wire": [{**cell, **made} for cell in wire],
     }
 
 
@@ -162,7 +151,7 @@ def test_the_page_is_a_function_of_the_results(tmp_path):
     drawn = (tmp_path / "defences-digits.svg").read_text()
     assert drawn.startswith("<svg")
     assert "honest images" in drawn
-    assert "Victim: digits. Solving times are drawn, not spent;" in text
+    assert "### scikit-learn's digits, with and without proof of work, over loopback" in text
     defences_page.save(page, tmp_path)
     assert page.read_text() == text
 
@@ -197,26 +186,76 @@ def test_every_planned_defence_and_thief_is_there():
             assert all(complaint(known[key], value) is None for key, value in thief.config.items())
 
 
-def test_every_scenario_over_the_wire_is_sound():
+def test_every_scenario_over_the_wire_has_the_thieves_of_its_bench():
     for each in BENCHES:
-        if each.wire:
-            for shield in defences_wire.SHIELDS:
-                scenario = defences_wire.scenario_of(each.wire, shield, 3)
-                assert scenario.server.defence == shield.defence
-                assert scenario.seed == 3
-                assert scenario == parse(
-                    {
-                        **each.wire,
-                        "name": scenario.name,
-                        "seed": 3,
-                        "server": {
-                            **each.wire["server"],
-                            "defence": shield.defence,
-                            "defence_config": shield.settings(),
-                        },
-                    },
-                    source=scenario.source,
-                )
+        for shield in each.wire:
+            assert shield in each.shields
+            given = defences_wire.tables(each, shield)
+            scenario = defences_wire.scenario_of(given, 3)
+            assert scenario.victim.dataset == each.dataset
+            assert scenario.seed == 0
+            assert scenario.server.defence == shield.defence
+            assert scenario.server.defence_config == shield.settings()
+            assert scenario.server.virtual
+            honest, *thieves = scenario.clients
+            assert honest.kind == "honest"
+            assert {client.seed for client in scenario.clients} == {3}
+            assert [
+                (client.attack, client.pool, client.pool_size, client.config) for client in thieves
+            ] == [(t.attack, t.pool, t.pool_size, t.config) for t in each.thieves]
+            assert json.loads(json.dumps(given)) == given
+
+
+def summary(scenario):
+    client = dict.fromkeys(defences_wire.KEPT, 1)
+    seconds = {"total": 2.0, "solve": 1.0, "server": 0.5}
+    return {
+        "arms": [
+            {
+                "policy": policy,
+                "clients": [
+                    {**client, "name": each.name, "seconds": seconds} for each in scenario.clients
+                ],
+            }
+            for policy in scenario.server.policies
+        ]
+    }
+
+
+def test_a_run_over_the_wire_goes_on_with_what_is_missing(plan, tmp_path, monkeypatch):
+    ran = []
+
+    def run(scenario, out, home, **options):
+        ran.append((scenario.server.defence, scenario.clients[0].seed, Path.cwd(), home))
+        assert (home / "models" / commands.model_name(scenario) / "victim.safetensors").exists()
+        out.mkdir()
+        (out / "summary.json").write_text(json.dumps(summary(scenario)))
+        return out
+
+    monkeypatch.setattr(defences_wire.runner, "run", run)
+    wired = replace(
+        plan,
+        bench=replace(plan.bench, wire=SHIELDS),
+        wire=True,
+        seeds=(0, 4),
+        place=Place(plan.place.home, tmp_path),
+        file=tmp_path / "defences-digits.json",
+    )
+    before = Path.cwd()
+    content = defences.run(wired, command="", say=lambda text: None)
+    assert [(defence, seed) for defence, seed, *_ in ran] == [
+        (shield.defence, seed) for seed in (0, 4) for shield in SHIELDS
+    ]
+    assert {where[2:] for where in ran} == {(tmp_path, plan.place.home.absolute())}
+    assert Path.cwd() == before
+    assert len(content["wire"]) == 2 * 2 * 2 * 2  # defences, seeds, policies, clients
+    less = json.loads(wired.file.read_text())
+    gone = less["wire"].pop()
+    write(less, wired.file)
+    ran.clear()
+    defences.run(wired, command="", say=lambda text: None)
+    assert [(defence, seed) for defence, seed, *_ in ran] == [("gradient_redirection", 4)]
+    assert any(cell["client"] == gone["client"] for cell in read(wired.file)["wire"])
 
 
 GOOD = {
@@ -290,18 +329,6 @@ def test_a_scenario_whose_defence_cannot_work_is_refused(server, why):
     assert caught.value.mistakes[0].startswith(why)
 
 
-def test_fields_that_came_later_do_not_repeat_what_was_run_before_them():
-    wire = bench("npz:mnist.npz").wire
-    setting = defences_wire._setting(defences_wire.scenario_of(wire, Perturb(), 0))
-    honest, thief, *_ = setting["clients"]
-    later = {*defences_wire.LATER, "pace"}
-    assert later & honest.keys() == {"pace"}
-    assert later & thief.keys() == set()
-    groups = [wire["clients"][0], {**wire["clients"][1], "accounts": 3, "start": 2.0}]
-    other = defences_wire.scenario_of({**wire, "clients": groups}, Perturb(), 0)
-    assert later & defences_wire._setting(other)["clients"][1].keys() == {"accounts", "start"}
-
-
 def test_what_is_kept_of_a_client_over_the_wire():
     client = dict.fromkeys(defences_wire.KEPT, 1) | {
         "images": 4,
@@ -319,13 +346,17 @@ def test_what_is_kept_of_a_client_over_the_wire():
         (["--dataset", "npz:mnist"], "--dataset is 'npz:mnist'; expected one of digits.*did you"),
         (["--dataset", "digits", "--defences", "mad"], "--defences names 'mad', which is not"),
         (["--dataset", "digits", "--seeds", "-1"], r"--seeds is \[-1\]; expected numbers from 0"),
-        (["--dataset", "digits", "--wire"], "nothing is planned over the wire on digits"),
     ],
 )
 def test_what_cannot_be_run_is_refused(words, why, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["experiments", "defences", *words])
     with pytest.raises(SystemExit, match=f"^error: {why}"):
         main()
+
+
+def test_a_bench_without_scenarios_has_nothing_over_the_wire(plan):
+    with pytest.raises(ValueError, match="nothing is planned over the wire on digits"):
+        replace(plan, bench=replace(plan.bench, wire=()), wire=True)
 
 
 def test_labels_are_short():
