@@ -48,7 +48,7 @@ def unpack(data: bytes, folder: Path) -> None:
             _bounded(sum(entry.file_size for entry in entries))
             for entry in entries:
                 _plain(entry)
-            draft.mkdir()
+            draft.mkdir(parents=True)
             for entry in entries:
                 archive.extract(entry, draft)
         draft.rename(folder)

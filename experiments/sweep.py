@@ -188,8 +188,9 @@ def run(
         failures = []
         for cell, reason in ends:
             if reason:
-                failures.append(f"{cell.name}: {reason}")
-                console.print(f"cell {cell.name} failed: {reason}", highlight=False)
+                title = cell.name or cell.scenario.name
+                failures.append(f"{title}: {reason}")
+                console.print(f"cell {title} failed: {reason}", highlight=False)
     if plan[0].changes:
         sweep_report.write(out)
     if failures:
@@ -242,7 +243,7 @@ def _there(
     """Runs cells on the workers of a cluster, in no order; why each failed, "" if it did not."""
     about = {"edition": jobs.edition(), "home": str(home.absolute()) if home is not None else ""}
     sent = {cell.name: json.dumps({**_job(cell, command), **about}) for cell in due}
-    console.print(f"{len(due)} cells, {workers.count()} at once", highlight=False)
+    console.print(f"{len(due)} to run, {workers.count()} at once", highlight=False)
     found = {cell.name: cell for cell in due}
     for name, reason, packed in workers.run(sent):
         if packed:
@@ -252,7 +253,8 @@ def _there(
             except parcel.ParcelError as error:
                 reason = reason or str(error)
         if not reason:
-            console.print(f"cell {name} is done", highlight=False)
+            title = name or found[name].scenario.name
+            console.print(f"cell {title} is done", highlight=False)
         yield found[name], reason
 
 
