@@ -14,6 +14,7 @@ import pytest
 
 import attacks
 from attacks import process
+from attacks.__main__ import main
 from attacks.options import Thief
 from attacks.world import Price
 from client.options import Connection
@@ -386,6 +387,20 @@ def test_the_list():
     assert [row[0] for row in rows] == list(attacks.REGISTRY) == sorted(attacks.REGISTRY)
     random = next(row for row in rows if row[0] == "random")
     assert random[2:] == ["Dziedzic et al., ICLR 2022", "soft or hard", "pool"]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_list_fits_a_terminal(monkeypatch, capsys, width):
+    monkeypatch.setattr(sys, "argv", ["attacks", "--list"])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
+    assert main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line.split()[0] for line in lines[1:] if line[0] != " "] == list(attacks.REGISTRY)
+    assert "Dziedzic et al., ICLR 2022" in [line.strip() for line in lines]
+    assert sum(line.rstrip().endswith("pool, costs") for line in lines) == 1
 
 
 @pytest.mark.parametrize(
