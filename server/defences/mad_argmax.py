@@ -18,7 +18,15 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_budget, check_posterior, needed, towards
+from server.defences import (
+    Context,
+    Posterior,
+    check_budget,
+    check_posterior,
+    mad,
+    needed,
+    towards,
+)
 from server.defences.mad import check_surrogate
 
 ALL_SETS = 10
@@ -29,11 +37,8 @@ MARGIN = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    epsilon: float = 1.0  # L1 budget
-
-    def __post_init__(self) -> None:
-        check_budget(self.epsilon)
+class Config(mad.Config):
+    """Those of `mad`."""
 
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context
