@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from client.session import Session
+from core import networks
 from server.defences import Perturbation
 from server.defences.options import Perturb
+from server.defences.surrogates import Surrogates
 
 
 def perturbation(**settings):
@@ -62,6 +64,28 @@ def test_a_retry_is_perturbed_as_the_first_answer_was(gate_with, images):
     assert [line["retry"] for line in gate.records if line["kind"] == "predict"][-1]
     for answer in given:
         assert np.array_equal(answer, first)
+
+
+def test_redirected_answers_are_paid_for_as_clean_ones_are(gate_with, images):
+    students = [networks.build("lenet-thin", (1, 4, 4), 3, seed=seed) for seed in (0, 1)]
+    chosen = Perturb(defence="gradient_redirection", budget=0.5)
+    redirected = Perturbation(chosen.defence, chosen.config(), b"k" * 32, Surrogates(students))
+    with gate_with() as clean:
+        (expected,) = ask(clean, images)
+    with gate_with(perturbation=redirected) as gate:
+        with Session(gate.address, client_id="alice") as session:
+            given = [session.predict(images) for _ in range(2)]
+            account = session.account()
+    assert np.array_equal(*given)
+    distance = np.abs(given[0] - expected).sum(axis=1)
+    assert 0.1 < distance.max() <= 0.5 + 1e-6
+    lines = [line for line in gate.records if line["kind"] == "predict"]
+    paid = [line for line in clean.records if line["kind"] == "predict"]
+    assert {(line["work"], line["cost"]) for line in lines} == {
+        (line["work"], line["cost"]) for line in paid
+    }
+    assert all(line["work"] > 0 for line in lines)
+    assert account.unpaid_batches == 0
 
 
 def test_a_gate_without_a_defence_does_not_spend_time_on_one(gate, images):
