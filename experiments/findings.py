@@ -61,7 +61,11 @@ def _price(arm: Summary) -> str:
     thieves = sorted(_groups(arm, "attack", "price_ratio"), key=lambda g: -g["price_ratio"])
     if not thieves:
         return ""
-    honest = median(group["price_ratio"] for group in _groups(arm, "honest", "price_ratio"))
+    honest = median(
+        client["price_ratio"]
+        for client in arm["clients"]
+        if client["kind"] == "honest" and client["price_ratio"] is not None
+    )
     dear = [group for group in thieves if group["price_ratio"] >= NOT_APART * max(1.0, honest)]
     alike = [group for group in thieves if group not in dear]
     said = []

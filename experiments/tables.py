@@ -190,7 +190,10 @@ COLUMNS = (
 )
 
 
-DETAIL = {"hashes", "solving (s)", "serving (s)", "answer p50 (ms)", "price ratio p99"}
+DETAIL = {
+    *("hashes", "solving (s)", "serving (s)", "training (s)", "answer p50 (ms)"),
+    "price ratio p99",
+}
 """Headings of columns that stand in the page of a run only."""
 
 

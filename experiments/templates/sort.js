@@ -5,7 +5,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   headings.forEach((heading, column) => heading.firstElementChild.addEventListener("click", () => {
     const up = heading.getAttribute("aria-sort") !== "ascending";
     const value = row => row.cells[column].dataset.sort;
-    const compare = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+    const compare = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b, undefined, {numeric: true}) : a - b;
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [value(a), value(b)];
       if (x === undefined || y === undefined) return (x === undefined) - (y === undefined);

@@ -152,6 +152,30 @@ def folder(tmp_path: Path) -> Path:
     return run
 
 
+@pytest.fixture
+def crowd(folder: Path) -> Path:
+    """The same with a group of five more honest clients, whose work goes from 1 to 5 times ann's.
+
+    They answer as fast as she does under policy none, and 1, 2, ..., 5 s a request under rate.
+    """
+    about = json.loads((folder / "scenario.json").read_text())
+    names = [f"crowd-{n}" for n in range(1, 6)]
+    about["resolved"]["clients"] += [
+        {"name": name, "group": "crowd", "kind": "honest"} for name in names
+    ]
+    (folder / "scenario.json").write_text(json.dumps(about))
+    for policy in ("none", "rate"):
+        arm = folder / policy
+        with (arm / "runner.jsonl").open("a") as runner, (arm / "server.jsonl").open("a") as server:
+            for n, name in enumerate(names, 1):
+                paid = {"work": 200 * n, "solve": n - 0.3, "total": float(n)}
+                asked = predict(f"a{n}", **{"client": name, **(paid if policy == "rate" else {})})
+                lines(arm / "clients" / f"{name}.jsonl", [asked, END])
+                server.write(json.dumps(served(name, f"a{n}", 1.0)) + "\n")
+                runner.write(json.dumps(ended(name)) + "\n")
+    return folder
+
+
 def surrogate(path: str, accuracy: float, fidelity: float) -> dict[str, Any]:
     """One line of the evaluation, of bob's surrogate."""
     return {

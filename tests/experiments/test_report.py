@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html import escape
@@ -18,6 +19,12 @@ from rich.table import Table
 from experiments import figures, labels, report, tables
 from experiments.folder import FolderError, read
 from experiments.summary import summarise
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without figures, which take most of the time."""
+    monkeypatch.setattr(figures, "draw", lambda summary: [])
 
 
 def test_the_page_says_what_the_run_says(folder: Path) -> None:
@@ -52,6 +59,7 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
     assert text.count("<script") == text.count("<script>\n// A click on a heading") == 1
 
 
+@pytest.mark.usefixtures("bare")
 def test_text_from_outside_is_escaped(folder: Path) -> None:
     evil = "<script>alert(1)</script>"
     about = json.loads((folder / "scenario.json").read_text())
@@ -105,6 +113,86 @@ def test_without_thieves_or_work_there_is_less_to_draw(folder: Path) -> None:
     assert "accuracy" not in {c.heading for c in tables.shown(summary)}
 
 
+def test_many_honest_clients_are_drawn_as_distributions(crowd: Path) -> None:
+    summary = summarise(read(crowd))
+    drawn = {drawing.name: drawing.svg for drawing in figures.draw(summary)}
+    assert len(drawn) == 6
+    for name, words in {
+        "overhead": ("crowd, rate", "slowdown, measured"),
+        "latency": ("crowd, none", "crowd, rate", "without solving"),
+    }.items():
+        ElementTree.fromstring(drawn[name])
+        for word in words:
+            assert f">{word}<" in drawn[name], word
+    assert ">crowd, none<" not in drawn["overhead"]  # it is 1 by definition
+    assert drawn["work"].count(">crowd<") == 1  # one label for the group
+    for arm in summary["arms"]:
+        arm["groups"][2]["clients"] = 4
+        arm["groups"][2]["quantiles"] = None
+    assert len(figures.draw(summary)) == 4
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_page_of_many_clients_shows_their_groups_first(crowd: Path) -> None:
+    text = report.write(crowd).read_text(encoding="utf-8")
+    groups, _, every = text.partition("<details><summary>Every client, all columns: 7</summary>")
+    assert ">crowd</td>" in groups
+    assert "crowd-1" not in groups
+    for n in range(1, 6):
+        assert f">crowd-{n}</td>" in every
+        assert f'href="rate/clients/crowd-{n}.jsonl"' in every
+
+
+@pytest.mark.usefixtures("bare")
+def test_links_lead_to_what_is_there(folder: Path) -> None:
+    log = folder / "rate" / "logs" / "bob.txt"
+    log.parent.mkdir()
+    log.write_text("last words")
+    text = report.write(folder).read_text(encoding="utf-8")
+    links = set(re.findall(r'<a href="([^"]*)"', text))
+    assert {"rate/logs/bob.txt", "none/server.jsonl", "scenario.json", "summary.json"} <= links
+    for link in links:
+        assert (folder / link).exists(), link
+    assert "none/logs/bob.txt" not in links
+
+
+@pytest.mark.usefixtures("bare")
+def test_cells_are_sorted_by_value_not_by_text(folder: Path) -> None:
+    text = report.write(folder).read_text(encoding="utf-8")
+    assert '<td data-sort="40000">40,000</td>' in text
+    assert f"<td>{tables.NOTHING}</td>" in text  # no value: it comes last
+    assert text.count('aria-sort="none"') == text.count('<th scope="col"')
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+def test_a_click_on_a_heading_sorts_the_table(folder: Path) -> None:
+    page = report.write(folder)
+    clicks = """<script>
+      const table = document.querySelector("table");
+      const [client, , , accuracy] = table.tHead.rows[0].cells;
+      const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].innerText).join(" ");
+      const found = [];
+      for (const heading of [client, accuracy, accuracy]) {
+        heading.firstElementChild.click();
+        found.push(order() + " " + heading.getAttribute("aria-sort"));
+      }
+      document.title = found.join("; ");
+    </script>"""
+    page.write_text(page.read_text().replace("</body>", f"{clicks}</body>"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]
+    flags += ["--disable-background-networking", "--disable-sync", f"--user-data-dir={folder}/c"]
+    done = subprocess.run(
+        [str(CHROMIUM), *flags, page.as_uri()], capture_output=True, text=True, timeout=60
+    )
+    assert re.findall("<title>(.*)</title>", done.stdout) == [
+        "ann ann bob bob ascending; bob bob ann ann ascending; bob bob ann ann descending"
+    ]
+
+
 def test_labels_are_pushed_apart() -> None:
     assert labels.spread([0, 50], 10) == [0, 50]
     assert labels.spread([50, 51, 0], 10) == [45.5, 55.5, 0]
@@ -115,13 +203,13 @@ def test_the_terminal_table_has_a_row_a_client(folder: Path) -> None:
     summary = summarise(read(folder))
     (table,) = tables.terminal(summary, summary["arms"][1], 200)
     assert cells(table, "bob", 200) == [
-        *("bob", "20", "40.0 %", "45.0 %", "0.600", "40,000", "2,000", "9.00", "3.50"),
+        *("bob", "20", "40.0 %", "45.0 %", "0.600", "40,000", "2,000", "9.00"),
         *("300", "300", "5,970", "67.7×", "15.0×", "100×"),  # noqa: RUF001
     ]
     parts = tables.terminal(summary, summary["arms"][1], 80)
     rows = [cells(table, "bob", 80) for table in parts]
-    assert [row[0] for row in rows] == ["bob"] * 3
-    assert sum(len(row) - 1 for row in rows) == 15 - 1
+    assert [row[0] for row in rows] == ["bob"] * 2
+    assert sum(len(row) - 1 for row in rows) == 14 - 1
 
 
 def cells(table: Table, name: str, width: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import pytest
 
 from experiments.findings import sentences
 from experiments.folder import FolderError, read
-from experiments.summary import summarise
+from experiments.summary import COURSE, COURSES, summarise
 
 
 def clients(folder: Path, policy: str) -> dict[str, dict[str, Any]]:
     summary = summarise(read(folder))
     arm = next(arm for arm in summary["arms"] if arm["policy"] == policy)
     return {client["name"]: client for client in arm["clients"]}
+
+
+END = {"kind": "end", "status": "done", "reason": "", "at": 8.0}
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
@@ -71,6 +75,81 @@ def test_a_thief_is_one_client_whatever_his_accounts(folder: Path) -> None:
     record.write_text(record.read_text().replace("bob-2", "bob-1"))
     with pytest.raises(FolderError, match="request b2 of client 'bob-1' is not in"):
         read(folder)
+
+
+def test_latency_and_overhead_by_hand(folder: Path) -> None:
+    ann = clients(folder, "rate")["ann"]
+    assert ann["latency"]["ask"] == pytest.approx({"p50": 0.3, "p99": 0.3})  # server and network
+    assert ann["latency"]["total"] == pytest.approx({"p50": 0.45, "p99": 0.499})
+    # 20 hashes an image at 1,000 a second, 0.03 s of predict() an image under none
+    assert ann["overhead"] == pytest.approx((0.03 + 0.02) / 0.03)
+    assert clients(folder, "none")["ann"]["overhead"] == 1.0
+    assert ann["course"] == [[1.0, 10.0], [1.0, 30.0]]
+
+
+def test_a_group_of_clients_by_hand(crowd: Path) -> None:
+    summary = summarise(read(crowd))
+    ann, bob, group = summary["arms"][1]["groups"]
+    assert (ann["name"], ann["clients"], bob["clients"]) == ("ann", 1, 1)
+    for key in ("images", "work", "accuracy", "slowdown", "price_ratio", "latency", "seconds"):
+        assert bob[key] == summary["arms"][1]["clients"][1][key], key  # alone, he is his group
+    assert (group["name"], group["clients"], group["status"]) == ("crowd", 5, "done")
+    assert (group["images"], group["work"], group["accounts"]) == (50, 3_000, 5)
+    assert group["work_per_image"] == 60
+    # the median of honest requests is 40: 10, 20, 30, 40, 60, 80, 100
+    assert group["price_ratio"] == pytest.approx(60 / 40)
+    assert group["p99"]["price_ratio"] == pytest.approx((80 + 0.96 * 20) / 40)
+    assert group["slowdown"] == pytest.approx(3.0 / 0.3)
+    assert group["p99"]["slowdown"] == pytest.approx(4.96 / 0.3)
+    assert group["latency"]["total"] == pytest.approx({"p50": 3.0, "p99": 4.96})
+    assert group["seconds"]["total"] == 15.0
+    assert group["quantiles"]["total"][::25] == [1, 2, 3, 4, 5]
+    assert (ann["quantiles"], bob["quantiles"]) == (None, None)
+    runner = crowd / "rate" / "runner.jsonl"
+    runner.write_text(
+        runner.read_text().replace(
+            '"crowd-2", "at": 9.0, "code": 0', '"crowd-2", "at": 9.0, "code": 9'
+        )
+    )
+    assert summarise(read(crowd))["arms"][1]["groups"][2]["status"] == "4 done, 1 crashed"
+
+
+def test_a_long_course_is_thinned_and_a_large_group_has_few(folder: Path) -> None:
+    ann = read(folder).arms[1].clients[0]
+    many = tuple(replace(ann.requests[0], at=float(at)) for at in range(1_000))
+    crowd = tuple(replace(ann, name=f"c{n}", group="c", requests=many) for n in range(COURSES + 1))
+    run = read(folder)
+    summary = summarise(replace(run, arms=(replace(run.arms[1], clients=crowd),)))
+    *first, last = (client["course"] for client in summary["arms"][0]["clients"])
+    assert all(len(course) == COURSE for course in first)
+    assert (first[0][0][0], first[0][-1][0], last) == (0.0, 999.0, [])
+
+
+def test_three_sentences_of_many_honest_clients(crowd: Path) -> None:
+    for arm in ("none", "rate"):
+        (crowd / arm / "clients" / "bob.jsonl").write_text(
+            json.dumps({"kind": "header"}) + "\n" + json.dumps(END) + "\n"
+        )
+    said = sentences(summarise(read(crowd)))
+    assert said == [
+        "Under policy rate an answer and its work should take 1.67× as long for ann and 3.00× as"  # noqa: RUF001
+        " long for crowd (median of 5; p99 4.31×) as without work.",  # noqa: RUF001
+        "Compared with no work, predictions under policy rate took 1.50× as long for ann (0.90 s"  # noqa: RUF001
+        " for 20 images) and 10.0× as long for crowd (median of 5; p99 16.5×).",  # noqa: RUF001
+        "An answer under policy none took ann 300 ms (99 of 100 requests at most 300 ms) and crowd"
+        " 300 ms (99 of 100 requests at most 300 ms); under policy rate took ann 450 ms (99 of 100"
+        " requests at most 499 ms) and crowd 3.00 s (99 of 100 requests at most 4.96 s).",
+    ]
+
+
+def test_a_thief_who_pays_as_honest_clients_do_is_not_said_to_pay_more(crowd: Path) -> None:
+    path = crowd / "rate" / "clients" / "bob.jsonl"
+    path.write_text(path.read_text().replace("10000", "400").replace("30000", "1360"))
+    (said, *_) = sentences(summarise(read(crowd)))
+    assert said == (
+        "Under policy rate the price did not tell bob (2.20×) from honest clients (1.25×, their"  # noqa: RUF001
+        " entry included)."
+    )
 
 
 def test_no_number_is_null_not_zero(folder: Path) -> None:
