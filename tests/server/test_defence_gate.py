@@ -72,10 +72,12 @@ def test_redirected_answers_are_paid_for_as_clean_ones_are(gate_with, images):
     redirected = Perturbation(chosen.defence, chosen.config(), b"k" * 32, Surrogates(students))
     with gate_with() as clean:
         (expected,) = ask(clean, images)
-    with gate_with(perturbation=redirected) as gate:
-        with Session(gate.address, client_id="alice") as session:
-            given = [session.predict(images) for _ in range(2)]
-            account = session.account()
+    with (
+        gate_with(perturbation=redirected) as gate,
+        Session(gate.address, client_id="alice") as session,
+    ):
+        given = [session.predict(images) for _ in range(2)]
+        account = session.account()
     assert np.array_equal(*given)
     distance = np.abs(given[0] - expected).sum(axis=1)
     assert 0.1 < distance.max() <= 0.5 + 1e-6
