@@ -16,7 +16,7 @@ from rich.text import Text
 from experiments.live import UNDER_WAY, Arm, Client
 from experiments.tables import NOTHING, count, percent, seconds
 
-EVERY = 0.5
+EVERY = 1.0
 """Seconds between two looks at the records."""
 AROUND = 8
 """Lines of a terminal that are not clients: before the view, heading, totals, the prompt."""
