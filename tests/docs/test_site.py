@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -75,3 +75,13 @@ def test_the_search_knows_what_pages_say(site):
     index = json.loads((site / "search" / "search_index.json").read_text())
     texts = {entry["location"].partition("#")[0] for entry in index["docs"]}
     assert {"index.html", "pricing.html", "attacks/knockoff.html"} <= texts
+
+
+def test_a_folder_without_pages_in_the_navigation_is_refused(tmp_path):
+    exceptions = pytest.importorskip("mkdocs.exceptions")
+    spec = spec_from_file_location("hook", ROOT / "docs" / "hook.py")
+    hook = module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(exceptions.PluginError, match="there are no pages in docs/empty/"):
+        hook._listed({"Empty": "empty/"}, tmp_path)
