@@ -54,12 +54,14 @@ def publish(run: Path, into: Path, *, title: str = "", modified: bool = False) -
         raise PublishError(f"{run} is not finished: {wrong}")
     if not modified and (changed := _modified(summary)):
         raise PublishError(f"{run} was not run from a clean revision: {changed} (--modified)")
-    summary = committed({**summary, "title": title or summary["name"]})
-    summary["command"] = without_places(summary["command"])
-    summary["elsewhere"] = elsewhere.rates(summary)
-    text = report.json_text(summary)
-    if len(text) > LIMIT:
-        raise PublishError(f"the summary of {run} has {len(text):,} bytes, expected {LIMIT:,}")
+    more = {
+        "title": title or summary["name"],
+        "command": without_places(summary["command"]),
+        "elsewhere": elsewhere.rates(summary),
+    }
+    text = report.json_text(committed({**summary, **more}))
+    if (size := len(text)) > LIMIT:
+        raise PublishError(f"the summary of {run} has {size:,} bytes, expected at most {LIMIT:,}")
     files = {"summary.json": text, **rendered(json.loads(text))}
     into.mkdir(parents=True, exist_ok=True)
     for old in _shown(into) - files.keys():
