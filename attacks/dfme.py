@@ -55,11 +55,15 @@ def plan(cfg: Config, world: World) -> Plan:
 
     from attacks.forger import Forger
 
-    for name in ("train_batch", "rounds", "forger_steps", "student_steps", "directions"):
+    counts = ("train_batch", "rounds", "forger_steps", "student_steps", "directions")
+    for name in (*counts, "latent", "width"):
         if getattr(cfg, name) < 1:
             raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 1")
-    if cfg.epsilon <= 0:
+    if not 0 < cfg.epsilon < math.inf:
         raise ValueError(f"--attack.epsilon is {cfg.epsilon}; expected more than 0")
+    for name in ("student_lr", "forger_lr"):
+        if not 0 <= getattr(cfg, name) < math.inf:
+            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 0")
     each = cfg.forger_steps * (1 + cfg.directions) + cfg.student_steps
     size = min(cfg.train_batch, cfg.budget // each)
     if size < 1:

@@ -55,6 +55,8 @@ def plan_towards(cfg: Config, world: World, aim: Aim) -> Plan:
     for name in ("seeds", "growth"):
         if getattr(cfg, name) < 1:
             raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 1")
+    if not 0 < cfg.step <= 1:
+        raise ValueError(f"--attack.step is {cfg.step}; expected more than 0, and at most 1")
     known = TransferSet()
     seeds = world.rng.permutation(len(world.pool))[: min(cfg.seeds, cfg.budget)]
     fresh = to_float(world.pool[seeds])

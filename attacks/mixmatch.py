@@ -5,13 +5,14 @@ Semi-Supervised Learning*, NeurIPS 2019; as an extraction attack Jagielski, Carl
 Kurakin, Papernot, *High Accuracy and High Fidelity Extraction of Neural Networks*, USENIX 2020.
 Differs from the paper: the thief's own surrogate instead of a wide residual network, and fewer
 steps; images are shifted by up to an eighth of their side, and mirrored only if they have colour,
-for a mirrored digit is another digit; the weight of the unlabelled loss is counted with the mean
-over the classes, and rises over all steps of a round; without weight decay.
+for a mirrored digit is another digit; the weight of the unlabelled loss rises over all steps of a
+round; the average of the weights forgets sooner in its first steps; without weight decay.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -52,11 +53,15 @@ def plan(cfg: Config, world: World) -> Plan:
     for name in ("rounds", "steps", "train_batch", "copies"):
         if getattr(cfg, name) < 1:
             raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 1")
-    if cfg.lr <= 0 or cfg.temperature <= 0 or cfg.alpha <= 0:
+    for name in ("lr", "temperature", "alpha"):
+        if not 0 < getattr(cfg, name) < math.inf:
+            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected more than 0")
+    if not 0 <= cfg.unlabelled_weight < math.inf:
         raise ValueError(
-            f"--attack.lr is {cfg.lr}, temperature {cfg.temperature} and alpha {cfg.alpha}; "
-            "expected numbers above 0"
+            f"--attack.unlabelled-weight is {cfg.unlabelled_weight}; expected at least 0"
         )
+    if not 0 <= cfg.ema < 1:
+        raise ValueError(f"--attack.ema is {cfg.ema}; expected at least 0 and below 1")
     order = world.rng.permutation(len(world.pool))
     known = TransferSet()
     for share in np.array_split(order[: cfg.budget], cfg.rounds):

@@ -1,6 +1,7 @@
 """What every attack in the registry must do: one table, so that a new file is tested at once."""
 
 import inspect
+import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields
@@ -213,6 +214,13 @@ def test_a_bad_setting_is_refused_before_the_first_query(attack, changes):
         pytest.skip("has no such setting")
     with pytest.raises(ValueError, match=r"expected"):
         next(attack.plan(config(attack, **changes), world(attack)))
+
+
+def test_what_is_no_number_is_refused_before_the_first_query(attack):
+    names = [field.name for field in fields(attack.Config) if field.type in (float, "float")]
+    for name in set(names) - {"online_lr"}:  # which is of one strategy only: see test_knockoff
+        with pytest.raises(ValueError, match=r"is nan; expected|is nan, expected"):
+            next(attack.plan(config(attack, **{name: math.nan}), world(attack)))
 
 
 def test_no_attack_brings_torch_along():

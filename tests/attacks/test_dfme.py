@@ -167,6 +167,9 @@ def test_forging_leaves_the_global_generator_alone():
         ({"forger_steps": 0}, "forger_steps is 0"),
         ({"train_batch": 0}, "train_batch is 0"),
         ({"epsilon": 0.0}, "epsilon is 0"),
+        ({"latent": 0}, "latent is 0"),
+        ({"width": 0}, "width is 0"),
+        ({"forger_lr": -0.1}, "forger_lr is -0.1; expected at least 0"),
     ],
 )
 def test_refused_before_any_query(config, message):

@@ -116,6 +116,12 @@ def test_a_budget_below_the_seeds_buys_fewer_seeds():
     assert sum(map(len, requests)) == 9
 
 
+@pytest.mark.parametrize("step", [0.0, -0.1, 1.5])
+def test_a_step_that_leads_nowhere_is_refused(step):
+    with pytest.raises(ValueError, match=f"step is {step}; expected more than 0, and at most 1"):
+        next(jacobian.plan(jacobian.Config(step=step), world()))
+
+
 @pytest.mark.parametrize("name", ["seeds", "growth", "epochs"])
 def test_refused_before_any_query(name):
     with pytest.raises(ValueError, match=f"{name} is 0"):

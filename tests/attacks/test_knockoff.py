@@ -128,6 +128,7 @@ def test_rounds_are_learnt_from_everything_so_far():
         ([0, 0, 2, 3], {}, "no image of class 1; .* 4 classes"),
         ([0, 1], {"rounds": 0}, "rounds is 0"),
         ([0, 1], {"online_lr": -1.0}, "lr is -1"),
+        ([0, 1], {"online_lr": float("nan")}, "lr is nan"),
         ([0, 1], {"reward": "luck"}, "'luck'; expected one of certainty"),
         ([0, 1], {"strategy": "greedy"}, "'greedy'; expected random or adaptive"),
     ],

@@ -131,6 +131,15 @@ def test_refused_before_any_query(name):
         steal(**{name: 0})
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"unlabelled_weight": -1.0}, "unlabelled-weight is -1"), ({"ema": 1.0}, "ema is 1.0")],
+)
+def test_weights_out_of_range_are_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        steal(**config)
+
+
 def test_half_precision_learns_as_well():
     place, _, _ = steal(unlabelled_weight=5.0, precision="bfloat16")
     images, classes = stripes(200, seed=5)
