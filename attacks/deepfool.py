@@ -5,7 +5,8 @@ Networks*, CVPR 2016, algorithm 2; to choose queries: Ducoffe, Precioso, 2018, a
 an attack in Dziedzic, Kaleem, Lu, Papernot, ICLR 2022, section 5.
 Differs from the paper: the surrogate that chooses has been trained (in the released code it never
 is). A distance takes many passes through the network, so each round measures those of a random
-part of the pool (`candidates`), not of all of it.
+part of the pool (`candidates`), not of all of it. The stepped images are not learnt from, which
+Ducoffe and Precioso do.
 """
 
 from __future__ import annotations
