@@ -62,7 +62,7 @@ class Comparison:
 def load(path: Path) -> Summary:
     """The summary of a run, by its folder or its `summary.json`. Raises FolderError."""
     file = _file(path)
-    if (path / ABOUT).exists() and not file.exists():
+    if (path / ABOUT).exists():
         raise FolderError(_sweep(path))
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
@@ -77,8 +77,8 @@ def load(path: Path) -> Summary:
     found = summary.get("format") if isinstance(summary, dict) else None
     if not isinstance(found, int) or not 1 <= found <= FORMAT:
         raise FolderError(f"{file} has format {found!r}, expected the summary of a run: {FORMAT}")
-    if "arms" not in summary:
-        raise FolderError(f"{file} is not the summary of a run; of a sweep, give one of its runs")
+    if summary.get("kind") == "sweep":  # published: its runs are not beside it
+        raise FolderError(f"{file} is the summary of a sweep, expected that of one of its runs")
     return dict(summary)
 
 

@@ -237,7 +237,8 @@ def test_bad_input_gets_one_clear_error(runs: Runs, folder: Path, tmp_path: Path
     (sweep / "1-seed=1").mkdir(parents=True)
     (sweep / "sweep.json").write_text("{}")
     assert refused(one, sweep).endswith("a sweep: none of its runs is finished")
-    (sweep / "1-seed=1" / "summary.json").write_text((one / "summary.json").read_text())
+    for folder in (sweep, sweep / "1-seed=1"):
+        (folder / "summary.json").write_text((one / "summary.json").read_text())
     assert refused(one, sweep) == (
         f"{sweep} is the folder of a sweep: give one of its runs, such as {sweep / '1-seed=1'}"
     )
@@ -246,8 +247,8 @@ def test_bad_input_gets_one_clear_error(runs: Runs, folder: Path, tmp_path: Path
         ("{", "is not valid JSON"),
         ("[]", f"has format None, expected the summary of a run: {FORMAT}"),
         ('{"format": 99}', "has format 99, expected"),
-        ('{"format": 1}', "is not the summary of a run; of a sweep, give one of its runs"),
-        ('{"format": 1, "arms": []}', "holds half a summary: KeyError('provenance')"),
+        ('{"format": 2, "kind": "sweep"}', "is the summary of a sweep, expected that of one"),
+        ('{"format": 1}', "holds half a summary: KeyError('provenance')"),
     ):
         (two / "summary.json").write_text(content)
         assert reason in refused(one, two)
