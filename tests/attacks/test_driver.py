@@ -72,6 +72,19 @@ def test_a_checkpoint_after_every_lesson_and_only_then():
     assert saved[0][1:] == ("000004.safetensors", 1)
 
 
+def test_lessons_without_a_batch_between_leave_one_checkpoint():
+    student = Counter()
+
+    def plan():
+        yield IMAGES
+        student.lessons += 2
+        yield IMAGES
+        yield IMAGES
+
+    _, saved = run(plan(), student, budget=100)
+    assert [images for images, _, _ in saved] == [4]
+
+
 def test_a_lesson_at_the_very_end_of_the_budget_is_saved():
     student = Counter()
 

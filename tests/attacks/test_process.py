@@ -63,6 +63,9 @@ def test_a_theft_leaves_surrogates_and_a_record(gate, tmp_path):
         "transcript.jsonl",
     ]
     assert gate.ledger.account("thief").result().charged == 60
+    for asked in (30, 60):
+        kept = tmp_path / "surrogates" / f"0000{asked}.safetensors"
+        assert artifacts.load_network(kept)[1] == {"asked": asked}
 
 
 @pytest.mark.parametrize(
@@ -113,13 +116,14 @@ def test_who_was_told_a_price_pays_it(gate, tmp_path):
         yield images[1]
         yield images[2]
         yield images[0]
+        yield images[0]  # not priced this time: the turn of the other
 
     attack = SimpleNamespace(__name__="attacks.shy", NEEDS=(), plan=plan)
-    config = attacks.load("random").Config(budget=12, batch=4)
+    config = attacks.load("random").Config(budget=16, batch=4)
     process.run(attack, config, thief(gate, tmp_path, accounts=2))
     lines = read(tmp_path / "thief.jsonl")[1]
     asked = [line["client"] for line in lines if line["kind"] == "predict"]
-    assert asked == ["thief-1", "thief-2", "thief-1"]
+    assert asked == ["thief-1", "thief-2", "thief-1", "thief-2"]
     assert gate.ledger.account("thief-1").result().charged == 8
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import attacks
-from attacks.world import World
+from attacks.world import Training, World
+from core.training import Schedule
 
 
 class Notebook:
@@ -75,6 +76,37 @@ def test_schedules_are_those_of_the_sources():
     assert (schedule.epochs, schedule.batch) == (100, 64)
     assert (schedule.decay, schedule.step_every, schedule.step_factor) == ("step", 30, 0.1)
     assert not scratch
+
+
+def test_a_schedule_has_every_number_of_its_flags():
+    flags = Training(
+        epochs=3,
+        lr=0.2,
+        momentum=0.3,
+        weight_decay=0.04,
+        train_batch=5,
+        decay="step",
+        lr_step=6,
+        lr_factor=0.7,
+        precision="bfloat16",
+    )
+    assert flags.schedule() == Schedule(
+        epochs=3,
+        lr=0.2,
+        momentum=0.3,
+        weight_decay=0.04,
+        batch=5,
+        decay="step",
+        step_every=6,
+        step_factor=0.7,
+        precision="bfloat16",
+    )
+
+
+@pytest.mark.parametrize("name", ["copycat", "random"])
+def test_no_more_is_asked_than_the_budget_and_none_twice(name):
+    images, *_ = lessons(name, budget=25)[-1]
+    assert len(np.unique(images[:, 0, 0, 0])) == 25
 
 
 @pytest.mark.parametrize("name", ROUNDS)

@@ -121,6 +121,18 @@ def test_a_price_is_not_an_answer(tmp_path):
     transcript.close()
 
 
+def test_a_price_that_is_damaged_is_refused(tmp_path):
+    path = tmp_path / "t.jsonl"
+    transcript = Transcript(path, CONFIG, resume=False)
+    transcript.price(BATCHES[0], Shop().price)
+    transcript.close()
+    path.write_text(path.read_text().replace('"work"', '"worth"'))
+    transcript = Transcript(path, CONFIG, resume=True)
+    with pytest.raises(TranscriptError, match=r"line 2: expected a price"):
+        transcript.price(BATCHES[0], Shop().price)
+    transcript.close()
+
+
 def test_other_queries_are_refused(tmp_path):
     path = tmp_path / "t.jsonl"
     replay(path, BATCHES[:3], resume=False)

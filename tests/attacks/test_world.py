@@ -27,6 +27,9 @@ def test_a_student_goes_on_learning_or_begins_again():
     once.learn(IMAGES, LABELS, SCHEDULE)
     np.testing.assert_array_equal(again.logits(IMAGES), once.logits(IMAGES))
     assert not np.array_equal(warm.logits(IMAGES), once.logits(IMAGES))
+    first = student()
+    first.learn(IMAGES, LABELS, SCHEDULE)
+    assert not np.array_equal(first.logits(IMAGES), once.logits(IMAGES))
     assert [one.lessons for one in (warm, again, once)] == [2, 2, 2]
 
 

@@ -128,6 +128,17 @@ def test_an_offer_says_its_price_before_it_is_paid(gate, session, exchanges):
     assert session.account().queries == 2
     (exchange,) = exchanges
     assert (exchange.request_id, exchange.images, exchange.work) == (offer.request_id, 2, 64)
+    # To pay is to send the challenge back, and to be sent a key of 32 bytes.
+    assert exchange.sent > offer.sent + len(offer.sealed.challenge)
+    assert exchange.received >= offer.sealed.ByteSize() + 32
+
+
+def test_what_the_offer_cost_is_part_of_the_exchange(session, exchanges):
+    offer = session.offer(IMAGES)
+    session.accept(replace(offer, cpu=50.0, seconds=70.0))
+    (exchange,) = exchanges
+    assert 50 < exchange.cpu < 60
+    assert 70 < exchange.total < 80
 
 
 def test_time_between_offer_and_payment_is_nobodys(session, exchanges):
@@ -178,11 +189,12 @@ def test_nobody_there():
 
 def test_an_unavailable_gate_is_asked_again_with_the_same_request(gate, session, monkeypatch):
     session.service  # noqa: B018 - asked once, before the failures
-    seen = []
+    seen, allowed = [], []
     predict = session._stub.Predict
 
     def flaky(request, **kwargs):
         seen.append(request.request_id)
+        allowed.append(kwargs["timeout"])
         answer = predict(request, **kwargs)
         if len(seen) < 3:  # the answer is lost on its way
             raise Lost
@@ -192,7 +204,14 @@ def test_an_unavailable_gate_is_asked_again_with_the_same_request(gate, session,
     session.predict(IMAGES)
     assert len(seen) == 3
     assert len(set(seen)) == 1
+    assert 60 > allowed[0] > allowed[1] + 0.1 > allowed[2] + 0.3  # of one time in all
     assert session.account().queries == 2
+
+
+def test_an_answer_of_another_shape_is_none(session):
+    session._service = replace(session.service, classes=4)
+    with pytest.raises(BadAnswer, match=r"has shape \(2, 3\); expected \(2, 4\)"):
+        session.predict(IMAGES)
 
 
 class Lost(grpc.RpcError):
