@@ -4,7 +4,7 @@ For each dataset the defences and settings of `defences_plan`, against its thiev
 written as soon as it is there, one line of JSON, and a run that was cut short goes on with what is
 missing.
 
-The file, format 1: {"format", "dataset", "title", "victim", "benign", "thefts", "wire"}.
+The file, format 1: its head, and a list for each kind of cell.
 
     benign   for each defence and seed: "accuracy" of the answers on held-out images, "l1" moved,
              "kept" share of top classes, "victim_ms" and "defence_ms" of CPU an image
@@ -12,6 +12,10 @@ The file, format 1: {"format", "dataset", "title", "victim", "benign", "thefts",
              "l1" and "kept" on the images he asked, "cpu_seconds" of the whole cell
     wire     for each defence, policy, client and seed of a scenario over loopback, what its
              summary says of the client (`defences_wire`)
+    learning for what surrogates have learnt ("source", "images", "epochs"), "queries" and seed of a
+             thief: how often a surrogate is "right", what honest users get, how often the best
+             score is that of the surrogates' own class, and what the thief gets
+             (`defences_learning`; without "learning" in files of before)
 
 All have "setting" (they are run again where it is another), "command" and "provenance".
 """
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from experiments.defences_cell import Place
 
 FORMAT = 1
-KINDS = ("benign", "thefts", "wire")
+KINDS = ("benign", "thefts", "wire", "learning")
 
 Content = dict[str, Any]
 Cell = dict[str, Any]
@@ -47,6 +51,7 @@ class Plan:
     defences: tuple[str, ...]  # none: all of them
     seeds: tuple[int, ...]  # none: those of the bench
     wire: bool  # over the wire, instead of in this process
+    learning: bool = False  # by what surrogates have learnt, instead
     place: Place
     file: Path
 
@@ -61,6 +66,8 @@ class Plan:
                     f"--defences names {name!r}, which is not tried on {self.bench.dataset}; "
                     f"expected some of {', '.join(sorted(known))}"
                 )
+        if self.wire and self.learning:
+            raise ValueError("--wire and --learning are both given; expected one of them")
         if self.wire and not self.bench.wire:
             raise ValueError(f"nothing is planned over the wire on {self.bench.dataset}")
 
@@ -121,6 +128,11 @@ def run(plan: Plan, *, command: str, say: Callable[[str], None]) -> Content:
     from experiments.defences_cell import SURROGATES, Stage, benign, steal
 
     torch.set_num_threads(1)
+    if plan.learning:
+        from experiments import defences_learning
+
+        defences_learning.run(plan, results, say)
+        return results.content
     stage = Stage(plan.bench, plan.place)
     victim = stage.facts()
     if results.content["victim"] not in ({}, victim):
@@ -157,6 +169,7 @@ def read(file: Path) -> Content:
         content: Content = json.loads(file.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise KeyError("format")
+        content.setdefault("learning", [])
         for kind in KINDS:
             for cell in content[kind]:
                 cell["defence"], cell["seed"], cell["setting"]

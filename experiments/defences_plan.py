@@ -27,6 +27,15 @@ class Thief:
     pool_size: int = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What surrogates have learnt from before they are looked at."""
+
+    source: str = ""  # "own" images of the server, those a thief "asked", or "" for none
+    images: int = 0
+    epochs: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """What is tried on one dataset; the surrogates of thief and server have the victim's network.
@@ -43,6 +52,8 @@ class Bench:
     seeds: tuple[int, ...]
     benign: int = 2_000  # held-out images asked by honest users
     wire: tuple[Perturb, ...] = ()  # of the shields, those tried over the wire, too
+    learnt: tuple[Learnt, ...] = ()  # see `defences_learning`
+    learnt_queries: tuple[int, ...] = ()
 
 
 def label(shield: Perturb) -> str:
@@ -129,6 +140,8 @@ BENCHES = (
         seeds=(0,),
         benign=100,
         wire=(_NONE,),
+        learnt=(Learnt(),),
+        learnt_queries=(160,),
     ),
     Bench(
         dataset="npz:mnist.npz",
@@ -150,6 +163,16 @@ BENCHES = (
         thieves=_thieves("npz:mnist.npz", budget=2_000, epochs=10, rounds=4),
         seeds=(0, 1, 2),
         wire=_WIRED,
+        learnt=(
+            Learnt(),
+            Learnt("own", 640, 1),
+            Learnt("own", 2_560, 1),
+            Learnt("own", 10_000, 2),
+            Learnt("asked", 2_000, 1),
+            Learnt("asked", 2_000, 10),
+            Learnt("asked", 10_000, 2),
+        ),
+        learnt_queries=(2_000, 10_000),
     ),
     Bench(
         dataset="npz:cifar10.npz",
@@ -161,6 +184,8 @@ BENCHES = (
         seeds=(0, 1, 2),
         benign=1_000,
         wire=_WIRED,
+        learnt=(Learnt(), Learnt("own", 2_560, 1), Learnt("asked", 10_000, 2)),
+        learnt_queries=(2_000,),
     ),
 )
 """By dataset: `digits` takes seconds and is there to try the tool."""

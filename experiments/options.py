@@ -179,6 +179,8 @@ class Defences:
     """Of thieves and of the server's surrogates (default: those planned)."""
     wire: bool = False
     """Run the cells with and without proof of work instead, over loopback."""
+    learning: bool = False
+    """Run gradient redirection by what its surrogates have learnt instead."""
     json: Path | None = None
     """The file of results (default: docs/results/defences-DATASET.json)."""
     page: Path | None = None

@@ -242,12 +242,15 @@ def compare_defences(verb: Defences) -> None:
         defences=verb.defences,
         seeds=verb.seeds,
         wire=verb.wire,
+        learning=verb.learning,
         place=Place(verb.home or default_home(), _data(verb.data)),
         file=file,
     )
     command = ["python", "-m", "experiments", "defences", "--dataset", chosen.dataset]
     if verb.wire:
         command.append("--wire")
+    if verb.learning:
+        command.append("--learning")
     defences.run(plan, command=shlex.join(command), say=_say)
     print(defences_page.block(file.parent))
 
