@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments import tables
 from experiments.folder import FolderError
+from experiments.publish import committed
 from experiments.summary import FORMAT
 from experiments.sweep import ABOUT
 
@@ -79,7 +80,8 @@ def load(path: Path) -> Summary:
         raise FolderError(f"{file} has format {found!r}, expected the summary of a run: {FORMAT}")
     if summary.get("kind") == "sweep":  # published: its runs are not beside it
         raise FolderError(f"{file} is the summary of a sweep, expected that of one of its runs")
-    return dict(summary)
+    known: Summary = committed(summary)  # a fresh run equals what was published of it then
+    return known
 
 
 def _file(path: Path) -> Path:

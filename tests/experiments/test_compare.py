@@ -122,6 +122,16 @@ def test_dates_and_what_an_older_revision_did_not_know_are_no_difference(runs: R
     assert compare_page.remarks(found) == (compare_page.SAME,)
 
 
+def test_what_was_published_of_a_run_does_not_differ_from_it(runs: Runs) -> None:
+    def exact(other: dict[str, Any]) -> None:
+        other["calibration"]["service"] += 1e-12
+        other["arms"][0]["clients"][0]["seconds"]["total"] += 1e-12
+
+    found = compare(*runs(exact))
+    assert found.remarks == found.settings == ()
+    assert line(found, "none", "ann", "total (s)")[2] == "same"
+
+
 def test_runs_of_unknown_or_changed_revisions_say_so(runs: Runs) -> None:
     paths = runs(lambda other: None)
     for state, said in (
