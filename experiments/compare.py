@@ -166,9 +166,20 @@ def _alone(a: Summary, b: Summary) -> Iterator[str]:
                 yield f"Only in {run}: policy {policy}."
                 continue
             known = _by_name(other[policy]["clients"])
-            names = [client["name"] for client in arm["clients"] if client["name"] not in known]
-            if names:
-                yield f"Only in {run}, under {policy}: {', '.join(names)}."
+            alone = [client for client in arm["clients"] if client["name"] not in known]
+            if alone:
+                yield f"Only in {run}, under {policy}: {_listed(alone)}."
+
+
+def _listed(clients: list[Summary]) -> str:
+    """Names of clients; several of one group in a word."""
+    groups: dict[str, list[str]] = {}
+    for client in clients:
+        groups.setdefault(client.get("group") or client["name"], []).append(client["name"])
+    return ", ".join(
+        names[0] if len(names) == 1 else f"{len(names)} of {group}"
+        for group, names in groups.items()
+    )
 
 
 def _arms(summary: Summary) -> dict[str, Summary]:

@@ -207,6 +207,15 @@ def test_a_summary_from_before_a_column_is_read_without_it(runs: Runs) -> None:
     )
 
 
+def test_many_that_are_in_one_run_only_are_counted(runs: Runs) -> None:
+    def more(other: dict[str, Any]) -> None:
+        ann, bob = other["arms"][0]["clients"]
+        users = [{**ann, "name": f"users-{n}", "group": "users"} for n in range(3)]
+        other["arms"][0]["clients"] = [ann, *users, {**bob, "name": "eve", "group": "eve"}, bob]
+
+    assert compare(*runs(more)).remarks == ("Only in B, under none: 3 of users, eve.",)
+
+
 def test_the_page_holds_it_all_and_needs_nothing_else(runs: Runs) -> None:
     evil = "<script>alert(1)</script>"
     found = compare(*runs(lambda other: other["provenance"].update({"cpu": evil})))
