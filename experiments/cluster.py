@@ -161,6 +161,11 @@ def _join(ray: Any, address: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise RunError(f"no Ray answers at {address!r} within {PATIENCE:g} s") from error
+    if "InvalidAuthToken" in tried.stderr:
+        raise RunError(
+            f"the Ray at {address!r} wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN"
+            " unless it is in ~/.ray/auth_token"
+        )
     if tried.returncode:
         raise RunError(f"no Ray answers at {address!r}: {_line(tried.stderr)}")
     try:
