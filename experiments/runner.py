@@ -120,7 +120,8 @@ def run(
         try:
             finish()
         except (ArtifactError, FolderError) as error:
-            console.print(f"no report of what was run so far: {error}", highlight=False)
+            text = f"no report of what was run so far: {error}"
+            console.print(text, highlight=False, markup=False)
         raise
     finish()
     return out

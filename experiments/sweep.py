@@ -190,7 +190,7 @@ def run(
             if reason:
                 title = cell.name or cell.scenario.name
                 failures.append(f"{title}: {reason}")
-                console.print(f"cell {title} failed: {reason}", highlight=False)
+                console.print(f"cell {title} failed: {reason}", highlight=False, markup=False)
     if plan[0].changes:
         sweep_report.write(out)
     if failures:

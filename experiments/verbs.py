@@ -386,5 +386,5 @@ def _show(folder: Path) -> None:
                 console.print(table)
         said = findings.sentences(summary)
     for sentence in said:
-        console.print(sentence, highlight=False)
-    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
+        console.print(sentence, highlight=False, markup=False)
+    console.print(f"page: {folder / 'report.html'}", soft_wrap=True, markup=False)

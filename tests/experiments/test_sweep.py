@@ -155,8 +155,10 @@ def test_a_sweep_that_was_interrupted_goes_on(runs: Runs, tmp_path: Path) -> Non
 
 
 def test_a_cell_that_fails_stops_no_other(runs: Runs, tmp_path: Path) -> None:
-    runs.failing = {1: RunError("no such luck")}
-    with pytest.raises(RunError, match=r"^1 of 3 cells failed; 1-seed=1: no such luck$"):
+    runs.failing = {1: RunError("no such luck [/see/log]")}  # no markup
+    with pytest.raises(
+        RunError, match=r"^1 of 3 cells failed; 1-seed=1: no such luck \[/see/log\]$"
+    ):
         go(tmp_path / "out")
     assert runs.asked == [1, 2, 3]
 
