@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
+from statistics import median
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from core.drawing import INK, svg
-from experiments.figures import CLIENTS, Drawing, LineStyle, Summary
+from experiments.figures import CLIENTS, MARKERS, Drawing, LineStyle, Summary
 from experiments.labels import plain_log
 from experiments.summary import CROWD
 
@@ -26,17 +28,18 @@ def overheads(summary: Summary) -> Drawing | None:
             of = [client for client in arm["clients"] if client["group"] == group["name"]]
             curves.append(
                 (
-                    f"{group['name']}, {arm['policy']}",
+                    _name(arm, group),
                     _there([client["overhead"] for client in of]),
                     _there([client["slowdown"] for client in of]),
                 )
             )
     return _draw(
+        summary,
         curves,
         "overhead",
         "What honest clients wait longer",
         "Share of the honest clients with at most this overhead, (service + work) / service, drawn"
-        " through; dashed, the slowdown that was measured.",
+        " through; dashed, the slowdown that was measured; marked, the medians.",
         "times as long as without work",
         "share of clients (%)",
         ("overhead", "slowdown, measured"),
@@ -47,7 +50,7 @@ def latencies(summary: Summary) -> Drawing | None:
     """The share of a group's honest requests answered within each number of milliseconds."""
     curves = [
         (
-            f"{group['name']}, {arm['policy']}",
+            _name(arm, group),
             [1e3 * value for value in group["quantiles"]["total"]],
             [1e3 * value for value in group["quantiles"]["ask"]],
         )
@@ -56,11 +59,12 @@ def latencies(summary: Summary) -> Drawing | None:
         if group["quantiles"]
     ]
     return _draw(
+        summary,
         curves,
         "latency",
         "How long honest requests take",
         "Share of honest requests answered within this time, drawn through; dashed, without the"
-        " solving.",
+        " solving; marked, the medians.",
         "milliseconds of predict()",
         "share of requests (%)",
         ("answer", "without solving"),
@@ -68,6 +72,7 @@ def latencies(summary: Summary) -> Drawing | None:
 
 
 def _draw(
+    summary: Summary,
     curves: Sequence[tuple[str, Sequence[float], Sequence[float]]],
     name: str,
     title: str,
@@ -81,10 +86,13 @@ def _draw(
         return None
     figure = Figure(figsize=(5.2, 3.3), layout="constrained")
     axes = figure.add_subplot()
-    for (_, *both), colour in zip(curves, CLIENTS * len(curves), strict=False):
+    looks = _looks(summary)
+    for label, *both in curves:
+        colour, marker = looks[label]
         for values, style in zip(both, STYLES, strict=True):
             if values:
                 axes.ecdf([*values], color=colour, linestyle=style)
+                axes.plot([median(values)], [0.5], marker, color=colour)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
     everything = [value for _, *both in curves for values in both for value in values]
     if max(everything) > WIDE * min(everything) > 0:
@@ -92,21 +100,32 @@ def _draw(
         plain_log(axes)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
-    colours = [
-        Line2D([], [], color=colour, label=label)
-        for (label, *_), colour in zip(curves, CLIENTS * len(curves), strict=False)
-    ]
+    names = []
+    for label, *_ in curves:
+        colour, marker = looks[label]
+        names.append(Line2D([], [], color=colour, marker=marker, label=label))
     styles = [
         Line2D([], [], color=INK, linestyle=style, label=kind)
         for kind, style in zip(kinds, STYLES, strict=True)
     ]
     figure.legend(
-        handles=[*colours, *styles],
+        handles=[*names, *styles],
         loc="outside upper center",
         ncols=min(4, len(curves) + 2),
         fontsize=8,
     )
     return Drawing(name, title, caption, svg(figure, f"{title}: {caption}"))
+
+
+def _name(arm: Summary, group: Summary) -> str:
+    return f"{group['name']}, {arm['policy']}"
+
+
+def _looks(summary: Summary) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each honest group under each policy, the same in every figure."""
+    arms = summary["arms"]
+    honest = [_name(a, g) for a in arms for g in a["groups"] if g["kind"] == "honest"]
+    return dict(zip(honest, zip(cycle(CLIENTS), cycle(MARKERS), strict=False), strict=False))
 
 
 def _there(values: Sequence[float | None]) -> list[float]:

@@ -135,9 +135,10 @@ def _work(summary: Summary) -> Drawing | None:
     arms = [arm for arm in summary["arms"] if any(c["work"] for c in arm["clients"])]
     if not arms:
         return None
-    figure = Figure(figsize=(5.2 if len(arms) == 1 else 8.4, 3.3), layout="constrained")
+    figure = Figure(figsize=(5.2, 0.7 + 2.6 * len(arms)), layout="constrained")
     looks = _looks(summary)
-    panels = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(len(arms), sharex=True, sharey=True, squeeze=False)[:, 0]
+    ends: list[dict[str, list[tuple[float, float]]]] = []
     for axes, arm in zip(panels, arms, strict=True):
         last: dict[str, list[tuple[float, float]]] = {}
         for client in arm["clients"]:
@@ -148,13 +149,15 @@ def _work(summary: Summary) -> Drawing | None:
             x, y = zip(*points, strict=True)
             axes.plot(x, y, color=colour, marker=marker, markersize=3, linewidth=1.2)
             last.setdefault(client["group"], []).append(points[-1])
-        axes.set_yscale("log")
-        axes.set_xscale("log")
-        plain_log(axes)
-        axes.set_xlabel("seconds since the start")
+        ends.append(last)
         axes.set_title(f"policy {arm['policy']}" if len(arms) > 1 else "")
+        axes.set_ylabel("hashes an image (expected)")
+    panels[0].set_yscale("log")
+    panels[0].set_xscale("log")
+    plain_log(panels[0])
+    panels[-1].set_xlabel("seconds since the start")
+    for axes, last in zip(panels, ends, strict=True):  # when all of them have their limits
         label_ends(axes, [(*_middle(points), group) for group, points in last.items()])
-    panels[0].set_ylabel("hashes an image (expected)")
     free = [arm["policy"] for arm in summary["arms"] if arm not in arms]
     title = "What an image costs"
     caption = (

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from experiments import tables
+from experiments.summary import as_planned
 
 NOT_APART = 2.0  # below this multiple of what honest clients pay, a thief pays what they may pay
 
@@ -29,7 +30,7 @@ def sentences(summary: Summary) -> list[str]:
         f"{c['name']} under {arm['policy']} ({c['status']})"
         for arm in arms
         for c in arm["clients"]
-        if c["status"] != "done"
+        if not as_planned(c)
     ]
     if trouble:
         found.append(f"Not every client finished: {listed(trouble)}.")

@@ -114,6 +114,7 @@ class ClientRun:
     status: str = "crashed"  # one of END_STATUSES or "stopped" by the runner
     reason: str = ""
     seconds: float = 0.0  # from its start to its end, virtual solving included
+    background: bool = False  # the run did not wait for its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,4 +294,5 @@ def _client(
         status=status,
         reason=reason,
         seconds=seconds,
+        background=client.get("background", False),
     )

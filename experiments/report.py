@@ -14,7 +14,7 @@ from experiments import folder as folders
 from experiments import markup, tables
 from experiments.findings import sentences
 from experiments.markup import Cell, Heading
-from experiments.summary import summarise
+from experiments.summary import as_planned, summarise
 
 if TYPE_CHECKING:
     from experiments.figures import Drawing
@@ -100,14 +100,16 @@ def _table(summary: Summary, of: str, folder: Path) -> str:
     columns = tables.shown(summary, of, detail=of == "clients")
     headings = headed(columns)
     headings.insert(1, Heading("policy", "of the server", words=True))
-    headings.append(Heading("records", "what it and the runner wrote down", words=True))
-    rows = []
+    rows, links = [], []
     for arm in summary["arms"]:
         for each in arm[of]:
             row = cells(columns, each)
             row.insert(1, Cell(arm["policy"], arm["policy"]))
-            row.append(Cell("", None, _links(folder, arm["policy"], each["name"])))
             rows.append(row)
+            links.append(Cell("", None, _links(folder, arm["policy"], each["name"])))
+    if any(link.links for link in links):  # there are none of groups
+        headings.append(Heading("records", "what it and the runner wrote down", words=True))
+        rows = [[*row, link] for row, link in zip(rows, links, strict=True)]
     return markup.table(headings, rows)
 
 
@@ -141,7 +143,7 @@ def _records(summary: Summary, folder: Path) -> Iterable[str]:
 def _troubles(summary: Summary) -> Iterable[str]:
     for arm in summary["arms"]:
         for client in arm["clients"]:
-            if client["status"] != "done":
+            if not as_planned(client):
                 who = f"{client['name']} under {arm['policy']}: {client['status']}"
                 reason = client["reason"] or tables.NOTHING
                 yield f'<p class="warn">{escape(who)}</p><pre>{escape(reason)}</pre>'

@@ -21,6 +21,7 @@ quantile, interpolated linearly between the values there are.
         name, kind, label      label is the attack's name, or "honest"
         group                  the one it is a process of; its own name if it is alone
         status, reason         "done", "refused", "unreachable", "interrupted", "crashed", "stopped"
+        background             whether the run did not wait for its end: it may be "stopped"
         accounts               that were answered; a thief may deal his batches among several
         images                 answered
         accuracy, fidelity     of the last surrogate, on held-out images; fidelity is the share of
@@ -44,7 +45,7 @@ quantile, interpolated linearly between the values there are.
         course                 [[at, work per image]] of its requests, evenly thinned to 32; of a
                                group, its first 8 clients have one
       groups        one for each group, and for each client that is alone, with the same fields:
-        name, kind, label, status, clients   how many they are
+        name, kind, label, status, background, clients   how many they are
         accounts, images, work, hashes, seconds   sums over them, and cost_per_image,
                                work_per_image of these sums; latency of all their requests
         accuracy, fidelity, slowdown, overhead, price_ratio   medians over them
@@ -98,6 +99,12 @@ def summarise(run: Run) -> dict[str, Any]:
     }
 
 
+def as_planned(client: Mapping[str, Any]) -> bool:
+    """Whether a client, or a group of them, came to the end that it was meant to have."""
+    ends = ("done", "stopped") if client["background"] else ("done",)
+    return client["status"] in ends
+
+
 def _rate(run: Run) -> float | None:
     """Hashes a second of one thread, by the calibration, for the puzzle of this run."""
     rates = run.calibration.get("rates", {})
@@ -148,6 +155,7 @@ def _client(
         "label": client.label,
         "status": client.status,
         "reason": client.reason,
+        "background": client.background,
         "accounts": len({request.client for request in client.requests}),
         "images": images,
         "accuracy": last.accuracy if last else None,
@@ -189,6 +197,7 @@ def _group(name: str, runs: Sequence[ClientRun], clients: Sequence[Mapping[str, 
             status if len(statuses) == 1 else f"{many} {status}"
             for status, many in statuses.items()
         ),
+        "background": clients[0]["background"],
         "clients": len(clients),
         "accounts": sum(client["accounts"] for client in clients),
         "images": images,

@@ -12,6 +12,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
+from experiments.summary import as_planned
+
 GAP = 3  # blanks between two columns of the terminal's table
 NOTHING = "–"  # noqa: RUF001 - a dash says that there is no number, a zero would be one
 
@@ -90,8 +92,8 @@ def _accounts(client: Mapping[str, Any]) -> int | None:
 
 
 def _status(client: Mapping[str, Any]) -> str | None:
-    """Said only of those that did not come to their end."""
-    return None if client["status"] == "done" else client["status"]
+    """Said only of those that did not come to the end they were meant to have."""
+    return None if as_planned(client) else client["status"]
 
 
 def _p99(name: str) -> Callable[[Mapping[str, Any]], float | None]:
@@ -102,7 +104,7 @@ def _p99(name: str) -> Callable[[Mapping[str, Any]], float | None]:
 COLUMNS = (
     Column("client", "the process, or the group of processes alike", lambda c: c["name"], str),
     Column("clients", "processes of the group", _clients, lambda v: f"{v:,}"),
-    Column("status", "how it ended, if it is not done", _status, str),
+    Column("status", "how it ended, if not as planned", _status, str),
     Column(
         "accounts",
         "among which the batches were dealt, if more than one a client",

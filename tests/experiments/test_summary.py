@@ -199,6 +199,22 @@ def test_a_crashed_client_is_reported(folder: Path) -> None:
     assert clients(folder, "rate")["bob"]["cost_per_image"] is None
 
 
+def test_who_is_in_the_background_may_be_stopped(folder: Path) -> None:
+    runner = folder / "rate" / "runner.jsonl"
+    stopped = '"bob", "at": 9.0, "code": -15, "stopped": true'
+    runner.write_text(
+        runner.read_text().replace('"bob", "at": 9.0, "code": 0, "stopped": false', stopped)
+    )
+    trouble = "Not every client finished: bob under rate (stopped)."
+    assert trouble in sentences(summarise(read(folder)))
+    path = folder / "scenario.json"
+    about = json.loads(path.read_text())
+    about["resolved"]["clients"][1]["background"] = True
+    path.write_text(json.dumps(about))
+    assert clients(folder, "rate")["bob"]["status"] == "stopped"
+    assert trouble not in sentences(summarise(read(folder)))
+
+
 def test_a_run_cut_short_is_reported(folder: Path) -> None:
     (folder / "rate" / "runner.jsonl").write_text('{"kind": "header"}\n')
     ann = folder / "rate" / "clients" / "ann.jsonl"
