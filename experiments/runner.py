@@ -24,8 +24,9 @@ from experiments.progress import ArmView
 from experiments.scenario import Scenario, question
 from experiments.web import Page
 
-STALLED = 120.0
-"""Seconds without a score after which the end of an arm waits no longer for them."""
+STALLED = 30.0
+"""Seconds without a score after which the end of an arm waits no longer: on a machine that others
+use, an idle process may wait for ever."""
 
 
 def run(
@@ -140,9 +141,9 @@ def _clients(scenario: Scenario) -> list[Client]:
 
 
 def _scored(scorer: Child, arm: Path, view: ArmView) -> None:
-    """Waits until the surrogates of an arm are scored, while that makes progress.
+    """Waits until the surrogates of an arm are scored; ends the scorer if it makes no progress.
 
-    What is left then is scored before the report is written, at the latest.
+    What is left then is scored before the report is written.
     """
     size, since = -1, time.monotonic()
     while scorer.code() is None and evaluation.done(arm.name) not in scorer.text().splitlines():
@@ -151,6 +152,7 @@ def _scored(scorer: Child, arm: Path, view: ArmView) -> None:
         if size != before:
             since = time.monotonic()
         elif time.monotonic() - since > STALLED:
+            stop([scorer], grace=1.0)
             return
         view.refresh()
         time.sleep(POLL)

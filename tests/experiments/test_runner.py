@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,12 @@ class Scorer:
     def code(self) -> int | None:
         return 1 if self.now > self.dies else None
 
+    def signal(self, number: signal.Signals) -> None:
+        self.dies = self.now
+
+    def wait(self, seconds: float | None = None) -> int:
+        return 1
+
     def text(self) -> str:
         done = self.now > self.every * self.scores
         return f"scored none\nscored {self.file.parent.name if done else 'r'}\n"
@@ -161,9 +168,9 @@ class Scorer:
 @pytest.mark.parametrize(
     ("scores", "waited"),
     [
-        ({"every": 100.0, "scores": 5}, 500.0),
-        ({"every": 130.0, "scores": 5}, 120.0),  # too slow: it may hang
-        ({"every": 100.0, "scores": 5, "dies": 42.0}, 42.0),
+        ({"every": 25.0, "scores": 5}, 125.0),
+        ({"every": 35.0, "scores": 5}, 30.0),  # too slow: it may hang
+        ({"every": 25.0, "scores": 5, "dies": 42.0}, 42.0),
     ],
 )
 def test_an_arm_waits_for_its_scores_while_they_come(
@@ -173,6 +180,7 @@ def test_an_arm_waits_for_its_scores_while_they_come(
     monkeypatch.setattr(runner, "time", scorer)
     runner._scored(scorer, tmp_path, scorer)
     assert scorer.now == pytest.approx(waited, abs=0.2)
+    assert (scorer.dies <= scorer.now) == (waited != 125.0)
 
 
 def test_what_each_process_is_told(tmp_path: Path) -> None:
