@@ -18,7 +18,7 @@ from core.arrays import softmax, to_float
 from core.images import Images
 from core.networks import Network
 from experiments.defences_cell import KEY, SURROGATES, Stage, benign, steal
-from experiments.defences_plan import Learnt, label
+from experiments.defences_plan import REDIRECTION, Learnt, label
 from server.defences import Perturbation
 from server.defences.options import Perturb
 from server.defences.surrogates import Surrogates
@@ -27,7 +27,6 @@ from server.defences.trained import EARLY
 if TYPE_CHECKING:
     from experiments.defences import Plan, Results
 
-REDIRECTION = Perturb(defence="gradient_redirection", budget=0.9)
 LOOKED_AT = 1_000
 """Images of each kind on which it is counted which class the best score is of."""
 

@@ -6,15 +6,17 @@ A number over several seeds is their mean and half the width of its 95 % interva
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from core.artifacts import write_atomically
 from experiments.defences import read
 from experiments.defences_figure import CAPTION, draw
-from experiments.defences_plan import BENCHES, Bench, label
+from experiments.defences_plan import BENCHES, REDIRECTION, Bench, Learnt, label
 from experiments.pages import rewrite
 from experiments.strength_tables import NOTHING, estimate, lines
+from server.defences.options import Perturb
 
 NAME = "defences"
 """Of the block."""
@@ -79,6 +81,17 @@ def _dataset(content: Mapping[str, Any], bench: Bench, file: str) -> Iterator[st
             f" `python -m experiments defences --dataset {bench.dataset} --wire`.\n"
         )
         yield lines(_wire(wire, [label(shield) for shield in bench.wire]))
+    if content["learning"]:
+        revisions = sorted({str(c["provenance"]["git_revision"])[:7] for c in content["learning"]})
+        yield (
+            f"### {bench.title}, by what the surrogates have learnt\n\n"
+            f"{label(REDIRECTION)} against `{bench.thieves[0].name}`: how often a surrogate is"
+            f" right on held-out images, how often the best score is that of the surrogates' own"
+            f" class, what honest users get, and the accuracy of clones, in %. Made at"
+            f" {', '.join(revisions)} by"
+            f" `python -m experiments defences --dataset {bench.dataset} --learning`.\n"
+        )
+        yield lines(_learning(content["learning"], bench))
 
 
 def _clones(thefts: Cells, shields: Sequence[str], thieves: Sequence[str]) -> list[list[str]]:
@@ -146,6 +159,48 @@ def _wire(wire: Cells, shields: Sequence[str]) -> list[list[str]]:
                 ]
             )
     return rows
+
+
+def _learning(cells: Cells, bench: Bench) -> list[list[str]]:
+    head = ["surrogates learnt", "seeds", "right", "own class, honest", "own class, thief's"]
+    head += ["honest accuracy", "L1, honest"]
+    head += [f"clone of {queries:,}" for queries in bench.learnt_queries]
+    rows = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for learnt in (None, *bench.learnt):
+        shield = label(Perturb() if learnt is None else REDIRECTION)
+        wanted = asdict(learnt or Learnt())
+        mine = [
+            cell
+            for cell in cells
+            if cell["defence"] == shield and all(cell[k] == v for k, v in wanted.items())
+        ]
+        if not mine:
+            continue
+        once = [cell for cell in mine if cell["queries"] == mine[0]["queries"]]
+        said = "no defence" if learnt is None else _learnt(learnt)
+        rows.append(
+            [
+                *(said, str(len(once))),
+                *(
+                    _percent([cell.get(name) for cell in once], interval=False)
+                    for name in ("right", "own_class_honest", "own_class_asked", "honest_accuracy")
+                ),
+                _plain([cell["honest_l1"] for cell in once if "honest_l1" in cell]),
+                *(
+                    _percent([cell["accuracy"] for cell in mine if cell["queries"] == queries])
+                    for queries in bench.learnt_queries
+                ),
+            ]
+        )
+    return rows
+
+
+def _learnt(learnt: Learnt) -> str:
+    if not learnt.epochs:
+        return "nothing"
+    whose = "own images" if learnt.source == "own" else "of the images asked"
+    times = "once" if learnt.epochs == 1 else f"{learnt.epochs} times"
+    return f"{learnt.images:,} {whose}, {times}"
 
 
 def _percent(values: Sequence[float | None], *, interval: bool = True) -> str:

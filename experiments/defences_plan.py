@@ -83,6 +83,8 @@ def _redirections(*budgets: float) -> tuple[Perturb, ...]:
 
 
 _NONE = Perturb()
+REDIRECTION = Perturb(defence="gradient_redirection", budget=0.9)
+"""Of which `defences_learning` varies the surrogates."""
 _UNTRAINED = Perturb(defence="gradient_redirection", budget=0.9, untrained=True)
 _KEEP = Perturb(defence="gradient_redirection", budget=0.9, keep_top=True)
 # Not 1: half the mass then goes to another class, and every confident label is lost at one stroke.

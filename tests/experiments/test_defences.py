@@ -12,7 +12,7 @@ from experiments import commands, defences, defences_page, defences_plan, defenc
 from experiments.__main__ import main
 from experiments.defences import Plan, read, write
 from experiments.defences_cell import Place
-from experiments.defences_plan import BENCHES, bench, label
+from experiments.defences_plan import BENCHES, Learnt, bench, label
 from experiments.scenario import ScenarioError, parse
 from server.defences.options import Perturb
 
@@ -104,6 +104,49 @@ def test_results_of_another_victim_are_refused(content, plan, tmp_path):
         defences.run(other, command="", say=lambda text: None)
 
 
+def test_surrogates_are_varied_in_what_they_have_learnt(plan, tmp_path):
+    learnt = (Learnt(), Learnt("own", 640, 20), Learnt("asked", 64, 1))
+    varied = replace(
+        plan,
+        bench=replace(plan.bench, learnt=learnt, learnt_queries=(64, 96)),
+        learning=True,
+        file=tmp_path / "defences-digits.json",
+    )
+    said = []
+    content = defences.run(varied, command="", say=said.append)
+    cells = content["learning"]
+    assert len(cells) == len(said) == 2 * 4
+    free, nothing, own, asked = cells[::2]
+    assert (free["defence"], free["l1"]) == ("none", 0)
+    assert "right" not in free
+    assert own["right"] > nothing["right"] + 0.1
+    assert 0 < asked["l1"] <= 0.9
+    assert [cell["queries"] for cell in cells] == [64, 96] * 4
+    for few, many in zip(cells[::2], cells[1::2], strict=True):
+        assert few.get("own_class_asked") == many.get("own_class_asked")
+    less = json.loads(varied.file.read_text())
+    gone = less["learning"].pop(3)
+    write(less, varied.file)
+    said.clear()
+    again = defences.run(varied, command="", say=said.append)["learning"]
+    assert len(said) == 1
+    same = ("queries", "accuracy", "right", "honest_l1", "own_class_honest", "l1")
+    assert [again[-1][name] for name in same] == [gone[name] for name in same]
+    text = "\n".join(map(" ".join, defences_page._learning(again, varied.bench)))
+    assert "no defence 1 – – – – –" in text  # noqa: RUF001
+    assert "nothing 1" in text
+    assert "64 of the images asked, once 1" in text
+    assert "640 own images, 20 times 1" in text
+
+
+def test_results_of_before_surrogates_were_varied_are_read(tmp_path):
+    older = cells()
+    del older["learning"]
+    file = tmp_path / "defences-digits.json"
+    file.write_text(json.dumps(older))
+    assert read(file) == cells()
+
+
 def cells():
     benign = [
         {"defence": "none", "seed": s, "accuracy": 0.98, "l1": 0.0, "kept": 1.0}
@@ -130,6 +173,7 @@ def cells():
         "benign": [{**cell, **made} for cell in benign],
         "thefts": [{**cell, **made} for cell in thefts],
         "wire": [{**cell, **made} for cell in wire],
+        "learning": [],
     }
 
 
@@ -357,6 +401,11 @@ def test_what_cannot_be_run_is_refused(words, why, monkeypatch):
 def test_a_bench_without_scenarios_has_nothing_over_the_wire(plan):
     with pytest.raises(ValueError, match="nothing is planned over the wire on digits"):
         replace(plan, bench=replace(plan.bench, wire=()), wire=True)
+
+
+def test_one_comparison_at_a_time(plan):
+    with pytest.raises(ValueError, match="--wire and --learning are both given; expected one"):
+        replace(plan, wire=True, learning=True)
 
 
 def test_labels_are_short():
