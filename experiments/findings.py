@@ -9,6 +9,7 @@ from typing import Any
 from experiments import tables
 from experiments.summary import as_planned
 
+FEW = 4  # groups that a sentence names
 NOT_APART = 2.0  # below this multiple of what honest clients pay, a thief pays what they may pay
 
 Summary = Mapping[str, Any]
@@ -47,6 +48,14 @@ def listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
+def _spanned(said: list[tuple[float, str]]) -> str:
+    """What is said of some groups, in their order; of many, of the least and of the largest."""
+    if len(said) <= FEW:
+        return listed([text for _, text in said])
+    low, high = min(said, key=lambda each: each[0]), max(said, key=lambda each: each[0])
+    return f"{low[1]} up to {high[1]}, {len(said)} in all,"
+
+
 def _each(arms: Iterable[Summary], say: Callable[[Summary], str], lead: str = "") -> str:
     """One sentence with what there is to say of each arm; "" if that is nothing."""
     said = [f"under policy {arm['policy']} {text}" for arm in arms if (text := say(arm))]
@@ -71,7 +80,12 @@ def _price(arm: Summary) -> str:
     alike = [group for group in thieves if group not in dear]
     said = []
     if dear:
-        each = listed([f"{g['name']} {tables.ratio(g['price_ratio'])}{_median(g)}" for g in dear])
+        each = _spanned(
+            [
+                (g["price_ratio"], f"{g['name']} {tables.ratio(g['price_ratio'])}{_median(g)}")
+                for g in dear
+            ]
+        )
         said.append(f"an image cost {each} the work of an honest one")
     if alike:
         each = listed([f"{g['name']} ({tables.ratio(g['price_ratio'])})" for g in alike])
@@ -84,48 +98,63 @@ def _price(arm: Summary) -> str:
 
 def _overhead(arm: Summary) -> str:
     each = [
-        f"{tables.ratio(group['overhead'])} as long for {group['name']}{_median(group, 'overhead')}"
+        (
+            group["overhead"],
+            f"{tables.ratio(group['overhead'])} as long for {group['name']}"
+            f"{_median(group, 'overhead')}",
+        )
         for group in _groups(arm, "honest", "overhead")
     ]
-    return f"an answer and its work should take {listed(each)} as without work" if each else ""
+    return f"an answer and its work should take {_spanned(each)} as without work" if each else ""
 
 
 def _delay(arm: Summary) -> str:
     each = [
-        f"{tables.ratio(g['slowdown'])} as long for {g['name']}"
-        + (
-            _median(g, "slowdown")
-            or f" ({tables.seconds(g['seconds']['total'])} s for {g['images']:,} images)"
+        (
+            g["slowdown"],
+            f"{tables.ratio(g['slowdown'])} as long for {g['name']}"
+            + (
+                _median(g, "slowdown")
+                or f" ({tables.seconds(g['seconds']['total'])} s for {g['images']:,} images)"
+            ),
         )
         for g in arm["groups"]
         if g["slowdown"] is not None
     ]
-    return f"took {listed(each)}" if each else ""
+    return f"took {_spanned(each).rstrip(',')}" if each else ""
 
 
 def _latency(arm: Summary) -> str:
     each = [
-        f"{group['name']} {tables.duration(group['latency']['total']['p50'])} (99 of 100 requests"
-        f" at most {tables.duration(group['latency']['total']['p99'])})"
+        (
+            group["latency"]["total"]["p50"],
+            f"{group['name']} {tables.duration(group['latency']['total']['p50'])} (99 of 100"
+            f" requests at most {tables.duration(group['latency']['total']['p99'])})",
+        )
         for group in _groups(arm, "honest", "latency")
     ]
-    return f"took {listed(each)}" if each else ""
+    return f"took {_spanned(each).rstrip(',')}" if each else ""
 
 
 def _theft(summary: Summary) -> str:
     arm = summary["arms"][-1]
     scored = sorted(_groups(arm, "attack", "accuracy"), key=lambda group: -group["accuracy"])
     each = [
-        f"{g['name']}'s surrogate on {tables.percent(g['accuracy'])} (fidelity"
-        f" {tables.percent(g['fidelity'])}, {g['images'] // g['clients']:,} images"
-        + (f"; medians of {g['clients']})" if g["clients"] > 1 else ")")
+        (
+            g["accuracy"],
+            f"{g['name']}'s surrogate on {tables.percent(g['accuracy'])} (fidelity"
+            f" {tables.percent(g['fidelity'])}, {g['images'] // g['clients']:,} images"
+            + (f"; medians of {g['clients']})" if g["clients"] > 1 else ")"),
+        )
         for g in scored
     ]
     victim = summary["victim"]["accuracy"]
     if not each or victim is None:
         return ""
-    each = [f"the victim is right on {tables.percent(victim)}", *each]
-    return f"Of held-out images {listed(each)}."
+    said = f"the victim is right on {tables.percent(victim)}"
+    if len(each) > FEW:
+        return f"Of held-out images {said}, {_spanned(each).rstrip(',')}."
+    return f"Of held-out images {listed([said, *(text for _, text in each)])}."
 
 
 def _median(group: Summary, quantity: str = "") -> str:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from core.drawing import STYLE, svg
 from experiments.figures import CLIENTS, MARKERS, Drawing
 from experiments.labels import plain_log
-from experiments.sweep_findings import QUANTITIES, Quantity
+from experiments.sweep_findings import Quantity, changed
 from experiments.sweep_tables import label, rows, short, value
 
 MOST = 4  # panels
@@ -27,13 +27,16 @@ Points = list[tuple[float, float]]
 
 
 def draw(summary: Summary) -> list[Drawing]:
-    """The figure, if there is a quantity that more than one cell knows."""
+    """The figure of what changed most, if there is a quantity that more than one cell knows."""
     field = numeric(summary)
+    known = changed(summary)
+    changes = [change for change in known if change.factor > 1] or known[:1]
+    most = sorted(changes, key=lambda change: -change.factor)[:MOST]
     panels = [
-        (quantity, lines)
-        for quantity in QUANTITIES
-        if (lines := _lines(summary, quantity, field)) and _many(lines)
-    ][:MOST]
+        (change.quantity, _lines(summary, change.quantity, field))
+        for change in changes
+        if change in most
+    ]
     if not panels:
         return []
     across = min(2, len(panels))
@@ -111,10 +114,6 @@ def _lines(summary: Summary, quantity: Quantity, field: str | None) -> dict[str,
         x = row.cell["changes"][field] if field is not None else places[row.cell["name"]]
         lines.setdefault(name, []).append((float(x), number))
     return lines
-
-
-def _many(lines: Mapping[str, Points]) -> bool:
-    return len({x for points in lines.values() for x, _ in points}) > 1
 
 
 def _curve(axes: Axes, points: Points, colour: str, marker: str) -> None:

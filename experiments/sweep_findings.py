@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,11 @@ def _p99(group: Summary) -> float | None:
     return group["latency"]["ask"]["p99"] if group["latency"] else None
 
 
+def _seconds(group: Summary) -> float | None:
+    seconds: float = group["seconds"]["total"]
+    return seconds / group["clients"] or None
+
+
 def _overhead(group: Summary) -> float | None:
     return group["overhead"] if group["work"] else None  # without work it is 1 by definition
 
@@ -36,6 +41,7 @@ def _overhead(group: Summary) -> float | None:
 QUANTITIES = (
     Quantity("the price ratio of", "attack", lambda g: g["price_ratio"], ratio, "price ratio"),
     Quantity("the work of", "attack", lambda g: g["work"] or None, count, "work (hashes)"),
+    Quantity("the time of", "attack", _seconds, duration, "time of all answers"),
     Quantity("the accuracy of", "attack", lambda g: g["accuracy"], percent, "accuracy", 0.0),
     Quantity("the overhead of", "honest", _overhead, ratio, "overhead, honest", 1.0),
     Quantity("the p99 latency of", "honest", _p99, duration, "p99 latency, honest", 0.0),
@@ -46,17 +52,23 @@ QUANTITIES = (
 
 
 def sentences(summary: Summary) -> list[str]:
-    """What was swept, what it changed most for thieves and for honest clients, what is missing."""
+    """What was swept; what it changed most, for thieves and for honest clients; what is missing."""
     many = len(summary["cells"])
     swept = [
-        f"{name} is {listed([value(each) for each in _values(summary, field)])}"
+        f"{name} is {listed([_braced(each) for each in _values(summary, field)])}"
         for field, name in short(summary).items()
     ]
     found = [f"{many} combination{'s' * (many != 1)}: {'; '.join(swept)}."]
-    for kind in ("attack", "honest"):
-        spans = _spans(summary, [each for each in QUANTITIES if each.kind == kind])
-        found += [text for _, text in sorted(spans, key=lambda span: -span[0])[:1]]
-    return found + missing(summary)
+    changes = sorted(changed(summary), key=lambda change: -change.factor)
+    kinds = [change.quantity.kind for change in changes]
+    first = [changes[kinds.index(kind)] for kind in ("attack", "honest") if kind in kinds]
+    rest = [change for change in changes if change not in first]
+    return found + [change.sentence for change in (*first, *rest)[:2]] + missing(summary)
+
+
+def _braced(given: Any) -> str:
+    """A swept value in a list of them: tables have commas of their own."""
+    return f"({value(given)})" if isinstance(given, Mapping) else value(given)
 
 
 def _values(summary: Summary, field: str) -> list[Any]:
@@ -67,14 +79,23 @@ def _values(summary: Summary, field: str) -> list[Any]:
     return values
 
 
-def _spans(summary: Summary, quantities: Iterable[Quantity]) -> list[tuple[float, str]]:
-    """For each quantity the group and policy it changes most for: by what factor, and a sentence.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a sweep did to a quantity, for the group and policy it changed it most for."""
 
-    Where there are prices, policy `none` is left out.
+    quantity: Quantity
+    factor: float  # the largest value by the least
+    sentence: str
+
+
+def changed(summary: Summary) -> list[Change]:
+    """Of each quantity that several cells know; where there are prices, policy `none` is left out.
+
+    In the order of QUANTITIES.
     """
     found = []
     priced = any(row.policy != "none" for row in rows(summary))
-    for quantity in quantities:
+    for quantity in QUANTITIES:
         lines: dict[tuple[str, str], list[tuple[float, str]]] = {}
         for row in rows(summary):
             number = quantity.read(row.group)
@@ -90,7 +111,7 @@ def _spans(summary: Summary, quantities: Iterable[Quantity]) -> list[tuple[float
         ]
         if spans:
             factor, name, policy, low, high = max(spans, key=lambda span: span[0])
-            found.append((factor, _sentence(quantity, name, policy, low, high)))
+            found.append(Change(quantity, factor, _sentence(quantity, name, policy, low, high)))
     return found
 
 

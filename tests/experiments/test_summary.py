@@ -142,6 +142,24 @@ def test_three_sentences_of_many_honest_clients(crowd: Path) -> None:
     ]
 
 
+def test_of_many_groups_the_ends_are_named(folder: Path) -> None:
+    summary = summarise(read(folder))
+    for arm in summary["arms"]:
+        bob = arm["groups"][1]
+        for n in range(2, 6):
+            more = {"slowdown": n, "price_ratio": 100 * n, "accuracy": n / 10}
+            arm["groups"].append({**bob, "name": f"bob{n}", **more})
+    assert sentences(summary) == [
+        "Under policy rate an image cost bob 100× up to bob5 500×, 5 in all, the work of an honest"  # noqa: RUF001
+        " one.",
+        "Compared with no work, predictions under policy rate took 1.50× as long for ann (0.90 s"  # noqa: RUF001
+        " for 20 images) up to 15.0× as long for bob (9.00 s for 20 images), 6 in all.",  # noqa: RUF001
+        "Of held-out images the victim is right on 90.0 %, bob2's surrogate on 20.0 % (fidelity"
+        " 45.0 %, 20 images) up to bob5's surrogate on 50.0 % (fidelity 45.0 %, 20 images), 5 in"
+        " all.",
+    ]
+
+
 def test_a_thief_who_pays_as_honest_clients_do_is_not_said_to_pay_more(crowd: Path) -> None:
     path = crowd / "rate" / "clients" / "bob.jsonl"
     path.write_text(path.read_text().replace("10000", "400").replace("30000", "1360"))

@@ -42,6 +42,30 @@ def test_what_a_sweep_says(folder: Path) -> None:
     assert len(lines) == 2 + 8
 
 
+def test_without_thieves_two_things_are_said_of_honest_clients(folder: Path) -> None:
+    summary = summarise(swept(folder, ACCOUNTS))
+    for cell in summary["cells"]:
+        for arm in cell["arms"]:
+            del arm["groups"][1]
+    summary["cells"][1]["arms"][1]["groups"][0]["latency"]["ask"]["p99"] = 0.9
+    assert sweep_findings.sentences(summary)[1:] == [
+        "Under policy rate the p99 latency of ann goes from 300 ms (accounts = 1) to 900 ms"
+        " (accounts = 10).",
+        "Under policy rate the overhead of ann is 1.67× in every combination.",  # noqa: RUF001
+    ]
+
+
+def test_swept_tables_stand_in_brackets_where_they_are_listed(folder: Path) -> None:
+    solvers = [{"solver": "python"}, {"solver": "native", "threads": 0}]
+    summary = summarise(swept(folder, [{"clients.bob": solver} for solver in solvers]))
+    assert sweep_findings.sentences(summary)[0] == (
+        "2 combinations: bob is (solver = python) and (solver = native, threads = 0)."
+    )
+    cells = summary["cells"]
+    labels = [sweep_tables.label(summary, cell) for cell in cells]
+    assert labels == ["solver = python", "solver = native, threads = 0"]
+
+
 def test_the_page_of_a_sweep(folder: Path) -> None:
     out = swept(folder, [*ACCOUNTS, {"clients.bob.accounts": 100}], missing=1)
     (out / "1-x" / "report.html").write_text("")
@@ -88,8 +112,9 @@ def test_figures_of_sweeps(folder: Path) -> None:
     out = swept(folder, ACCOUNTS)
     (drawn,) = sweep_figure.draw(summarise(out))
     ElementTree.fromstring(drawn.svg)
-    for words in ("price ratio", "work (hashes)", "overhead, honest", "bob, rate", "accounts"):
+    for words in ("price ratio", "work (hashes)", "bob, rate", "accounts"):
         assert f">{words}<" in drawn.svg, words
+    assert ">overhead, honest<" not in drawn.svg  # it did not change
     about = json.loads((out / "sweep.json").read_text())
     for cell, puzzle in zip(about["cells"], ("sha1", "sha256"), strict=True):
         cell["changes"] = {"server": {"puzzle": puzzle}}
