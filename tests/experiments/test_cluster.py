@@ -46,8 +46,8 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
 HEAD = """
 import ray, sys
 ray = ray.init("local", num_cpus=1, include_dashboard=False, _temp_dir=sys.argv[1],
-               _system_config={"worker_niceness": 0}, object_store_memory=80 << 20, log_to_driver=False,
-               logging_level="error")
+               _system_config={"worker_niceness": 0}, object_store_memory=80 << 20,
+               log_to_driver=False, logging_level="error")
 print(ray.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
