@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 
 from core.drawing import INK
 
-ENOUGH = 4  # ticks
+ENOUGH = 3  # ticks
+STEPS = ((1.0,), (1.0, 2.0, 5.0), (1.0, 2.0, 3.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0))
 
 
 def plain_log(
@@ -19,7 +20,7 @@ def plain_log(
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     low, high = low / 1.1, high * 1.1
     axis = axes.xaxis if which == "x" else axes.yaxis
-    for steps in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)):
+    for steps in STEPS:
         ticks = [m * 10.0**e for e in range(-4, 16) for m in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) >= ENOUGH:

@@ -102,14 +102,15 @@ def page(summary: Summary, drawings: Iterable[Drawing]) -> str:
     swept = summary["kind"] == "sweep"
     said = (sweep_findings if swept else findings).sentences(summary)
     parts = [f"# {summary['title']}", MARK, summary["question"], _bullets(said)]
+    figures = [f"![{d.title}]({d.name}.svg)\n\n{d.title}: {d.caption}" for d in drawings]
     if swept:
-        parts.append(sweep_tables.markdown(summary))
+        parts += [*figures, sweep_tables.markdown(summary)]
         columns = sweep_tables.columns(summary)
     else:
         for arm in summary["arms"]:
             parts.append(f"Policy `{arm['policy']}`:\n\n{tables.markdown(summary, arm)}")
+        parts += figures
         columns = tables.shown(summary)
-    parts += [f"![{d.title}]({d.name}.svg)\n\n{d.title}: {d.caption}" for d in drawings]
     parts += [elsewhere.section(summary)]
     parts += [f"## Do it again\n\n    {summary['command']}", report.CAVEAT, _made(summary)]
     meanings = [f"- {column.heading}: {column.meaning}." for column in columns]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from statistics import fmean
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from core.drawing import STYLE, svg
 from experiments.figures import CLIENTS, MARKERS, Drawing
@@ -19,6 +20,7 @@ from experiments.sweep_findings import Quantity, changed
 from experiments.sweep_tables import label, rows, short, value
 
 MOST = 4  # panels
+WIDTH = 4.2  # inches of one
 WIDE = 10.0  # swept values further apart than this factor stand on a logarithmic axis
 APART = 3.0  # so do quantities
 
@@ -44,11 +46,11 @@ def draw(summary: Summary) -> list[Drawing]:
     labels = [label(summary, cell) for cell in summary["cells"]]
     height = 2.7 if field else max(1.2, 0.5 + 0.24 * len(labels))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * across, 0.5 + height * down), layout="constrained")
+        figure = Figure(figsize=(WIDTH * across, 0.5 + height * down), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False, sharey=field is None)
         axes = list(grid.flatten())
         names = list(dict.fromkeys(name for _, lines in panels for name in lines))
-        looks = dict(zip(names, zip(cycle(CLIENTS), cycle(MARKERS), strict=False), strict=False))
+        looks = {name: _look(place) for place, name in enumerate(names)}
         for each, (quantity, lines) in zip(axes, panels, strict=False):
             for name, points in lines.items():
                 colour, marker = looks[name]
@@ -71,7 +73,7 @@ def draw(summary: Summary) -> list[Drawing]:
                 for name, (colour, marker) in looks.items()
             ],
             loc="outside upper center",
-            ncols=2 * across,
+            ncols=max(1, int(72 * WIDTH * across / (5 * max(map(len, names)) + 40))),  # points
             fontsize=8,
         )
         title = "What the sweep changed"
@@ -146,9 +148,20 @@ def _scale(
         (axes.set_xlim if which == "x" else axes.set_ylim)(quantity.floor, top)
     elif max(values) > APART * min(values):
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        plain_log(axes, which, quantity.form)
+        plain_log(axes, which, lambda value: _tick(quantity, value))
         return
-    axis.set_major_formatter(lambda value, _: quantity.form(value))
+    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_formatter(lambda value, _: _tick(quantity, value))
+
+
+def _tick(quantity: Quantity, value: float) -> str:
+    """A value without zeros behind its point."""
+    return re.sub(r"\.0+(?!\d)|(\.\d*?[1-9])0+(?!\d)", r"\1", quantity.form(value))
+
+
+def _look(place: int) -> tuple[str, str]:
+    """Colour and marker; no pair comes again before all have been."""
+    return CLIENTS[place % len(CLIENTS)], MARKERS[(place + place // len(CLIENTS)) % len(MARKERS)]
 
 
 def _ticks(axes: Axes, values: Sequence[float]) -> None:

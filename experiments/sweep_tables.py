@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from experiments import tables
 
-LESS = {*tables.DETAIL, "client", "cost/image"}
+LESS = {*tables.DETAIL, "client", "cost/image", "slowdown p99"}
 """Headings of a run's columns that a sweep does not show."""
 
 Summary = Mapping[str, Any]

@@ -123,6 +123,18 @@ def test_figures_of_sweeps(folder: Path) -> None:
     assert ">puzzle = sha256<" in drawn.svg
 
 
+def test_twelve_lines_look_different() -> None:
+    assert len({sweep_figure._look(place) for place in range(36)}) == 36
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "50 %"), (0.125, "12.5 %"), (1.0, "100 %"), (0.0, "0 %")]
+)
+def test_ticks_have_no_idle_zeros(value: float, text: str) -> None:
+    accuracy = next(q for q in sweep_findings.QUANTITIES if q.axis == "accuracy")
+    assert sweep_figure._tick(accuracy, value) == text
+
+
 def test_without_cells_there_is_a_page_but_no_figure(folder: Path) -> None:
     text = sweep_report.write(swept(folder, ACCOUNTS, missing=2)).read_text(encoding="utf-8")
     assert "Cell 2-x is missing: not run." in text
