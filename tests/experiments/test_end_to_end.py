@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,8 +29,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_smoke(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     flags = ["--out", str(out), "--home", str(home)]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True)
+    done = subprocess.run([*command, *flags, "--web"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    first, *said = done.stdout.splitlines()
+    assert re.fullmatch(r"live: http://127\.0\.0\.1:\d+/", first)
+    assert [line.split(":")[0] for line in said if line.startswith("smoke, policy")] == [
+        "smoke, policy none",
+        "smoke, policy rate",
+    ]
+    assert (out / "logs" / "evaluation.txt").read_text() == "scored none\nscored rate\n"
 
     summary = json.loads((out / "summary.json").read_text())
     assert [arm["policy"] for arm in summary["arms"]] == ["none", "rate"]
