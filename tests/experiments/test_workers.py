@@ -103,6 +103,28 @@ def test_what_runs_is_cancelled_and_nothing_else() -> None:
     assert ray.cancelled == ["y"]
 
 
+def test_a_worker_that_fails_or_is_lost_is_a_reason() -> None:
+    exceptions = pytest.importorskip("ray.exceptions")
+    trace = "Traceback (most recent call last):\n  ...\nKeyError: 'edition'\n"
+    raised = {
+        "x": exceptions.RayTaskError("away", trace, KeyError("edition")),
+        "y": exceptions.WorkerCrashedError(),
+        "z": exceptions.NodeDiedError("the node is dead\nand more"),
+    }
+
+    class Failing(PlayedRay):
+        def get(self, reference: int) -> Any:
+            raise raised[self.placed[reference][0]]
+
+    ends = list(cluster.Workers(Failing(machine("a", 1.0))).run({name: name for name in "xyz"}))
+    assert [name for name, _, _ in ends] == ["x", "y", "z"]
+    reasons = [reason for _, reason, _ in ends]
+    assert reasons[0] == "the worker failed: KeyError: 'edition'"
+    assert reasons[1].startswith("the worker was lost: The worker died unexpectedly")
+    assert reasons[2] == "the worker was lost: the node is dead"
+    assert {packed for _, _, packed in ends} == {b""}
+
+
 def test_no_worker_left() -> None:
     pytest.importorskip("ray")
     ray = PlayedRay(machine("a", 1.0))
