@@ -52,7 +52,8 @@ def dimmed(images: Images, rng: np.random.Generator, strength: float) -> Images:
 
     The strength multiplies how far the factor is from 1; what would be less than nothing is black.
     """
-    factor = np.where(_coins(images, rng), *(1 + strength * (np.array(BRIGHTNESS) - 1)))
+    darker, brighter = (1 + strength * (factor - 1) for factor in BRIGHTNESS)
+    factor = np.where(_coins(images, rng), darker, brighter)
     return _pixels(images * factor[:, None, None, None])
 
 
