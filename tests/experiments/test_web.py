@@ -232,6 +232,8 @@ def test_the_plots_move(tmp_path: Path) -> None:
     arm = Arm(folder, [ann, bob], name=EVIL)
     states = {"ann": "running", "bob": "running"}
     with Page() as page:
+        page.stage("preparing the victim")
+        early = shown(page, tmp_path / "profile")
         arm.read(0.0, states)
         feed(folder, "clients/ann", asked(16, 5.0, 1600))
         feed(folder, "clients/bob", asked(100, 4.0, 200_000), asked(100, 8.0, 600_000))
@@ -252,7 +254,10 @@ def test_the_plots_move(tmp_path: Path) -> None:
         page.show(arm.snapshot())
         second = shown(page, tmp_path / "profile")
 
+    assert ">preparing the victim</p>" in early
+    assert '<main id="arm" hidden="">' in early
     for dom in (first, second):
+        assert '<main id="arm">' in dom
         assert '<p class="about" id="trouble" role="status"></p>' in dom
         assert "<img" not in dom
         assert f'<h1 id="title">{EVIL.replace("<", "&lt;").replace(">", "&gt;")}, policy' in dom
@@ -264,7 +269,7 @@ def test_the_plots_move(tmp_path: Path) -> None:
     thief = ["400 / 1,000", "4,000", "1.60 M", "533 k", "75.0 %", "50.0 %", "running"]
     assert cells(second) == {"ann": [*honest, "crashed"], "bob": ["knockoff", "", *thief]}
     assert ">1 of 2</dd>" in second
-    assert ">801 k</dd>" in second or ">802 k</dd>" in second
+    assert ">802 k</dd>" in second
 
     # From zero to 200 queries at 4 and 8 s of 10; then to 400 at 16 s of 20: the same height.
     before, after = lines(first, "queries"), lines(second, "queries")
