@@ -9,11 +9,15 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from experiments import tables
 
 LESS = {*tables.DETAIL, "client", "cost/image", "slowdown p99"}
 """Headings of a run's columns that a sweep does not show."""
+
+FIRST = ("status", "accuracy", "work", "total (s)", "latency p99 (ms)", "overhead", "price ratio")
+"""Those that a terminal is wide enough for."""
 
 Summary = Mapping[str, Any]
 
@@ -72,26 +76,29 @@ def label(summary: Summary, cell: Summary) -> str:
 
 
 def missing(summary: Summary) -> list[str]:
-    """A sentence for each cell there is nothing of."""
+    """A sentence for each cell there is nothing of, or not all."""
     return [
         f"Cell {cell['name']} is missing: {cell['missing']}."
-        for cell in summary["cells"]
         if cell["missing"]
+        else f"Cell {cell['name']} did not come to its end."
+        for cell in summary["cells"]
+        if cell["missing"] or not cell["finished"]
     ]
 
 
 def terminal(summary: Summary) -> RichTable:
-    """The table for a terminal, without what is missing."""
+    """The first columns for a terminal, without what is missing."""
     table = RichTable(title=summary["name"], title_justify="left", box=SIMPLE_HEAD)
-    names, shown = short(summary), columns(summary)
+    names = short(summary)
+    shown = [column for column in columns(summary) if column.heading in FIRST]
     for name in (*names.values(), "policy", "client"):
-        table.add_column(name)
+        table.add_column(Text(name))
     for column in shown:
-        table.add_column(tables.folded(column), justify="right")
+        table.add_column(tables.folded(column), justify="right", no_wrap=True)
     for row in rows(summary):
         changes = [value(row.cell["changes"][field]) for field in names]
         cells = [tables.cell(column, row.group) for column in shown]
-        table.add_row(*changes, row.policy, row.group["name"], *cells)
+        table.add_row(*map(Text, changes), row.policy, row.group["name"], *cells)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 from sweeps import ACCOUNTS, swept
 
 from experiments import report, sweep_figure, sweep_findings, sweep_report, sweep_tables
-from experiments.folder import FolderError
+from experiments.folder import FolderError, read
+from experiments.summary import summarise as summarise_run
 from experiments.sweep_summary import summarise
 
 
@@ -77,6 +80,20 @@ def test_the_page_of_a_sweep(folder: Path) -> None:
     assert text.count("<svg ") == 1
     assert text.count("<script>") == 1
     assert json.loads((out / "summary.json").read_text()) == summarise(out)
+
+
+def test_a_sweep_in_a_terminal(folder: Path) -> None:
+    out = swept(folder, [{"a": "[/x]"}, {"a": [1, 2]}])  # no markup
+    path = out / "2-x" / "rate" / "runner.jsonl"
+    path.write_text("".join(path.read_text().splitlines(True)[:-1]))
+    (out / "2-x" / "summary.json").write_text(report.json_text(summarise_run(read(out / "2-x"))))
+    summary = summarise(out)
+    sink = io.StringIO()
+    Console(width=100, file=sink).print(sweep_tables.terminal(summary))
+    found = [line.split() for line in sink.getvalue().splitlines()]
+    assert ["[/x]", "rate", "bob", "40.0", "%", "40,000", "9.00", "300", "67.7×", "100×"] in found  # noqa: RUF001
+    assert any(line[:5] == ["[1,", "2]", "none", "ann", "–"] for line in found)  # noqa: RUF001
+    assert sweep_findings.sentences(summary)[-1] == "Cell 2-x did not come to its end."
 
 
 def test_the_pages_of_the_cells_are_made_again_on_demand(
