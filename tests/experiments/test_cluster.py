@@ -62,7 +62,7 @@ def address() -> Iterator[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **TOKEN, "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, **TOKEN, "RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": place},
     )
     try:
         assert head.stdout is not None
@@ -83,7 +83,7 @@ def start(text: str, out: Path, home: Path, address: str) -> subprocess.Popen[st
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, **TOKEN, "COLUMNS": "300"},
+        env={**os.environ, **TOKEN, "COLUMNS": "300", "TMPDIR": str(out.parent)},
     )
 
 
