@@ -142,13 +142,13 @@ def test_drift(home: Path, tmp_path: Path) -> None:
 
 
 def test_paper(home: Path, tmp_path: Path) -> None:
-    small = smaller("paper", only=("honest", "random", "knockoff"), policies=["paper", "rate"])
+    small = smaller("paper", only=("honest", "knockoff"), policies=["paper", "rate"])
     found = run(small, tmp_path / "out", home)
-    priced = by_name(found)
-    assert priced.loc["knockoff", "work"] > 10 * priced.loc["random", "work"]
-    assert priced.loc["knockoff", "price_ratio"] > 10
-    assert (by_name(found, "paper")["work"] > 0).all()
-    assert set(found.checkpoints["client"]) == {"random", "knockoff"}
+    for policy in ("paper", "rate"):
+        priced = by_name(found, policy)
+        assert (priced["work"] > 0).all()
+        assert priced.loc["knockoff", "accuracy"] >= 0
+    assert by_name(found).loc["knockoff", "price_ratio"] > 10
 
 
 def test_defences(home: Path, tmp_path: Path) -> None:
