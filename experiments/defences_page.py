@@ -15,7 +15,7 @@ from experiments.defences import read
 from experiments.defences_figure import CAPTION, draw
 from experiments.defences_plan import BENCHES, REDIRECTION, Bench, Learnt, label
 from experiments.pages import rewrite
-from experiments.strength_tables import NOTHING, estimate, lines
+from experiments.strength.tables import NOTHING, estimate, lines
 from server.defences.options import Perturb
 
 NAME = "defences"
@@ -75,12 +75,14 @@ def _dataset(content: Mapping[str, Any], bench: Bench, file: str) -> Iterator[st
         revisions = sorted({str(cell["provenance"]["git_revision"])[:7] for cell in wire})
         yield (
             f"### {bench.title}, with and without proof of work, over loopback\n\n"
-            f"The same victim and thieves, each a process, beside an honest user; all ask at once."
-            f" Solving times are drawn, not spent; milliseconds are of wall time, of a machine that"
-            f" had other work, too. Made at {', '.join(revisions)} by"
+            f"The same victim and thieves, each a process, beside an honest user; all ask at once,"
+            f" without work and with the work that policy `rate` asks. An image: milliseconds of"
+            f" the client's wall time, on a machine that had other work, too; solving is drawn, not"
+            f" spent; work in hashes; the server's CPU time is that of victim and defence, from the"
+            f" table above. Made at {', '.join(revisions)} by"
             f" `python -m experiments defences --dataset {bench.dataset} --wire`.\n"
         )
-        yield lines(_wire(wire, [label(shield) for shield in bench.wire]))
+        yield lines(_wire(wire, benign, [label(shield) for shield in bench.wire]))
     if content["learning"]:
         revisions = sorted({str(c["provenance"]["git_revision"])[:7] for c in content["learning"]})
         yield (
@@ -103,14 +105,17 @@ def _clones(thefts: Cells, shields: Sequence[str], thieves: Sequence[str]) -> li
         columns = []
         for thief in thieves:
             cells = [cell for cell in mine if cell["thief"] == thief]
-            columns.append(
-                f"{_percent([cell['accuracy'] for cell in cells])}"
-                f" ({_percent([cell['fidelity'] for cell in cells], interval=False)})"
-                if cells
-                else NOTHING
-            )
+            columns.append(_clone(cells))
         rows.append([shield, str(len({cell["seed"] for cell in mine})), *columns])
     return rows
+
+
+def _clone(cells: Cells) -> str:
+    """Accuracy, and fidelity in brackets; of an honest user there is none."""
+    if not any(cell["accuracy"] is not None for cell in cells):
+        return NOTHING
+    accuracy = _percent([cell["accuracy"] for cell in cells])
+    return f"{accuracy} ({_percent([cell['fidelity'] for cell in cells], interval=False)})"
 
 
 def _costs(
@@ -134,30 +139,29 @@ def _costs(
     return rows
 
 
-def _wire(wire: Cells, shields: Sequence[str]) -> list[list[str]]:
-    head = ["defence", "policy", "client", "seeds", "accuracy %", "fidelity %"]
-    head += ["client ms an image", "of it solving", "server ms an image", "work an image"]
-    rows = [head, ["---", "---", "---", *["--:"] * 7]]
+def _wire(wire: Cells, benign: Cells, shields: Sequence[str]) -> list[list[str]]:
+    """A row for each client, whose arms are side by side."""
+    policies = list(dict.fromkeys(cell["policy"] for cell in wire))
+    priced = [policy for policy in policies if policy != "none"]
+    head = ["defence", "client", "seeds", *(f"clone, {policy}" for policy in policies)]
+    head += [f"client ms, {policy}" for policy in policies]
+    head += [f"{name}, {policy}" for policy in priced for name in ("of it solving", "work")]
+    rows = [[*head, "server CPU ms"], ["---", "---", *["--:"] * (len(head) - 1)]]
     for shield in shields:
-        pairs = dict.fromkeys((c["policy"], c["client"]) for c in wire if c["defence"] == shield)
-        for policy, client in pairs:
-            cells = [
-                cell
-                for cell in wire
-                if (cell["defence"], cell["policy"], cell["client"]) == (shield, policy, client)
-            ]
-            seconds = [
-                _plain([1e3 * cell[name] for cell in cells])
-                for name in ("total_seconds", "solve_seconds", "server_seconds")
-            ]
-            work = f"{estimate([cell['work_per_image'] for cell in cells]).mean:,.0f}"
-            rows.append(
-                [
-                    *(shield, policy, client, str(len(cells))),
-                    *(_percent([c[name] for c in cells]) for name in ("accuracy", "fidelity")),
-                    *(*seconds, work),
-                ]
-            )
+        mine = [cell for cell in wire if cell["defence"] == shield]
+        spent = [c["victim_ms"] + c["defence_ms"] for c in benign if c["defence"] == shield]
+        for client in dict.fromkeys(cell["client"] for cell in mine):
+            arms = {
+                policy: [c for c in mine if (c["client"], c["policy"]) == (client, policy)]
+                for policy in policies
+            }
+            row = [shield, client, str(len(arms[policies[0]]))]
+            row += [_clone(arms[policy]) for policy in policies]
+            row += [_plain([1e3 * c["total_seconds"] for c in arms[policy]]) for policy in policies]
+            for policy in priced:
+                row.append(_plain([1e3 * cell["solve_seconds"] for cell in arms[policy]]))
+                row.append(f"{estimate([c['work_per_image'] for c in arms[policy]]).mean:,.0f}")
+            rows.append([*row, _plain(spent)])
     return rows
 
 

@@ -190,7 +190,8 @@ def test_the_page_is_a_function_of_the_results(tmp_path):
     assert "made at abcdef0" in text
     assert "| none | 2 | 85.0 ± 63.5 (90.0) |" in text
     assert "| none | 98.0 ± 0.0 | 100.0 | 0 | 0.25 | 0.1 | 0 |" in text
-    assert "| none | rate | honest | 1 | – | – | 2 | 1 | 0.5 | 1,234 |" in text  # noqa: RUF001
+    assert "clone, none | clone, rate | client ms, none | client ms, rate | of it" in text
+    assert "| none | honest | 1 | – | – | 2 | 2 | 1 | 1,234 | 0.1 |" in text  # noqa: RUF001
     assert "(results/defences-digits.svg)" in text
     drawn = (tmp_path / "defences-digits.svg").read_text()
     assert drawn.startswith("<svg")
