@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from core.drawing import INK, STYLE, svg
 from experiments.defences_plan import Bench, label
-from experiments.figures import CLIENTS, MARKERS, Drawing
+from experiments.report.figures import CLIENTS, MARKERS, Drawing
 
 Cells = Sequence[Mapping[str, Any]]
 

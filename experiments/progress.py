@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.live import UNDER_WAY, Arm, Client
-from experiments.tables import NOTHING, count, percent, seconds
+from experiments.report.tables import NOTHING, count, percent, seconds
 
 EVERY = 1.0
 """Seconds between two looks at the records."""

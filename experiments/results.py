@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments import folder as folders
 from experiments.folder import FolderError
-from experiments.summary import summarise
+from experiments.report.summary import summarise
 from experiments.sweep import ABOUT
 
 

@@ -165,8 +165,8 @@ def run(
     other. Without `home`, victims are in the default one, of each worker. Raises RunError for a
     folder of something else, for a cluster that is not there, and at the end if cells failed.
     """
-    from experiments import sweep_report
     from experiments.arm import RunError
+    from experiments.report import sweep_page as sweep_report
 
     console = console or Console()
     with ExitStack() as stack:

@@ -83,7 +83,8 @@ def run(verb: Run) -> None:
 
 def report(verb: Report) -> None:
     """Makes the page of a run or of a sweep again."""
-    from experiments import report, sweep, sweep_report
+    from experiments import report, sweep
+    from experiments.report import sweep_page as sweep_report
 
     if (verb.folder / sweep.ABOUT).exists():
         sweep_report.write(verb.folder, cells=True)
@@ -94,7 +95,7 @@ def report(verb: Report) -> None:
 
 def publish(verb: Publish) -> None:
     """Writes what is committed of a run or a sweep, or its page again."""
-    from experiments import publish
+    from experiments.report import publish
 
     if verb.page is not None and verb.run is None:
         publish.remake(verb.page)
@@ -108,7 +109,7 @@ def compare(verb: Compare) -> None:
     """Shows two runs side by side."""
     from rich.console import Console
 
-    from experiments import compare, compare_page
+    from experiments.report import compare, compare_page
 
     found = compare.compare(verb.a, verb.b)
     if verb.out is not None:
@@ -123,7 +124,7 @@ def compare(verb: Compare) -> None:
 
 def story(verb: Story) -> None:
     """Draws the story of a theft."""
-    from experiments import story
+    from experiments.report import story
 
     print(story.save(verb.folder, policy=verb.policy, thief=verb.thief, user=verb.user))
 
@@ -268,12 +269,12 @@ def defences_speed(verb: DefencesSpeed) -> None:
 def simulate_prices(verb: Prices) -> None:
     """Simulates prices, or writes their page."""
     from core.home import default_home
-    from experiments import price_page, price_tables, prices
+    from experiments.prices import page, simulation, tables
 
     if verb.page is not None:
-        price_page.save(verb.page, Path("docs/results"))
+        page.save(verb.page, Path("docs/results"))
         return
-    plan = prices.Plan(
+    plan = simulation.Plan(
         dataset=verb.dataset,
         measure=verb.measure,
         seed=verb.seed,
@@ -283,18 +284,21 @@ def simulate_prices(verb: Prices) -> None:
         home=verb.home or default_home(),
         data=_data(verb.data),
     )
-    result = prices.simulate(plan, prices.record(plan))
-    print(price_tables.tabulate(result))
+    result = simulation.simulate(plan, simulation.record(plan))
+    print(tables.tabulate(result))
     if verb.json is not None:
-        price_tables.save(result, verb.json, _command())
+        tables.save(result, verb.json, _command())
 
 
 def strength(verb: Strength) -> None:
     """Measures how good the attacks are, or writes their pages."""
     from core.home import default_home
-    from experiments import strength, strength_pages, strength_paper, strength_tables
-    from experiments.strength_cell import Place
-    from experiments.strength_plan import bench
+    from experiments import strength
+    from experiments.strength import pages as strength_pages
+    from experiments.strength import paper as strength_paper
+    from experiments.strength import tables as strength_tables
+    from experiments.strength.cell import Place
+    from experiments.strength.plan import bench
 
     paper = verb.results / strength_tables.PAPER
     if verb.paper is not None:
@@ -371,7 +375,7 @@ def _show(folder: Path) -> None:
 
     from rich.console import Console
 
-    from experiments import findings, sweep_findings, sweep_tables, tables
+    from experiments.report import findings, sweep_findings, sweep_tables, tables
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     console = Console()

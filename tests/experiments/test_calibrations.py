@@ -62,7 +62,7 @@ class Runs:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
-    from experiments import sweep_report
+    from experiments.report import sweep_page as sweep_report
 
     made = Runs()
     monkeypatch.setattr(runner, "run", made)

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from experiments import compare_page, tables
-from experiments.compare import Comparison, change, compare
 from experiments.folder import FolderError, read
-from experiments.summary import FORMAT, summarise
+from experiments.report import compare_page, tables
+from experiments.report.compare import Comparison, change, compare
+from experiments.report.summary import FORMAT, summarise
 
 Runs = Callable[[Callable[[dict[str, Any]], object]], tuple[Path, Path]]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import price_page
 from experiments.pages import PageError, rewrite
+from experiments.prices import page as price_page
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.price_lists import CusumPrices, PaperPrices
+from experiments.prices.lists import CusumPrices, PaperPrices
 from server.ledger import NANO, Account
 from server.pricing import Band, Paper, PolicyTariff, Rate, Score
 from server.pricing.many import RatePrices, play

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from core.drift import DRIFTS
-from experiments import measures, price_fit, price_tables, price_traffic, prices
+from experiments import measures
 from experiments.__main__ import main
-from experiments.price_traffic import Steering
+from experiments.prices import fit as price_fit
+from experiments.prices import simulation, tables
+from experiments.prices import traffic as price_traffic
+from experiments.prices.traffic import Steering
 from server.calibration import fit, traffic
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
@@ -100,7 +103,7 @@ def test_an_account_recovers_from_one_bad_batch():
 
 @pytest.fixture
 def small(monkeypatch):
-    for module in (prices, price_tables):
+    for module in (simulation, tables):
         monkeypatch.setattr(module, "BUDGET", 200)
         monkeypatch.setattr(module, "LONG", 512)
         monkeypatch.setattr(module, "TINY", (1, 4))
@@ -110,11 +113,11 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "BAND_CLIENTS", 20)
         monkeypatch.setattr(module, "CLIENTS", 10)
         monkeypatch.setattr(module, "LONG_QUERIES", 256)
-    for module in (fit, price_fit, prices):
+    for module in (fit, price_fit, simulation):
         monkeypatch.setattr(module, "QUERIES", 128)
     monkeypatch.setattr(traffic, "RESAMPLES", 2)
     monkeypatch.setattr(price_traffic, "tactics", lambda: [Steering(4.0, False, 64)])
-    monkeypatch.setattr(prices, "TRICK_QUERIES", 256)
+    monkeypatch.setattr(simulation, "TRICK_QUERIES", 256)
 
 
 def plan_for(home, **changes):
@@ -128,7 +131,7 @@ def plan_for(home, **changes):
         "home": home,
         "data": None,
     }
-    return prices.Plan(**{**settings, **changes})
+    return simulation.Plan(**{**settings, **changes})
 
 
 def drawn(surprisal_of_thieves=2.4):
@@ -142,7 +145,7 @@ def drawn(surprisal_of_thieves=2.4):
         )
         for _ in range(2)
     ]
-    return prices.Costs(
+    return simulation.Costs(
         *honest,
         {
             "tinyimagenet": draw.exponential(surprisal_of_thieves, 300),
@@ -153,7 +156,7 @@ def drawn(surprisal_of_thieves=2.4):
 
 
 def test_the_table_of_a_simulation(small, tmp_path):
-    result = prices.simulate(plan_for(tmp_path), drawn())
+    result = simulation.simulate(plan_for(tmp_path), drawn())
     assert {"paper", "rate", "cost", "tail"} <= set(result["policies"])
     reached = {goal["goal"]: goal["reached"]["rate"] for goal in result["goals"]}
     assert reached["honest iid, median"] == 1.25
@@ -161,10 +164,10 @@ def test_the_table_of_a_simulation(small, tmp_path):
     assert not any(goal.startswith("near pool") for goal in reached)  # nobody recorded one
     tiny = [row for row in result["rows"] if row["accounts"] == "many of 1"]
     assert all(row["values"]["rate"] >= 1.25 + 125 for row in tiny)  # entry work: 500 / 4
-    text = price_tables.tabulate(result)
+    text = tables.tabulate(result)
     assert "| natural pool, 1 account | >= 1000 |" in text
     file = tmp_path / "prices.json"
-    price_tables.save(result, file, ["python", "-m", "experiments", "prices"])
+    tables.save(result, file, ["python", "-m", "experiments", "prices"])
     content = json.loads(file.read_text())
     assert content["command"] == "python -m experiments prices"
     assert content["provenance"]["seed"] == 0
@@ -187,7 +190,7 @@ def test_costs_are_those_that_were_recorded(digits_home):
         data=None,
     )
     measures.run(plan, command=[], file=None, say=str)
-    costs = prices.record(plan_for(digits_home, measure="gap"))
+    costs = simulation.record(plan_for(digits_home, measure="gap"))
     for sample in (costs.calibration, costs.honest):
         assert len(sample.costs) == len(sample.labels) == 180
         assert {name: len(found) for name, found in sample.drifted.items()} == dict.fromkeys(
@@ -196,7 +199,7 @@ def test_costs_are_those_that_were_recorded(digits_home):
     assert {"noise", "photos", "pool"} <= set(costs.foreign)
     assert not set(DRIFTS) & set(costs.foreign)
     assert len(costs.foreign["noise"]) == 96
-    again = prices.record(plan_for(digits_home, measure="gap"))
+    again = simulation.record(plan_for(digits_home, measure="gap"))
     assert (again.honest.costs == costs.honest.costs).all()
 
 

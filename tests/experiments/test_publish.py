@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sweeps import ACCOUNTS, swept
 
-from experiments import elsewhere, figures, publish
 from experiments.folder import FolderError
-from experiments.publish import PublishError, committed, without_places
+from experiments.report import elsewhere, figures, publish
+from experiments.report.publish import PublishError, committed, without_places
 from pow.rate import DEVICES
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments import tables
+from experiments.report import tables
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,9 +16,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from experiments import figures, labels, report, tables
+from experiments import report
 from experiments.folder import FolderError, read
-from experiments.summary import summarise
+from experiments.report import figures, labels, tables
+from experiments.report.summary import summarise
 
 
 @pytest.fixture

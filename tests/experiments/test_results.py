@@ -13,8 +13,8 @@ import pytest
 import experiments
 from experiments import results, runner, sweep
 from experiments.folder import FolderError
+from experiments.report.summary import summarise
 from experiments.scenario import ScenarioError, load
-from experiments.summary import summarise
 
 
 def test_a_run_as_frames(folder: Path) -> None:

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from experiments import story
 from experiments.folder import FolderError, read
-from experiments.summary import summarise
+from experiments.report import story
+from experiments.report.summary import summarise
 
 DEMO = Path(__file__).parents[2] / "docs" / "results" / "demo"
 

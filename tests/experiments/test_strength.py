@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import strength, strength_cell
+from experiments import strength
 from experiments.__main__ import main
 from experiments.arm import RunError
 from experiments.strength import Plan, read, run
-from experiments.strength_cell import Place, overhead, run_cell
-from experiments.strength_plan import BENCHES, Bench, Trial, bench, check
+from experiments.strength import cell as strength_cell
+from experiments.strength.cell import Place, overhead, run_cell
+from experiments.strength.plan import BENCHES, Bench, Trial, bench, check
 
 DIGITS = bench("digits")
 ENDED = {"kind": "exit", "client": "thief", "at": 9.0, "code": 0, "stopped": False, "tail": ""}

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import strength_pages, strength_paper
 from experiments.pages import PageError, marks
-from experiments.strength_figure import draw
-from experiments.strength_pages import (
+from experiments.strength import pages as strength_pages
+from experiments.strength import paper as strength_paper
+from experiments.strength.figure import draw
+from experiments.strength.pages import (
     committed,
     page,
     save,
     written,
 )
-from experiments.strength_plan import Bench, Trial
-from experiments.strength_tables import Result, estimate, goal, pool, published, results, table
+from experiments.strength.plan import Bench, Trial
+from experiments.strength.tables import Result, estimate, goal, pool, published, results, table
 
 BEGIN, END = marks("strength")
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from experiments.findings import sentences
 from experiments.folder import FolderError, read
-from experiments.summary import COURSE, COURSES, summarise
+from experiments.report.findings import sentences
+from experiments.report.summary import COURSE, COURSES, summarise
 
 
 def clients(folder: Path, policy: str) -> dict[str, dict[str, Any]]:

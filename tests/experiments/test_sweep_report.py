@@ -13,10 +13,12 @@ import pytest
 from rich.console import Console
 from sweeps import ACCOUNTS, swept
 
-from experiments import report, sweep_figure, sweep_findings, sweep_report, sweep_tables
+from experiments import report
 from experiments.folder import FolderError, read
-from experiments.summary import summarise as summarise_run
-from experiments.sweep_summary import summarise
+from experiments.report import sweep_figure, sweep_findings, sweep_tables
+from experiments.report import sweep_page as sweep_report
+from experiments.report.summary import summarise as summarise_run
+from experiments.report.sweep_summary import summarise
 
 
 def test_what_a_sweep_says(folder: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 import experiments
-from experiments import cluster, jobs, options, parcel, sweep, sweep_report, verbs
+from experiments import cluster, jobs, options, parcel, sweep, verbs
 from experiments.arm import RunError
 from experiments.groups import Honest
+from experiments.report import sweep_page as sweep_report
 from experiments.scenario import Scenario, Server, Victim
 
 RAW: dict[str, Any] = {

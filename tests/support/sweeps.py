@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments import report
 from experiments.folder import read
-from experiments.summary import summarise
+from experiments.report.summary import summarise
 
 ACCOUNTS = [{"clients.bob.accounts": 1}, {"clients.bob.accounts": 10}]
 

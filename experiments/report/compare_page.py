@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from experiments import markup
-from experiments.compare import Comparison, Line, Pair, origin
+from experiments.report import markup
+from experiments.report.compare import Comparison, Line, Pair, origin
 
 SAME = "Scenario, revision, machine and calibration are the same."
 

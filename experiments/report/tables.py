@@ -12,7 +12,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
-from experiments.summary import as_planned
+from experiments.report.summary import as_planned
 
 GAP = 3  # blanks between two columns of the terminal's table
 NOTHING = "–"  # noqa: RUF001 - a dash says that there is no number, a zero would be one

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from core.drawing import INK, STYLE, svg
-from experiments.compare import load
 from experiments.folder import FolderError
-from experiments.tables import percent, ratio, seconds
+from experiments.report.compare import load
+from experiments.report.tables import percent, ratio, seconds
 
 Client = Mapping[str, Any]
 

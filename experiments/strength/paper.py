@@ -8,7 +8,7 @@ from typing import Any
 
 from core.artifacts import write_atomically
 from experiments.replay import replay
-from experiments.strength_tables import Paper
+from experiments.strength.tables import Paper
 
 ROWS = 100
 """Rows kept of an attack, at most: the data-free ones have hundreds."""

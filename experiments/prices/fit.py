@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.price_lists import CusumPrices, PaperPrices
+from experiments.prices.lists import CusumPrices, PaperPrices
 from server.calibration.fit import (
     BAND_CLIENTS,
     BAND_QUANTILE,

@@ -1,7 +1,7 @@
 """What is committed of a run or a sweep: a small summary, and a page and figures made from it.
 
-DIR/summary.json   as of the run (`experiments.summary`) or the sweep, with a title, and rates
-                   at which its work could be done elsewhere
+DIR/summary.json   as of the run (see `summary`) or the sweep, with a title, and rates at which its
+                   work could be done elsewhere
 DIR/README.md      a function of it
 DIR/*.svg          functions of it
 """
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.artifacts import write_atomically
-from experiments import elsewhere, findings, report, sweep_findings, sweep_tables, tables
 from experiments import folder as folders
-from experiments.summary import FORMAT, summarise
+from experiments import report
+from experiments.report import elsewhere, findings, sweep_findings, sweep_tables, tables
+from experiments.report.summary import FORMAT, summarise
 from experiments.sweep import ABOUT
 
 if TYPE_CHECKING:
-    from experiments.figures import Drawing
+    from experiments.report.figures import Drawing
 
 LIMIT = 200_000  # bytes of a summary
 MARK = "<!-- python -m experiments publish made this page of summary.json. -->"
@@ -43,7 +44,7 @@ def publish(run: Path, into: Path, *, title: str = "", modified: bool = False) -
     """
     _claimed(into)
     if (run / ABOUT).exists():
-        from experiments import sweep_summary
+        from experiments.report import sweep_summary
 
         summary = sweep_summary.summarise(run)
         wrong = _unfinished_sweep(summary)
@@ -89,7 +90,7 @@ def read(into: Path) -> dict[str, Any]:
 
 def rendered(summary: Summary) -> dict[str, str]:
     """The page and the figures by file name."""
-    from experiments import figures, sweep_figure  # with them comes matplotlib
+    from experiments.report import figures, sweep_figure  # with them comes matplotlib
 
     swept = summary["kind"] == "sweep"
     drawings = sweep_figure.draw(summary) if swept else figures.draw(summary)

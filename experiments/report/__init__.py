@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import folder as folders
-from experiments import markup, tables
-from experiments.findings import sentences
-from experiments.markup import Cell, Heading
-from experiments.summary import as_planned, summarise
+from experiments.report import markup, tables
+from experiments.report.findings import sentences
+from experiments.report.markup import Cell, Heading
+from experiments.report.summary import as_planned, summarise
 
 if TYPE_CHECKING:
-    from experiments.figures import Drawing
+    from experiments.report.figures import Drawing
 
 CAVEAT = (
     "Work rests on this machine's calibration, seconds also on what else it did, accuracy on"
@@ -31,7 +31,7 @@ def write(folder: Path) -> Path:
 
     Raises FolderError for a folder whose records are not whole; nothing is written then.
     """
-    from experiments import figures  # with it comes matplotlib
+    from experiments.report import figures  # with it comes matplotlib
 
     summary = summarise(folders.read(folder))
     drawings = figures.draw(summary)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import tables
 from experiments.folder import FolderError
-from experiments.publish import committed
-from experiments.summary import FORMAT
+from experiments.report import tables
+from experiments.report.publish import committed
+from experiments.report.summary import FORMAT
 from experiments.sweep import ABOUT
 
 Summary = Mapping[str, Any]

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from core.artifacts import write_atomically
-from experiments import strength_paper
 from experiments.pages import PageError, marks, rewrite
+from experiments.strength import paper as strength_paper
 from experiments.strength import read
-from experiments.strength_plan import BENCHES, Bench
-from experiments.strength_tables import (
+from experiments.strength.plan import BENCHES, Bench
+from experiments.strength.tables import (
     PAPER,
     Content,
     Paper,
@@ -36,7 +36,7 @@ def save(folder: Path, kept: Path) -> None:
 
     Also ValueError for results that cannot be read.
     """
-    from experiments.strength_figure import draw  # with it comes matplotlib
+    from experiments.strength.figure import draw  # with it comes matplotlib
 
     contents, paper = committed(kept)
     for bench in BENCHES:
@@ -70,7 +70,7 @@ def page(attack: str, contents: Mapping[str, Content], paper: Paper) -> str:
                 if result.trial.attack == attack:
                     parts.append(_section(result, found, contents[bench.short], bench, paper))
     if not parts:
-        parts = ["Not measured: `experiments/strength_plan.py` says what is tried, and on what.\n"]
+        parts = ["Not measured: `experiments/strength/plan.py` says what is tried, and on what.\n"]
     return "\n" + "\n".join(parts)
 
 

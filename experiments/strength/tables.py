@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from experiments.strength_plan import Bench, Trial
+from experiments.strength.plan import Bench, Trial
 
 PAPER = "strength-paper.json"
 NOTHING = "–"  # noqa: RUF001 - a dash says that there is no number, a zero would be one

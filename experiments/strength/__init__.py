@@ -2,7 +2,7 @@
 
 Each cell (dataset, attack, variant, seed) is a real gate with policy `none` and a real thief. What
 it found is written as soon as it is there, one line of JSON a cell, and a run that was cut short
-goes on with the cells that are missing; `strength_plan` says what there is to run.
+goes on with the cells that are missing; `strength.plan` says what there is to run.
 
 The file, format 1: {"format", "dataset", "title", "victim": {"model", "network", "seed",
 "accuracy", "images"}, "cells": [...]}; a cell:
@@ -30,8 +30,8 @@ from typing import Any
 
 from core.artifacts import write_atomically
 from experiments.arm import RunError
-from experiments.strength_cell import VICTIM_SEED, Cell, Place, model, prepare, run_cell
-from experiments.strength_plan import Bench, Trial, check
+from experiments.strength.cell import VICTIM_SEED, Cell, Place, model, prepare, run_cell
+from experiments.strength.plan import Bench, Trial, check
 
 FORMAT = 1
 

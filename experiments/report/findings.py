@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from experiments import tables
-from experiments.summary import as_planned
+from experiments.report import tables
+from experiments.report.summary import as_planned
 
 FEW = 4  # groups that a sentence names
 NOT_APART = 2.0  # below this multiple of what honest clients pay, a thief pays what they may pay

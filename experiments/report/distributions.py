@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from core.drawing import INK, svg
-from experiments.figures import CLIENTS, MARKERS, Drawing, LineStyle, Summary
-from experiments.labels import plain_log
-from experiments.summary import CROWD
+from experiments.report.figures import CLIENTS, MARKERS, Drawing, LineStyle, Summary
+from experiments.report.labels import plain_log
+from experiments.report.summary import CROWD
 
 STYLES: tuple[LineStyle, LineStyle] = ("-", "--")
 WIDE = 8.0  # a horizontal axis whose ends are further apart than this factor is logarithmic

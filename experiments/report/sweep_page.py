@@ -7,11 +7,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments import markup, report, sweep_summary, sweep_tables, tables
+from experiments import report
 from experiments.folder import FolderError
-from experiments.markup import Cell, Heading
-from experiments.sweep_findings import sentences
-from experiments.sweep_tables import Summary
+from experiments.report import markup, sweep_summary, sweep_tables, tables
+from experiments.report.markup import Cell, Heading
+from experiments.report.sweep_findings import sentences
+from experiments.report.sweep_tables import Summary
 
 
 def write(folder: Path, *, cells: bool = False) -> Path:
@@ -19,7 +20,7 @@ def write(folder: Path, *, cells: bool = False) -> Path:
 
     With `cells` theirs are made anew before, as far as they hold a run. Raises FolderError.
     """
-    from experiments import sweep_figure  # with it comes matplotlib
+    from experiments.report import sweep_figure  # with it comes matplotlib
 
     for cell in sweep_summary.read_about(folder)["cells"] if cells else ():
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.artifacts import write_atomically
 from experiments.pages import rewrite
-from experiments.price_tables import cell, line
+from experiments.prices.tables import cell, line
 
 TYPICALITY = "surprisal-typicality"
 DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}

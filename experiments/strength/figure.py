@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from core.drawing import INK, STYLE, svg
-from experiments.figures import CLIENTS, MARKERS, Drawing
-from experiments.strength_plan import Bench
-from experiments.strength_tables import Content, Paper, Points, Result, baseline, results
+from experiments.report.figures import CLIENTS, MARKERS, Drawing
+from experiments.strength.plan import Bench
+from experiments.strength.tables import Content, Paper, Points, Result, baseline, results
 
 COLUMNS = 3
 

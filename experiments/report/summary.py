@@ -4,7 +4,7 @@
 be had (no honest client, no arm without work, no surrogate) is null, never zero. A pNN is a
 quantile, interpolated linearly between the values there are.
 
-    format, kind    2, "run"; a sweep has a summary of its own, see `experiments.sweep_summary`
+    format, kind    2, "run"; a sweep has a summary of its own, see `sweep_summary`
     name            of the scenario
     question        its first comment
     command         repeats the run

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from core.drawing import INK, STYLE, svg
-from experiments.labels import label_ends, plain_log
+from experiments.report.labels import label_ends, plain_log
 
 CLIENTS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")
 LineStyle = Literal["-", "--", ":", "-."]
@@ -48,7 +48,7 @@ class Drawing:
 
 def draw(summary: Summary) -> list[Drawing]:
     """The figures that this run has data for."""
-    from experiments import distributions
+    from experiments.report import distributions
 
     drawings = []
     plans = (

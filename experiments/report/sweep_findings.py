@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.findings import listed
-from experiments.sweep_tables import label, missing, rows, short, value
-from experiments.tables import count, duration, percent, ratio
+from experiments.report.findings import listed
+from experiments.report.sweep_tables import label, missing, rows, short, value
+from experiments.report.tables import count, duration, percent, ratio
 
 Summary = Mapping[str, Any]
 

@@ -1,6 +1,6 @@
 """What the cells of a sweep cost and brought: a pure function of their summaries.
 
-Format 2, as of `experiments.summary`; a cell keeps the groups of its arms and leaves the rest out.
+Format 2, as of `summary`; a cell keeps the groups of its arms and leaves the rest out.
 
     format, kind    2, "sweep"
     name, question, command, provenance, scenario   of the sweep; the scenario as given
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.folder import FolderError
-from experiments.summary import FORMAT
+from experiments.report.summary import FORMAT
 from experiments.sweep import ABOUT
 
 

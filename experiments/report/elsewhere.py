@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments import sweep_tables, tables
+from experiments.report import sweep_tables, tables
 from pow.rate import DEVICES
 
-MEASURED = Path(__file__).parents[1] / "docs" / "results" / "puzzles.json"
+MEASURED = Path(__file__).parents[2] / "docs" / "results" / "puzzles.json"
 
 Summary = Mapping[str, Any]
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from core import artifacts, datasets
 from core.drift import DRIFTS, drifted
-from experiments import price_fit, price_traffic
 from experiments.measures import costs_file, costs_of, model_name
-from experiments.price_tables import (
+from experiments.prices import fit as price_fit
+from experiments.prices import traffic as price_traffic
+from experiments.prices.tables import (
     ACCOUNTS,
     BUDGET,
     INSIDE,

@@ -19,7 +19,7 @@ from experiments.arm import Commands, RunError, run_arm
 from experiments.folder import CLIENT_KINDS, EVALUATION_KINDS, RUNNER_KINDS, SERVER_KINDS, rows
 from experiments.measures import model_name
 from experiments.processes import Child, stop
-from experiments.strength_plan import Bench, Trial
+from experiments.strength.plan import Bench, Trial
 
 MEASURE = "heads"
 """The server's measure; it sets no price here, but what an oracle knows is by it."""

@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from core.drawing import STYLE, svg
-from experiments.figures import CLIENTS, MARKERS, Drawing
-from experiments.labels import plain_log
-from experiments.sweep_findings import Quantity, changed
-from experiments.sweep_tables import label, rows, short, value
+from experiments.report.figures import CLIENTS, MARKERS, Drawing
+from experiments.report.labels import plain_log
+from experiments.report.sweep_findings import Quantity, changed
+from experiments.report.sweep_tables import label, rows, short, value
 
 MOST = 4  # panels
 WIDTH = 4.2  # inches of one
