@@ -104,6 +104,17 @@ def test_a_defence_that_cannot_work_stops_the_server(gate_with):
         pass
 
 
+def test_scores_that_are_all_zero_stop_the_server(gate_with):
+    students = Surrogates([networks.build("lenet-thin", (1, 4, 4), 3, seed=0)])
+    chosen = Perturb(defence="gradient_redirection", layers="last")
+    blind = Perturbation(chosen.defence, chosen.config(), b"k" * 32, students)
+    with (
+        pytest.raises(ValueError, match="the last layer only scores every class exactly zero"),
+        gate_with(perturbation=blind),
+    ):
+        pass
+
+
 def server(*words, home):
     command = [sys.executable, "-m", "server", *words, "--home", str(home), "--model", "m"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
