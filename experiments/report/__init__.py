@@ -71,7 +71,7 @@ def page(summary: Summary, drawings: Iterable[Drawing], folder: Path) -> str:
     return markup.page(
         "report.html",
         title=escape(f"powgate: {summary['name']}"),
-        about=escape(about + "."),
+        about=markup.prose(about + "."),
         findings=markup.items(sentences(summary)),
         tables=_tables(summary, folder),
         troubles="\n".join(_troubles(summary)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -39,6 +40,11 @@ def page(template: str, **parts: str) -> str:
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
     text = (TEMPLATES / template).read_text(encoding="utf-8")
     return Template(text).substitute(style=style, script=script, **parts)
+
+
+def prose(text: str) -> str:
+    """A sentence in which what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def table(headings: Sequence[Heading], rows: Iterable[Sequence[Cell]]) -> str:

@@ -41,7 +41,7 @@ def page(summary: Summary, drawings: list[Any]) -> str:
     return markup.page(
         "sweep.html",
         title=escape(f"powgate: {summary['name']}"),
-        about=escape(about.strip()),
+        about=markup.prose(about.strip()),
         findings=markup.items(sentences(summary)),
         table=_table(summary, columns),
         meanings=markup.terms((column.heading, column.meaning) for column in columns),

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from experiments import report
 from experiments.folder import FolderError, read
-from experiments.report import figures, labels, tables
+from experiments.report import figures, labels, markup, tables
 from experiments.report.summary import summarise
 
 
@@ -237,3 +237,7 @@ def test_report_on_the_command_line(folder: Path) -> None:
     done = subprocess.run([*command, str(folder / "x")], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"error: {folder / 'x'} is not the folder of a run: no scenario.json\n"
+
+
+def test_words_between_backticks_are_code():
+    assert markup.prose("is `a<b` or ` alone") == "is <code>a&lt;b</code> or ` alone"
