@@ -216,7 +216,7 @@ def overhead(records: Sequence[tuple[str, Mapping[str, Any]]], *, online: bool =
     """Seconds a batch that are neither lesson nor puzzle, from a thief's record.
 
     Where the surrogate learnt between two requests, choosing what to ask next counts as learning;
-    `online` says that it always does.
+    `online` says that it always does, or that prices of other batches are asked between.
     """
     asking, between = [], []
     before: float | None = None  # when the last answer came, unless it was learnt from

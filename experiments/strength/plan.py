@@ -39,7 +39,7 @@ class Trial:
     config: Mapping[str, Setting] = field(default_factory=dict)
     inside: str = ""  # the dataset of the thief's own genuine images, beside the pool
     costs: bool = False  # whether the thief knows what each image of the pool costs
-    online: bool = False  # whether the surrogate learns between any two requests
+    online: bool = False  # whether it learns, or asks for other prices, between any two requests
     seeds: tuple[int, ...] = (0,)
     paper: str = ""
     goal: float | None = None
@@ -181,7 +181,7 @@ BENCHES = (
                 for attack in ("entropy", "gap", "kcenter", "deepfool")
             ),
             # Here every price is the same: what the probing itself costs.
-            Trial(attack="price_probe", pool=TINY, config=_MNIST, seeds=ALL),
+            Trial(attack="price_probe", pool=TINY, config=_MNIST, online=True, seeds=ALL),
             Trial(attack="random", variant=_FEW, pool=MNIST, config=_FINE, seeds=ALL),
             *(
                 Trial(
