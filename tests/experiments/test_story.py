@@ -38,9 +38,10 @@ def test_the_committed_figure_is_what_the_committed_run_gives(published):
 
 def test_its_numbers_are_those_of_the_run(published):
     def change(summary):
-        gated = summary["arms"][1]["clients"]
+        free, gated = (arm["clients"] for arm in summary["arms"])
+        free[0]["seconds"]["total"] = 0.32
         gated[0]["seconds"]["total"], gated[0]["slowdown"] = 7.5, 23.4
-        gated[3]["accuracy"] = 0.414
+        gated[3]["seconds"]["total"], gated[3]["accuracy"] = 18.9, 0.414
 
     edit(published, change)
     text = story.save(published).read_text()
