@@ -229,14 +229,15 @@ def measures_speed(verb: MeasuresSpeed) -> None:
 def compare_defences(verb: Defences) -> None:
     """Compares defences, or writes their page."""
     from core.home import default_home
-    from experiments import defences, defences_page
-    from experiments.defences_cell import Place
-    from experiments.defences_plan import bench
+    from experiments import defences
+    from experiments.defences import page
+    from experiments.defences.cell import Place
+    from experiments.defences.plan import bench
 
     chosen = bench(verb.dataset)
     file = verb.json or Path("docs/results") / f"defences-{chosen.short}.json"
     if verb.page is not None:
-        defences_page.save(verb.page, file.parent)
+        page.save(verb.page, file.parent)
         return
     plan = defences.Plan(
         bench=chosen,
@@ -253,17 +254,17 @@ def compare_defences(verb: Defences) -> None:
     if verb.learning:
         command.append("--learning")
     defences.run(plan, command=shlex.join(command), say=_say)
-    print(defences_page.block(file.parent))
+    print(page.block(file.parent))
 
 
 def defences_speed(verb: DefencesSpeed) -> None:
     """Times defences."""
-    from experiments import defences_speed
+    from experiments.defences import speed
 
-    result = defences_speed.measure(rounds=verb.rounds, seed=0, say=_say)
-    print(defences_speed.table(result))
+    result = speed.measure(rounds=verb.rounds, seed=0, say=_say)
+    print(speed.table(result))
     if verb.json is not None:
-        defences_speed.save(result, verb.json, _command())
+        speed.save(result, verb.json, _command())
 
 
 def simulate_prices(verb: Prices) -> None:
@@ -294,18 +295,17 @@ def strength(verb: Strength) -> None:
     """Measures how good the attacks are, or writes their pages."""
     from core.home import default_home
     from experiments import strength
-    from experiments.strength import pages as strength_pages
-    from experiments.strength import paper as strength_paper
-    from experiments.strength import tables as strength_tables
+    from experiments.strength import pages, tables
+    from experiments.strength import paper as published
     from experiments.strength.cell import Place
     from experiments.strength.plan import bench
 
-    paper = verb.results / strength_tables.PAPER
+    paper = verb.results / tables.PAPER
     if verb.paper is not None:
-        strength_paper.save(verb.paper, paper)
+        published.save(verb.paper, paper)
         return
     if verb.pages is not None:
-        strength_pages.save(verb.pages, verb.results)
+        pages.save(verb.pages, verb.results)
         return
     chosen, data = bench(verb.dataset), _data(verb.data)
     plan = strength.Plan(
@@ -316,7 +316,7 @@ def strength(verb: Strength) -> None:
         file=verb.results / f"strength-{chosen.short}.json",
     )
     found = strength.run(plan, _say)
-    print(strength_tables.table(found, chosen, strength_paper.read(paper)), end="")
+    print(tables.table(found, chosen, published.read(paper)), end="")
 
 
 def virtual_check(verb: VirtualCheck) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import tyro
 
-from experiments import commands, defences, defences_page, defences_plan, defences_wire
+from experiments import commands, defences
 from experiments.__main__ import main
 from experiments.defences import Plan, read, write
-from experiments.defences_cell import Place
-from experiments.defences_plan import BENCHES, Learnt, bench, label
+from experiments.defences import page as defences_page
+from experiments.defences import plan as defences_plan
+from experiments.defences import wire as defences_wire
+from experiments.defences.cell import Place
+from experiments.defences.plan import BENCHES, Learnt, bench, label
 from experiments.scenario import ScenarioError, parse
 from server.defences.options import Perturb
 

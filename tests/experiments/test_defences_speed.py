@@ -9,9 +9,9 @@ import pytest
 from core import networks
 from core.arrays import softmax
 from core.training import logits
-from experiments import defences_speed
 from experiments.__main__ import main
-from experiments.defences_speed import GOALS, measure, plain_mad, plain_redirect, plain_scores
+from experiments.defences import speed as defences_speed
+from experiments.defences.speed import GOALS, measure, plain_mad, plain_redirect, plain_scores
 from server.defences.gradient_redirection import redirect
 from server.defences.mad import poisoned
 from server.defences.surrogates import Steered, all_ones

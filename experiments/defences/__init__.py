@@ -1,6 +1,6 @@
 """Perturbing answers beside proof of work: what a clone is worth, and what honest users get.
 
-For each dataset the defences and settings of `defences_plan`, against its thieves; every cell is
+For each dataset the defences and settings of `plan`, against its thieves; every cell is
 written as soon as it is there, one line of JSON, and a run that was cut short goes on with what is
 missing.
 
@@ -11,11 +11,11 @@ The file, format 1: its head, and a list for each kind of cell.
     thefts   for each defence, thief and seed: "queries", "accuracy" and "fidelity" of the clone,
              "l1" and "kept" on the images he asked, "cpu_seconds" of the whole cell
     wire     for each defence, policy, client and seed of a scenario over loopback, what its
-             summary says of the client (`defences_wire`)
+             summary says of the client (`wire`)
     learning for what surrogates have learnt ("source", "images", "epochs"), "queries" and seed of a
              thief: how often a surrogate is "right", what honest users get, how often the best
              score is that of the surrogates' own class, and what the thief gets
-             (`defences_learning`; without "learning" in files of before)
+             (`learning`; without "learning" in files of before)
 
 All have "setting" (they are run again where it is another), "command" and "provenance".
 """
@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 from core.artifacts import write_atomically
 from core.records import provenance
-from experiments.defences_plan import Bench, label
+from experiments.defences.plan import Bench, label
 from server.defences.options import Perturb
 
 if TYPE_CHECKING:
-    from experiments.defences_cell import Place
+    from experiments.defences.cell import Place
 
 FORMAT = 1
 KINDS = ("benign", "thefts", "wire", "learning")
@@ -118,20 +118,20 @@ def run(plan: Plan, *, command: str, say: Callable[[str], None]) -> Content:
     """
     results = Results(plan.bench, plan.file, command)
     if plan.wire:
-        from experiments import defences_wire
+        from experiments.defences import wire
 
-        defences_wire.run(plan, results, say)
+        wire.run(plan, results, say)
         return results.content
 
     import torch
 
-    from experiments.defences_cell import SURROGATES, Stage, benign, steal
+    from experiments.defences.cell import SURROGATES, Stage, benign, steal
 
     torch.set_num_threads(1)
     if plan.learning:
-        from experiments import defences_learning
+        from experiments.defences import learning
 
-        defences_learning.run(plan, results, say)
+        learning.run(plan, results, say)
         return results.content
     stage = Stage(plan.bench, plan.place)
     victim = stage.facts()

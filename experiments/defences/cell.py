@@ -1,7 +1,7 @@
 """One cell of `defences`: a thief in this process, asking a defended victim without a gate.
 
 A gate answers the same: a perturbation is a function of posterior, images and client. What it costs
-to ask is measured over the wire (`defences_wire`).
+to ask is measured over the wire (`wire`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core import artifacts, datasets, networks, training
 from core.arrays import to_float
 from core.datasets import Dataset
 from core.networks import Network
-from experiments.defences_plan import Bench, Thief
+from experiments.defences.plan import Bench, Thief
 from experiments.measures import model_name
 from server import model
 from server.defences import Perturbation, trained

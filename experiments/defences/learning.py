@@ -17,8 +17,8 @@ from core import datasets, networks, training
 from core.arrays import softmax, to_float
 from core.images import Images
 from core.networks import Network
-from experiments.defences_cell import KEY, SURROGATES, Stage, benign, steal
-from experiments.defences_plan import REDIRECTION, Learnt, label
+from experiments.defences.cell import KEY, SURROGATES, Stage, benign, steal
+from experiments.defences.plan import REDIRECTION, Learnt, label
 from server.defences import Perturbation
 from server.defences.options import Perturb
 from server.defences.surrogates import Surrogates

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from core.drawing import INK, STYLE, svg
-from experiments.defences_plan import Bench, label
+from experiments.defences.plan import Bench, label
 from experiments.report.figures import CLIENTS, MARKERS, Drawing
 
 Cells = Sequence[Mapping[str, Any]]

@@ -12,8 +12,8 @@ from typing import Any
 
 from core.artifacts import write_atomically
 from experiments.defences import read
-from experiments.defences_figure import CAPTION, draw
-from experiments.defences_plan import BENCHES, REDIRECTION, Bench, Learnt, label
+from experiments.defences.figure import CAPTION, draw
+from experiments.defences.plan import BENCHES, REDIRECTION, Bench, Learnt, label
 from experiments.pages import rewrite
 from experiments.strength.tables import NOTHING, estimate, lines
 from server.defences.options import Perturb

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from experiments import commands, runner
-from experiments.defences_cell import VICTIM_SEED, Place, victim
-from experiments.defences_plan import Bench, Thief, label
+from experiments.defences.cell import VICTIM_SEED, Place, victim
+from experiments.defences.plan import Bench, Thief, label
 from experiments.scenario import Scenario, parse
 from server import model
 from server.defences.options import Perturb

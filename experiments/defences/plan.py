@@ -52,7 +52,7 @@ class Bench:
     seeds: tuple[int, ...]
     benign: int = 2_000  # held-out images asked by honest users
     wire: tuple[Perturb, ...] = ()  # of the shields, those tried over the wire, too
-    learnt: tuple[Learnt, ...] = ()  # see `defences_learning`
+    learnt: tuple[Learnt, ...] = ()  # see `learning`
     learnt_queries: tuple[int, ...] = ()
 
 
@@ -84,7 +84,7 @@ def _redirections(*budgets: float) -> tuple[Perturb, ...]:
 
 _NONE = Perturb()
 REDIRECTION = Perturb(defence="gradient_redirection", budget=0.9)
-"""Of which `defences_learning` varies the surrogates."""
+"""Of which `learning` varies the surrogates."""
 _UNTRAINED = Perturb(defence="gradient_redirection", budget=0.9, untrained=True)
 _KEEP = Perturb(defence="gradient_redirection", budget=0.9, keep_top=True)
 # Not 1: half the mass then goes to another class, and every confident label is lost at one stroke.
