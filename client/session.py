@@ -36,6 +36,10 @@ _ZERO_NONCE = bytes(12)  # the gate seals every answer under a key of its own
 _T = TypeVar("_T")
 
 
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a client hears of a gate that is not there, and of one that stops: nobody else cancels."""
+
+
 class GateError(Exception):
     """The gate did not answer as asked."""
 
@@ -55,7 +59,7 @@ class Unreachable(GateError):
 
 
 class Closed(GateError):
-    """The session was closed while a puzzle was being solved."""
+    """The session was closed while a request or a puzzle was under way."""
 
 
 class BadAnswer(GateError):
@@ -321,7 +325,9 @@ class Session:
             try:
                 return method(request, metadata=self._metadata, timeout=deadline - time.monotonic())
             except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                if self._cancel.is_set():
+                    raise Closed("the session was closed before the gate answered") from error
+                if error.code() not in AWAY:
                     raise _explained(error) from error
                 if time.monotonic() + pause >= deadline:
                     raise Unreachable(f"no answer in {self._timeout:g} s: {error.details()}") from (

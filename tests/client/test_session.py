@@ -224,6 +224,35 @@ class Lost(grpc.RpcError):
         return "lost"
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_a_gate_that_stops_is_asked_again(session, monkeypatch, code):
+    class Stopping(Lost):
+        @staticmethod
+        def code():
+            return code
+
+    asked = []
+
+    def once(request, **kwargs):
+        asked.append(request)
+        if len(asked) == 1:
+            raise Stopping
+        return "here"
+
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert session._call(once, "request") == "here"
+    assert asked == ["request", "request"]
+
+
+def test_a_request_under_way_ends_with_its_session(session):
+    def closing(request, **kwargs):
+        session.close()
+        raise Lost
+
+    with pytest.raises(Closed, match="before the gate answered"):
+        session._call(closing, "request")
+
+
 def test_other_failures_are_not_repeated(session, monkeypatch):
     session.service  # noqa: B018
     asked = []
