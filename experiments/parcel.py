@@ -52,7 +52,8 @@ def unpack(data: bytes, folder: Path) -> None:
             for entry in entries:
                 archive.extract(entry, draft)
         draft.rename(folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    # zipfile raises RuntimeError for what is encrypted, or compressed in a way it does not know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ParcelError(f"the archive is damaged: {error}") from error
     except OSError as error:
         raise ParcelError(f"cannot unpack into {folder}: {error.strerror or error}") from error

@@ -95,7 +95,11 @@ def test_a_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
     whole = archive(FINE, ("second.txt", 0, b"content"))
     packed = archive(("x", 0, bytes(1000)), compression=zipfile.ZIP_DEFLATED)
     garbled = packed[:32] + b"\xff" * 8 + packed[40:]
-    for broken in (b"", whole[:40], whole.replace(b"content", b"CONTENT"), garbled):
+    listed = whole.index(b"PK\x01\x02")  # the directory says of its first file how it was packed
+    locked = whole[: listed + 8] + b"\x01\x00" + whole[listed + 10 :]
+    foreign = whole[: listed + 10] + b"\x63\x00" + whole[listed + 12 :]
+    wrong = whole.replace(b"content", b"CONTENT")
+    for broken in (b"", whole[:40], wrong, garbled, locked, foreign):
         with pytest.raises(ParcelError, match="damaged"):
             parcel.unpack(broken, tmp_path / "cell")
     assert list(tmp_path.iterdir()) == []
