@@ -82,6 +82,18 @@ class Stage:
         trained.prepare(files, shield.defence, self.network, split, seed=seed, count=SURROGATES)
         return trained.ready(files, shield.defence, shield.config(), self.network, KEY)
 
+    def pool(self, thief: Thief, seed: int) -> Images:
+        """The images that a thief may ask, in the order of his seed."""
+        images, _ = datasets.load_labelled_pool(
+            thief.pool,
+            self.network.shape,
+            count=thief.pool_size,
+            seed=seed,
+            home=self.place.home,
+            data=self.place.data,
+        )
+        return images
+
     def facts(self) -> dict[str, Any]:
         """The victim, as results name it."""
         return {
@@ -127,14 +139,7 @@ def steal(stage: Stage, shield: Perturbation, thief: Thief, seed: int) -> dict[s
     )
     student = Student(network, seed=seed)
     rng, _ = np.random.default_rng(seed).spawn(2)
-    pool, _ = datasets.load_labelled_pool(
-        thief.pool,
-        stage.network.shape,
-        count=thief.pool_size,
-        seed=seed,
-        home=stage.place.home,
-        data=stage.place.data,
-    )
+    pool = stage.pool(thief, seed)
     clean: list[NDArray[np.float32]] = []
     given: list[NDArray[np.float32]] = []
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core import datasets, networks, training
+from core import networks, training
 from core.arrays import softmax, to_float
 from core.images import Images
 from core.networks import Network
@@ -67,14 +67,7 @@ def _taught(stage: Stage, learnt: Learnt | None, seed: int) -> Taught:
     if learnt is None:
         return Taught(stage.shield(Perturb(), seed), {})
     thief = stage.bench.thieves[0]
-    asked, _ = datasets.load_labelled_pool(
-        thief.pool,
-        stage.network.shape,
-        count=thief.pool_size,
-        seed=seed,
-        home=stage.place.home,
-        data=stage.place.data,
-    )
+    asked = stage.pool(thief, seed)
     images = asked if learnt.source == "asked" else stage.dataset.splits["victim"].images
     surrogates = Surrogates(
         [_student(stage, images[: learnt.images], learnt.epochs, one) for one in _seeds(seed)]

@@ -6,10 +6,10 @@ learns from labels (`copycat`), one steps from genuine images across boundaries 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from experiments import benches
 from experiments.scenario import Setting
 from server.defences.options import Perturb
 
@@ -69,13 +69,7 @@ def _short(value: object) -> str:
 
 def bench(dataset: str) -> Bench:
     """What is tried on a dataset. Raises ValueError for one that is not there."""
-    for each in BENCHES:
-        if dataset in (each.dataset, each.short):
-            return each
-    known = [each.dataset for each in BENCHES]
-    near = difflib.get_close_matches(dataset, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"--dataset is {dataset!r}; expected one of {', '.join(known)}{hint}")
+    return benches.find(BENCHES, dataset)
 
 
 def _redirections(*budgets: float) -> tuple[Perturb, ...]:

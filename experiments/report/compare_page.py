@@ -67,6 +67,7 @@ def page(found: Comparison) -> str:
     return markup.page(
         "compare.html",
         title=escape("powgate: " + " and ".join(dict.fromkeys(names))),
+        heading="Two runs side by side",
         origins=markup.items(_origins(found)),
         remarks=markup.items(remarks(found)),
         arms="\n".join(_arms(found)),

@@ -34,12 +34,18 @@ class Heading:
     words: bool = False
 
 
-def page(template: str, **parts: str) -> str:
-    """A template with its parts, the style and the script in their places."""
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
-    text = (TEMPLATES / template).read_text(encoding="utf-8")
-    return Template(text).substitute(style=style, script=script, **parts)
+def page(template: str, *, title: str, heading: str | None = None, **parts: str) -> str:
+    """A page of its own of a template and its parts; it is headed by its title, or by `heading`."""
+    return _read("shell.html").substitute(
+        title=title,
+        heading=title if heading is None else heading,
+        style=_read("page.css").template,
+        body=_read(template).substitute(parts, script=_read("sort.js").template),
+    )
+
+
+def _read(name: str) -> Template:
+    return Template((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
 def prose(text: str) -> str:

@@ -6,12 +6,12 @@ its 50 a round, so that an attack stays under ten minutes of one core.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from attacks import REGISTRY
+from experiments import benches
 from experiments.scenario import Setting
 from experiments.settings import complaint, fields
 
@@ -74,13 +74,7 @@ class Bench:
 
 def bench(dataset: str) -> Bench:
     """The trials on a dataset. Raises ValueError for one that has none."""
-    for each in BENCHES:
-        if dataset in (each.dataset, each.short):
-            return each
-    known = [each.dataset for each in BENCHES]
-    near = difflib.get_close_matches(dataset, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"--dataset is {dataset!r}; expected one of {', '.join(known)}{hint}")
+    return benches.find(BENCHES, dataset)
 
 
 def check(trial: Trial) -> None:
