@@ -24,35 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11protos/gate.proto\x12\npowgate.v1\"G\n\x06Tensor\x12\r\n\x05shape\x18\x01 \x03(\x03\x12 \n\x05\x64type\x18\x02 \x01(\x0e\x32\x11.powgate.v1.DType\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x11\n\x0f\x44\x65scribeRequest\"\xa4\x01\n\x0b\x44\x65scription\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0binput_shape\x18\x02 \x03(\x03\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\x05\x12\x11\n\tmax_batch\x18\x04 \x01(\x05\x12\x12\n\nmax_unpaid\x18\x05 \x01(\x05\x12\x11\n\talgorithm\x18\x06 \x01(\t\x12\x11\n\thash_rate\x18\x07 \x01(\x01\x12\x13\n\x0b\x66ingerprint\x18\x08 \x01(\t\"H\n\x0ePredictRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x06inputs\x18\x02 \x01(\x0b\x32\x12.powgate.v1.Tensor\"}\n\x10SealedPrediction\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.powgate.v1.Receipt\x12\x1c\n\x03key\x18\x04 \x01(\x0b\x32\x0f.powgate.v1.Key\"H\n\x07Receipt\x12\x17\n\x0fqueries_charged\x18\x01 \x01(\x03\x12\x0c\n\x04work\x18\x02 \x01(\x03\x12\x16\n\x0eserver_seconds\x18\x03 \x01(\x01\"4\n\rRedeemRequest\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08\x63ounters\x18\x02 \x03(\t\"\x12\n\x03Key\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"\x13\n\x11GetAccountRequest\"2\n\x07\x41\x63\x63ount\x12\x0f\n\x07queries\x18\x01 \x01(\x03\x12\x16\n\x0eunpaid_batches\x18\x02 \x01(\x05*B\n\x05\x44Type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x01\x12\x11\n\rDTYPE_FLOAT32\x10\x02\x32\x85\x02\n\x04Gate\x12@\n\x08\x44\x65scribe\x12\x1b.powgate.v1.DescribeRequest\x1a\x17.powgate.v1.Description\x12\x43\n\x07Predict\x12\x1a.powgate.v1.PredictRequest\x1a\x1c.powgate.v1.SealedPrediction\x12\x34\n\x06Redeem\x12\x19.powgate.v1.RedeemRequest\x1a\x0f.powgate.v1.Key\x12@\n\nGetAccount\x12\x1d.powgate.v1.GetAccountRequest\x1a\x13.powgate.v1.Accountb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11protos/gate.proto\x12\npowgate.v1\"G\n\x06Tensor\x12\r\n\x05shape\x18\x01 \x03(\x03\x12 \n\x05\x64type\x18\x02 \x01(\x0e\x32\x11.powgate.v1.DType\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x11\n\x0f\x44\x65scribeRequest\"\xc6\x01\n\x0b\x44\x65scription\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0binput_shape\x18\x02 \x03(\x03\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\x05\x12\x11\n\tmax_batch\x18\x04 \x01(\x05\x12\x12\n\nmax_unpaid\x18\x05 \x01(\x05\x12\x11\n\talgorithm\x18\x06 \x01(\t\x12\x11\n\thash_rate\x18\x07 \x01(\x01\x12\x13\n\x0b\x66ingerprint\x18\x08 \x01(\t\x12\x10\n\x08\x61udience\x18\t \x01(\t\x12\x0e\n\x06\x63lient\x18\n \x01(\t\"H\n\x0ePredictRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x06inputs\x18\x02 \x01(\x0b\x32\x12.powgate.v1.Tensor\"}\n\x10SealedPrediction\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x12\n\nciphertext\x18\x02 \x01(\x0c\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.powgate.v1.Receipt\x12\x1c\n\x03key\x18\x04 \x01(\x0b\x32\x0f.powgate.v1.Key\"H\n\x07Receipt\x12\x17\n\x0fqueries_charged\x18\x01 \x01(\x03\x12\x0c\n\x04work\x18\x02 \x01(\x03\x12\x16\n\x0eserver_seconds\x18\x03 \x01(\x01\"4\n\rRedeemRequest\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\x12\x10\n\x08\x63ounters\x18\x02 \x03(\t\"\x12\n\x03Key\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"\x13\n\x11GetAccountRequest\"2\n\x07\x41\x63\x63ount\x12\x0f\n\x07queries\x18\x01 \x01(\x03\x12\x16\n\x0eunpaid_batches\x18\x02 \x01(\x05*B\n\x05\x44Type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44TYPE_UINT8\x10\x01\x12\x11\n\rDTYPE_FLOAT32\x10\x02\x32\x85\x02\n\x04Gate\x12@\n\x08\x44\x65scribe\x12\x1b.powgate.v1.DescribeRequest\x1a\x17.powgate.v1.Description\x12\x43\n\x07Predict\x12\x1a.powgate.v1.PredictRequest\x1a\x1c.powgate.v1.SealedPrediction\x12\x34\n\x06Redeem\x12\x19.powgate.v1.RedeemRequest\x1a\x0f.powgate.v1.Key\x12@\n\nGetAccount\x12\x1d.powgate.v1.GetAccountRequest\x1a\x13.powgate.v1.Accountb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.gate_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DTYPE']._serialized_start=714
-  _globals['_DTYPE']._serialized_end=780
+  _globals['_DTYPE']._serialized_start=748
+  _globals['_DTYPE']._serialized_end=814
   _globals['_TENSOR']._serialized_start=33
   _globals['_TENSOR']._serialized_end=104
   _globals['_DESCRIBEREQUEST']._serialized_start=106
   _globals['_DESCRIBEREQUEST']._serialized_end=123
   _globals['_DESCRIPTION']._serialized_start=126
-  _globals['_DESCRIPTION']._serialized_end=290
-  _globals['_PREDICTREQUEST']._serialized_start=292
-  _globals['_PREDICTREQUEST']._serialized_end=364
-  _globals['_SEALEDPREDICTION']._serialized_start=366
-  _globals['_SEALEDPREDICTION']._serialized_end=491
-  _globals['_RECEIPT']._serialized_start=493
-  _globals['_RECEIPT']._serialized_end=565
-  _globals['_REDEEMREQUEST']._serialized_start=567
-  _globals['_REDEEMREQUEST']._serialized_end=619
-  _globals['_KEY']._serialized_start=621
-  _globals['_KEY']._serialized_end=639
-  _globals['_GETACCOUNTREQUEST']._serialized_start=641
-  _globals['_GETACCOUNTREQUEST']._serialized_end=660
-  _globals['_ACCOUNT']._serialized_start=662
-  _globals['_ACCOUNT']._serialized_end=712
-  _globals['_GATE']._serialized_start=783
-  _globals['_GATE']._serialized_end=1044
+  _globals['_DESCRIPTION']._serialized_end=324
+  _globals['_PREDICTREQUEST']._serialized_start=326
+  _globals['_PREDICTREQUEST']._serialized_end=398
+  _globals['_SEALEDPREDICTION']._serialized_start=400
+  _globals['_SEALEDPREDICTION']._serialized_end=525
+  _globals['_RECEIPT']._serialized_start=527
+  _globals['_RECEIPT']._serialized_end=599
+  _globals['_REDEEMREQUEST']._serialized_start=601
+  _globals['_REDEEMREQUEST']._serialized_end=653
+  _globals['_KEY']._serialized_start=655
+  _globals['_KEY']._serialized_end=673
+  _globals['_GETACCOUNTREQUEST']._serialized_start=675
+  _globals['_GETACCOUNTREQUEST']._serialized_end=694
+  _globals['_ACCOUNT']._serialized_start=696
+  _globals['_ACCOUNT']._serialized_end=746
+  _globals['_GATE']._serialized_start=817
+  _globals['_GATE']._serialized_end=1078
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ class DescribeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Description(_message.Message):
-    __slots__ = ("model", "input_shape", "classes", "max_batch", "max_unpaid", "algorithm", "hash_rate", "fingerprint")
+    __slots__ = ("model", "input_shape", "classes", "max_batch", "max_unpaid", "algorithm", "hash_rate", "fingerprint", "audience", "client")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,8 @@ class Description(_message.Message):
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     HASH_RATE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
     model: str
     input_shape: _containers.RepeatedScalarFieldContainer[int]
     classes: int
@@ -48,7 +50,9 @@ class Description(_message.Message):
     algorithm: str
     hash_rate: float
     fingerprint: str
-    def __init__(self, model: _Optional[str] = ..., input_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., max_batch: _Optional[int] = ..., max_unpaid: _Optional[int] = ..., algorithm: _Optional[str] = ..., hash_rate: _Optional[float] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+    audience: str
+    client: str
+    def __init__(self, model: _Optional[str] = ..., input_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., max_batch: _Optional[int] = ..., max_unpaid: _Optional[int] = ..., algorithm: _Optional[str] = ..., hash_rate: _Optional[float] = ..., fingerprint: _Optional[str] = ..., audience: _Optional[str] = ..., client: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("request_id", "inputs")
