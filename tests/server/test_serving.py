@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 import pytest
-from commands import certificate, serving
+from certificates import certificate
+from commands import serving
 
 from client.session import Refused, Session, Unreachable
 from core.datasets import load

@@ -6,7 +6,8 @@ import uuid
 import grpc
 import pytest
 from asking import redeem, refusal
-from commands import certificate, refused, serving
+from certificates import certificate
+from commands import refused, serving
 
 from client.session import Session
 from pow.audience import Audience
