@@ -56,7 +56,7 @@ def endpoint(
     target: str,
     *,
     keyed: bool,
-    ca: Path | None,
+    ca: Path | str | None,
     tls: bool,
     insecure: bool,
     name: str | None,

@@ -114,7 +114,7 @@ class Endpoint:
 _PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 
 
-def read_roots(ca: Path) -> bytes:
+def read_roots(ca: Path | str) -> bytes:
     """Certificates of a PEM file. Raises OSError, and ValueError where none are in it."""
     found = Path(ca).read_bytes()
     try:

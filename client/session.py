@@ -112,7 +112,7 @@ class Session:
         *,
         key: str | None = None,
         client_id: str | None = None,
-        ca: Path | None = None,
+        ca: Path | str | None = None,
         tls: bool = False,
         insecure: bool = False,
         name: str | None = None,

@@ -82,9 +82,11 @@ def test_virtual_work_is_not_bounded():
 @pytest.mark.timeout(20)
 def test_a_puzzle_is_given_up_at_the_deadline():
     gate = FakeGate(1 << 38)
-    with asking(gate, deadline=0.3) as session:
-        with pytest.raises(DeadlineExceeded, match="not solved in 0") as caught:
-            session.predict(IMAGES)
+    with (
+        asking(gate, deadline=0.3) as session,
+        pytest.raises(DeadlineExceeded, match="not solved in 0") as caught,
+    ):
+        session.predict(IMAGES)
     assert caught.value.request_id == gate.requests[-1].request_id
 
 
@@ -92,9 +94,11 @@ def test_the_deadline_bounds_all_calls_together():
     gate, time = FakeGate(), FakeTime()
     gate.failing["Describe"] = [refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0)] * 4
     gate.failing["Predict"] = [refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0)] * 99
-    with asking(gate, deadline=20.0, clock=time, sleep=time.sleep) as session:
-        with pytest.raises(DeadlineExceeded, match="before the gate answered: no"):
-            session.predict(IMAGES)
+    with (
+        asking(gate, deadline=20.0, clock=time, sleep=time.sleep) as session,
+        pytest.raises(DeadlineExceeded, match="before the gate answered: no"),
+    ):
+        session.predict(IMAGES)
     assert 10 < sum(time.slept) < 20
 
 
