@@ -33,6 +33,7 @@ BAD_TENSORS = {
     "negative axis": (tensor(shape=[-2, -1, 4, 4]), "BAD_TENSOR", "negative"),
     "many axes": (tensor(shape=[1] * 9), "BAD_TENSOR", "9 axes; expected at most 8"),
     "huge shape": (tensor(shape=[2**62, 4, 4, 4]), "BAD_TENSOR", "needs"),
+    "huge and empty": (tensor(shape=[0, 2**62, 2**62, 4], data=b""), "BAD_TENSOR", "needs more"),
     "wrong rank": (tensor(shape=[2, 16]), "INVALID_IMAGES", "rank 2"),
     "wrong shape": (tensor(shape=[1, 2, 4, 4]), "INVALID_IMAGES", "2x4x4, expected 1x4x4"),
     "empty": (tensor(shape=[0, 1, 4, 4], data=b""), "INVALID_IMAGES", "empty"),
