@@ -109,6 +109,7 @@ def running_gate(
     record=None,
     perturbation=None,
     fingerprint: str = "f" * 64,
+    limits=None,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -140,7 +141,7 @@ def running_gate(
 
     async def serve() -> None:
         box.loop, box.stop = asyncio.get_running_loop(), asyncio.Event()
-        async with running(parts, "127.0.0.1:0", tls) as address:
+        async with running(parts, "127.0.0.1:0", tls, limits) as address:
             box.address = address
             started.set()
             await box.stop.wait()
