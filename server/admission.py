@@ -180,6 +180,10 @@ class Admission:
     @asynccontextmanager
     async def stream(self, client: str) -> AsyncIterator[None]:
         """Room for a stream of a client. Raises TooManyCalls, and StreamOver when time is up."""
+        try:
+            await self._client(client).pace.turn(self.limits.turn_seconds)
+        except TimeoutError as error:
+            raise TooManyCalls("this client opens streams and calls without a pause") from error
         if self._streams[client] >= self.limits.streams:
             raise TooManyCalls(f"{self._streams[client]} streams are open; expected no more")
         self._streams[client] += 1

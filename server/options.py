@@ -78,6 +78,8 @@ class Serve:
     """Believe the client-id that callers name; on loopback only."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    insecure: bool = False
+    """Let API keys travel in clear, off loopback: where a proxy in front speaks TLS."""
     ledger: Path | None = None
     """SQLite file (default: ledger.db beside the model)."""
     record: Path | None = None

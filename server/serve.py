@@ -190,9 +190,21 @@ def transport(message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
+def raise_file_limit() -> None:
+    """Allows this process as many open files as connections need, where the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OWN_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def connections() -> int:
     """Connections taken at once: as many as there are files to open, less those of our own."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
     return max(16, min(MAX_CONNECTIONS, files - OWN_FILES))
 
 
