@@ -47,6 +47,7 @@ class Limits:
     burst: int = 50  # calls at once after a quiet time
     refusals: float = 50.0  # a second, of callers without a key, all together
     refusal_seconds: float = 5.0  # that such a refusal may be held back
+    waiting: int = 4_000  # calls that wait: of one client, or for such a refusal
     checks: int = 16  # of health, at once, by anybody
     check_seconds: float = 2.0
 
@@ -108,6 +109,7 @@ class Admission:
         self._clients: dict[str, _Client] = {}
         self._streams: Counter[str] = Counter()
         self._checks: list[asyncio.Timeout] = []  # the oldest first
+        self._refused = 0
         self._refusals = Pace(limits.refusals, round(limits.refusals), self._clock)
 
     @asynccontextmanager
@@ -117,6 +119,8 @@ class Admission:
         Raises TooManyCalls, BodyTooSlow.
         """
         mine = self._client(client)
+        if mine.here >= self.limits.waiting:
+            raise TooManyCalls(f"{mine.here} calls of this client are here; expected no more")
         seconds = self.limits.body_seconds
         mine.here += 1
         try:
@@ -174,8 +178,14 @@ class Admission:
 
         It holds nothing that others wait for; who asks without a pause is slowed down.
         """
-        with contextlib.suppress(TimeoutError):
-            await self._refusals.turn(self.limits.refusal_seconds)
+        if self._refused >= self.limits.waiting:
+            return
+        self._refused += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                await self._refusals.turn(self.limits.refusal_seconds)
+        finally:
+            self._refused -= 1
 
     @asynccontextmanager
     async def stream(self, client: str) -> AsyncIterator[None]:

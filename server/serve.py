@@ -41,8 +41,9 @@ SETTLING_SECONDS = 0.5
 """How long the gate must have had nothing to do: what had just arrived begins, answers leave."""
 
 
-CALLS_A_CONNECTION = 32
-"""Calls open on one connection; a client that has more of them waits on its own side."""
+CALLS_A_CONNECTION = 16
+"""Calls open on one connection, as many as one client is served at once; the client's library keeps
+more of them back."""
 
 MAX_CONNECTIONS = 8_192
 """Connections open at once, where the limit of open files allows them."""

@@ -174,6 +174,35 @@ def test_the_oldest_call_of_nobody_s_makes_room():
     asyncio.run(main())
 
 
+def test_calls_that_wait_are_so_many_at_most():
+    async def main():
+        door = Admission(1_000, Limits(waiting=20))
+        held = [asyncio.create_task(outcome(door, "thief", never)) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        assert [task.done() for task in held] == [False] * 20 + [True] * 30
+        assert held[-1].result() is TooManyCalls
+        assert await outcome(door, "anne", at_once) == b"data"
+        for task in held:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+def test_refusals_without_a_pause_are_held_back_so_many_at_most():
+    async def main():
+        door = Admission(1_000, Limits(refusals=10, refusal_seconds=60, waiting=20))
+        held = [asyncio.create_task(door.refusal()) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        done = [task.done() for task in held]
+        assert done[:10] == [True] * 10  # a burst is told at once
+        assert done[20:] == [True] * 30  # more would only take memory
+        assert not any(done[11:20])
+        for task in held:
+            task.cancel()
+
+    asyncio.run(main())
+
+
 class Seconds:
     """A clock, and a sleep that moves it."""
 
