@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -46,12 +47,23 @@ class ApiKeys:
 
     @classmethod
     def read(cls, path: Path) -> "ApiKeys":
-        """Keys of a TOML file. Raises OSError, ValueError (which names the file)."""
+        """Keys of a TOML file. Raises OSError, ValueError (which names the file).
+
+        The file is the owner's alone, as the secret is: who can guess at digests of keys, can try
+        them without asking anybody.
+        """
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            data = file.read()
         try:
-            owners = tomllib.loads(path.read_text())
+            if mode & 0o077:
+                raise ValueError(f"mode is {mode:o}; expected 600: it must be its owner's alone")
+            owners = tomllib.loads(data.decode("utf-8-sig"))  # editors may write a byte-order mark
             if not owners:
                 raise ValueError("no keys in it")
             return cls(owners)
+        except RecursionError:
+            raise ValueError(f"{path}: nested too deeply; expected OWNER = DIGEST lines") from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

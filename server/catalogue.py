@@ -3,27 +3,18 @@
 Whatever is not in the catalogue leaves the gate as INTERNAL "internal error", and goes to the log.
 """
 
-import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
-import grpc
 from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from core.arrays import InvalidImages
 from pow import challenge
 from protos.codec import CodecError
 from server import refusals
-from server.authentication import CALLER, Authenticator
-from server.refusals import MalformedMessage
 
 DOMAIN = "powgate"
-
-_LOG = logging.getLogger("powgate.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +39,11 @@ CATALOGUE: dict[type[Exception], Entry] = {
     refusals.TooManyInFlight: Entry(
         code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_IN_FLIGHT", quota=True, retry_seconds=0.1
     ),
+    refusals.TooManyCalls: Entry(
+        code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", quota=True, retry_seconds=1.0
+    ),
+    refusals.BodyTooSlow: Entry(code_pb2.DEADLINE_EXCEEDED, "BODY_TOO_SLOW"),
+    refusals.StreamOver: Entry(code_pb2.UNAVAILABLE, "STREAM_OVER", retry_seconds=1.0),
     refusals.TooManyWrongCounters: Entry(
         code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_WRONG_COUNTERS", quota=True, retry_seconds=60.0
     ),
@@ -84,69 +80,3 @@ def status_of(error: Exception) -> status_pb2.Status:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
     return status_pb2.Status(code=entry.status, message=message, details=packed)
-
-
-_Unary = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Any]]
-
-GATE = "/powgate.v1.Gate/"
-
-SMALL_MESSAGE = 8_192
-"""Bytes of any message but Predict's: a Redeem of the most and longest counters takes half."""
-
-
-class Guard(grpc.aio.ServerInterceptor):
-    """Asks who calls before a byte is parsed, and lets out no exception text but the catalogue's.
-
-    Health and reflection are open to all.
-    """
-
-    def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
-
-    async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler  # unknown methods; health's Watch and reflection raise nothing of ours
-        return grpc.unary_unary_rpc_method_handler(
-            self._guarded(handler, handler_call_details.method),
-            request_deserializer=None,  # parsed in there, after authentication
-            response_serializer=handler.response_serializer,
-        )
-
-    def _guarded(self, handler: "grpc.RpcMethodHandler[Any, Any]", method: str) -> _Unary:
-        inner, parse = cast(_Unary, handler.unary_unary), handler.request_deserializer
-
-        async def guarded(data: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            try:
-                if method.startswith(GATE):
-                    CALLER.set(self._authenticator.client(context.invocation_metadata() or ()))
-                    name = method.removeprefix(GATE)
-                    if name != "Predict" and len(data) > SMALL_MESSAGE:
-                        raise MalformedMessage(
-                            f"{name} got {len(data)} bytes; expected at most {SMALL_MESSAGE}"
-                        )
-                try:
-                    request = parse(data) if parse else data
-                except DecodeError as error:
-                    raise MalformedMessage(f"{len(data)} bytes are no request of {method}") from (
-                        error
-                    )
-                return await inner(request, context)
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:
-                status = status_of(error)
-                if status.code == code_pb2.INTERNAL:
-                    _LOG.exception("uncaught in %s", method)
-                elif status.code == code_pb2.UNAVAILABLE:
-                    _LOG.error("%s: %s (%r)", method, error, error.__cause__)
-            answer = rpc_status.to_status(status)
-            await context.abort(answer.code, answer.details, answer.trailing_metadata)
-
-        return guarded

@@ -19,7 +19,7 @@ from core import datasets, records
 from core.artifacts import ArtifactError
 from core.datasets import DatasetError
 from pow import rate
-from server import calibration, measures, model, secret
+from server import calibration, logs, measures, model, secret
 from server.authentication import ApiKeys, Authenticator, OpenDoor
 from server.calibration import Calibration, CalibrationError, make
 from server.calibration.plot import draw
@@ -33,7 +33,7 @@ from server.pricing import Rate
 from server.puzzles import Puzzles
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
-from server.serve import Parts, ServeError, Tls, running
+from server.serve import Parts, ServeError, Tls, raise_file_limit, running
 from server.victim import TorchVictim
 
 CLIENT = 640
@@ -129,7 +129,7 @@ def _summary(found: Calibration, file: Path, figure: Path) -> str:
 
 def serve(options: Serve) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way finish."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     authenticator = _authenticator(options)
     tls = _tls(options)
     config = options.perturb.config()
@@ -212,6 +212,7 @@ async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    raise_file_limit()
     async with running(parts, address, tls) as listening:
         print(f"listening on {listening}", flush=True)
         await stop.wait()
@@ -238,6 +239,11 @@ def _is_loopback(host: str) -> bool:
 
 def _tls(options: Serve) -> Tls | None:
     if options.tls_cert is None and options.tls_key is None:
+        if not (options.insecure or _is_loopback(options.host.strip("[]"))):
+            raise ServeError(
+                f"API keys would travel in clear to {options.host}: give --tls-cert and --tls-key, "
+                "or --insecure where a proxy in front speaks TLS"
+            )
         return None
     if options.tls_cert is None or options.tls_key is None:
         raise ServeError("--tls-cert and --tls-key go together: one of them is missing")

@@ -33,6 +33,7 @@ from pow.puzzle import Puzzle
 from server.defences import Perturbation
 from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Charge, Ledger, Payment
 from server.model import Model
+from server.pricing import BATCH
 from server.puzzles import Puzzles, Strikes
 from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
 
@@ -70,7 +71,7 @@ class _Steps:
         try:
             yield
         finally:
-            self.seconds[name] = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 class Gate:
@@ -283,9 +284,18 @@ class Gate:
     async def _answer(
         self, client: str, images: NDArray[Any], retry: bool, steps: "_Steps"
     ) -> tuple[NDArray[np.float32], Batch | None]:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._torch_pool, self._compute, client, to_float(images), retry, steps
-        )
+        """In parts, each a job of its own: what others wait for does not depend on the batch."""
+        loop, pixels, parts = asyncio.get_running_loop(), to_float(images), []
+        for first in range(0, len(pixels), BATCH):
+            part = pixels[first : first + BATCH]
+            parts.append(
+                await loop.run_in_executor(
+                    self._torch_pool, self._compute, client, part, retry, steps
+                )
+            )
+        posterior = np.concatenate([posterior for posterior, _ in parts])
+        batches = [batch for _, batch in parts if batch is not None]
+        return posterior, None if retry else _joined(batches)
 
     def _write(self, kind: str, /, **fields: Any) -> None:
         """One line of the record. A record that fails must not cost a client its answer."""
@@ -356,6 +366,14 @@ def _batch(pixels: NDArray[np.float32], costs: NDArray[np.float64]) -> Batch:
     return Batch(
         tuple(round(float(cost) * NANO) for cost in costs),
         tuple(digest("float32", image.shape, image.tobytes())[:DIGEST_BYTES] for image in pixels),
+    )
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of the images of several."""
+    return Batch(
+        tuple(cost for batch in batches for cost in batch.costs),
+        tuple(digest for batch in batches for digest in batch.digests),
     )
 
 

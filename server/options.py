@@ -80,6 +80,8 @@ class Serve:
     tls_key: Path | None = None
     name: tuple[str, ...] = ()
     """Public host names of this gate, as its users dial it (default: those of the certificate)."""
+    insecure: bool = False
+    """Let API keys travel in clear, off loopback: where a proxy in front speaks TLS."""
     ledger: Path | None = None
     """SQLite file (default: ledger.db beside the model; an open or virtual gate has its own)."""
     retention: float = 7.0

@@ -45,6 +45,18 @@ class TooManyInFlight(Refusal):
     """The client has too many requests under way at once."""
 
 
+class TooManyCalls(Refusal):
+    """The client has more calls open than it has places, and none of them ended."""
+
+
+class BodyTooSlow(Refusal):
+    """The caller did not send the message of its call in time."""
+
+
+class StreamOver(Refusal):
+    """The stream has been open for as long as a stream may be."""
+
+
 class TooManyWrongCounters(Refusal):
     """The client has sent too many counters that solve nothing."""
 

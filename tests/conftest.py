@@ -113,6 +113,7 @@ def running_gate(
     perturbation=None,
     fingerprint: str = "f" * 64,
     hosts: tuple[str, ...] = (),
+    limits=None,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -146,7 +147,7 @@ def running_gate(
 
     async def serve() -> None:
         box.loop, box.stop = asyncio.get_running_loop(), asyncio.Event()
-        async with running(parts, "127.0.0.1:0", tls) as address:
+        async with running(parts, "127.0.0.1:0", tls, limits) as address:
             box.address = address
             started.set()
             await box.stop.wait()

@@ -46,7 +46,8 @@ async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: i
 
 def _ask(address: str, batch: NDArray[np.uint8], repeats: int) -> list[float]:
     seconds = []
-    with grpc.insecure_channel(address) as channel:
+    # Straight to loopback, whatever proxy the environment names.
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         stub = gate_pb2_grpc.GateStub(channel)
         for number in range(repeats + 3):
             start = time.perf_counter()

@@ -1,8 +1,10 @@
 """Arrays survive the wire, and only arrays do."""
 
+import contextlib
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -52,6 +54,41 @@ def test_other_dtypes_are_not_sent(dtype):
 def test_a_tensor_that_does_not_hold_what_it_says(tensor, message):
     with pytest.raises(codec.CodecError, match=message):
         codec.decode(tensor)
+
+
+axes = st.one_of(
+    st.integers(0, 4),
+    st.sampled_from([-(2**63), -1, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1]),
+    st.integers(-(2**63), 2**63 - 1),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(axes, max_size=10), st.integers(0, 3), st.binary(max_size=16))
+@example([0, 2**62, 2**62, 4], pb.DTYPE_FLOAT32, b"")
+@example([0, 2**31, 2**31, 2**31], pb.DTYPE_UINT8, b"")
+@example([2**62, 0], pb.DTYPE_FLOAT32, b"")
+def test_any_shape_whatever_is_an_array_or_a_codec_error(shape, dtype, data):
+    tensor = pb.Tensor(shape=shape, dtype=dtype, data=data)
+    for read in (lambda: codec.decode(tensor), lambda: codec.loads(tensor.SerializeToString())):
+        try:
+            array = read()
+        except codec.CodecError:
+            continue
+        assert array.shape == tuple(shape)
+        assert array.tobytes() == data
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=64))
+def test_any_bytes_whatever_are_an_array_or_a_codec_error(data):
+    with contextlib.suppress(codec.CodecError):
+        codec.loads(data)
+
+
+def test_more_axes_than_are_read_are_not_sent():
+    with pytest.raises(codec.CodecError, match="9 axes; expected at most 8"):
+        codec.encode(np.zeros([1] * 9, np.uint8))
 
 
 def test_bytes_that_are_no_tensor():

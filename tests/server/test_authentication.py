@@ -34,9 +34,16 @@ def test_an_unknown_key_is_not_repeated():
     assert "guess" not in str(caught.value)
 
 
-def test_keys_of_a_file(tmp_path):
-    path = tmp_path / "keys.toml"
-    path.write_text(f'anne = "{digest("a-key")}"\n')
+def keys_file(folder, text, *, mode=0o600):
+    path = folder / "keys.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("mark", ["", "\N{BYTE ORDER MARK}"])
+def test_keys_of_a_file(tmp_path, mark):
+    path = keys_file(tmp_path, f'{mark}anne = "{digest("a-key")}"\n')
     assert ApiKeys.read(path).client([("authorization", "Bearer a-key")]) == "anne"
 
 
@@ -49,14 +56,24 @@ def test_keys_of_a_file(tmp_path):
         ("anne = 7", "SHA-256"),
         (f'"an ne" = "{digest("a-key")}"', "an ne"),
         (f'anne = "{digest("k")}"\nbob = "{digest("k")}"', "same key"),
+        (b'anne = "\xff"', "decode"),
+        (f"anne = {'[' * 50_000}", "nested too deeply"),
+        (f"anne = {'7' * 5_000}", "keys.toml"),
+        ('[anne]\nkey = "k"', "SHA-256"),
     ],
 )
 def test_a_bad_file_of_keys_is_named(tmp_path, text, message):
-    path = tmp_path / "keys.toml"
-    path.write_text(text)
+    path = keys_file(tmp_path, text)
     with pytest.raises(ValueError, match=message) as caught:
         ApiKeys.read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o601])
+def test_keys_that_others_can_read_are_refused(tmp_path, mode):
+    path = keys_file(tmp_path, f'anne = "{digest("a-key")}"', mode=mode)
+    with pytest.raises(ValueError, match=rf"keys.toml: mode is {mode:o}; expected 600"):
+        ApiKeys.read(path)
 
 
 def test_the_open_door_believes_a_name():

@@ -8,11 +8,12 @@ import socket
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from certificates import certificate
-from commands import serving
+from commands import refused, serving
 
 from client.session import Refused, Session, Unreachable
 from core.datasets import load
@@ -157,6 +158,7 @@ def test_tls_and_api_keys(home, images, tmp_path):
     cert, key = certificate(tmp_path)
     keys = tmp_path / "keys.toml"
     keys.write_text(f'anne = "{hashlib.sha256(b"a-key").hexdigest()}"\n')
+    keys.chmod(0o600)
     flags = ("--keys", keys, "--tls-cert", cert, "--tls-key", key, "--ledger", tmp_path / "l.db")
     with serving(home, *flags) as (_, address):
         port = address.rpartition(":")[2]
@@ -173,3 +175,37 @@ def test_tls_and_api_keys(home, images, tmp_path):
             pytest.raises(Refused, match="MISSING_KEY"),
         ):
             session.predict(images[:4])
+
+
+def test_keys_do_not_travel_in_clear_unless_told_to(home, images, tmp_path):
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'anne = "{hashlib.sha256(b"a-key").hexdigest()}"\n')
+    keys.chmod(0o600)
+    flags = ("--home", home, "--model", "m", "--keys", keys, "--ledger", tmp_path / "l.db")
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.com"):
+        said = refused("serve", *flags, "--host", host)
+        assert f"in clear to {host}" in said
+        assert "--insecure" in said
+    flags = (*flags[4:], "--host", "0.0.0.0", "--insecure")
+    with serving(home, *flags) as (_, address):
+        target = f"127.0.0.1:{address.rpartition(':')[2]}"
+        with Session(target, key="a-key") as session:
+            assert session.predict(images[:1]).shape == (1, 10)
+
+
+def test_a_gate_may_open_as_many_files_as_it_takes_connections(home, tmp_path):
+    command = ["sh", "-c", 'ulimit -S -n 200; exec "$@"', "sh"]
+    with (
+        serving(home, "--open", "--ledger", tmp_path / "l.db", prefix=command) as (
+            process,
+            address,
+        ),
+        contextlib.ExitStack() as crowd,
+    ):
+        port = int(address.rpartition(":")[2])
+        for _ in range(400):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", port)))
+        with Session(address, client_id="anne", timeout=10) as session:
+            assert session.service.classes == 10
+        soft = Path(f"/proc/{process.pid}/limits").read_text().split("Max open files")[1].split()[0]
+    assert int(soft) > 400

@@ -181,7 +181,9 @@ def test_a_record_that_cannot_be_written_costs_nobody_an_answer(gate_with, caplo
 
 def test_an_open_watch_of_health_does_not_hold_up_the_end(gate_with):
     with gate_with() as gate, grpc.insecure_channel(gate.address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), metadata=ANNE
+        )
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         started = time.monotonic()
     assert time.monotonic() - started < 5
@@ -230,7 +232,15 @@ def test_health_and_reflection(gate):
         for service in ("", "powgate.v1.Gate"):
             answer = health.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        assert "powgate.v1.Gate" in ProtoReflectionDescriptorDatabase(channel).get_services()
+        keyed = grpc.intercept_channel(channel, _Named())
+        assert "powgate.v1.Gate" in ProtoReflectionDescriptorDatabase(keyed).get_services()
+
+
+class _Named(grpc.StreamStreamClientInterceptor):
+    """Says who calls, as every method but health's Check wants to know."""
+
+    def intercept_stream_stream(self, continuation, client_call_details, request_iterator):
+        return continuation(client_call_details._replace(metadata=ANNE), request_iterator)
 
 
 def test_an_unknown_method(gate):

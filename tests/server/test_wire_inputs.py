@@ -12,7 +12,6 @@ from asking import (
     refusal,
     request,
     slow_victim,
-    until,
 )
 
 from protos import codec
@@ -33,6 +32,7 @@ BAD_TENSORS = {
     "negative axis": (tensor(shape=[-2, -1, 4, 4]), "BAD_TENSOR", "negative"),
     "many axes": (tensor(shape=[1] * 9), "BAD_TENSOR", "9 axes; expected at most 8"),
     "huge shape": (tensor(shape=[2**62, 4, 4, 4]), "BAD_TENSOR", "needs"),
+    "huge and empty": (tensor(shape=[0, 2**62, 2**62, 4], data=b""), "BAD_TENSOR", "needs more"),
     "wrong rank": (tensor(shape=[2, 16]), "INVALID_IMAGES", "rank 2"),
     "wrong shape": (tensor(shape=[1, 2, 4, 4]), "INVALID_IMAGES", "2x4x4, expected 1x4x4"),
     "empty": (tensor(shape=[0, 1, 4, 4], data=b""), "INVALID_IMAGES", "empty"),
@@ -131,17 +131,27 @@ def test_more_unpaid_batches_than_are_allowed(gate, stub):
     stub.Predict(request(), metadata=BOB)  # others are not held up
 
 
-def test_more_requests_at_once_than_are_allowed(gate, stub):
+def test_requests_beyond_those_served_at_once_wait_for_their_turn(gate, stub):
     with slow_victim(gate):
         asked = [stub.Predict.future(request(), metadata=ANNE) for _ in range(MAX_UNPAID + 1)]
-        until(lambda: any(call.done() for call in asked))
+        stub.GetAccount(pb.GetAccountRequest(), metadata=ANNE)  # has places of its own
+        assert not any(call.done() for call in asked)
     (late,) = (call for call in asked if call.exception() is not None)
-    under_way = [call for call in asked if call is not late]
-    code, reason, _text, details = refusal(late.result)
+    code, reason, _text, _details = refusal(late.result)  # its turn came, and eight are unpaid
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_UNPAID")
+    assert gate.ledger.account("anne").result().charged == 2 * MAX_UNPAID
+
+
+def test_requests_that_were_hung_up_on_are_under_way_all_the_same(gate, stub):
+    with slow_victim(gate):
+        for _ in range(MAX_UNPAID):
+            call = stub.Predict.future(request(), metadata=ANNE)
+            for _ in range(3):  # until the request is under way
+                stub.GetAccount(pb.GetAccountRequest(), metadata=ANNE)
+            call.cancel()
+        code, reason, _text, details = refusal(stub.Predict, request(), metadata=ANNE)
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_IN_FLIGHT")
     assert {"RetryInfo", "QuotaFailure"} <= set(details)
-    assert all(call.result().challenge for call in under_way)
-    assert gate.ledger.account("anne").result().charged == 2 * MAX_UNPAID
 
 
 def test_refused_requests_give_their_places_back(gate, stub):

@@ -16,10 +16,10 @@ def run(*arguments):
 
 
 @contextmanager
-def serving(home, *flags, port=0):
-    """A serving process and the address it printed."""
+def serving(home, *flags, port=0, prefix=()):
+    """A serving process and the address it printed; `prefix` is a command that runs it."""
     process = subprocess.Popen(
-        server("serve", "--home", home, "--model", "m", "--port", port, *flags),
+        [*prefix, *server("serve", "--home", home, "--model", "m", "--port", port, *flags)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,258 @@
+"""Places at the door: each has an owner and an end, and nobody waits for another's."""
+
+import asyncio
+
+import pytest
+
+from server import admission
+from server.admission import Admission, Limits, Pace
+from server.refusals import BodyTooSlow, StreamOver, TooManyCalls
+
+SOON = Limits(turn_seconds=0.05, body_seconds=0.05, check_seconds=0.05, stream_seconds=0.05)
+
+
+async def never() -> bytes:
+    await asyncio.Event().wait()
+    return b""
+
+
+async def at_once() -> bytes:
+    return b"data"
+
+
+async def outcome(door: Admission, client: str, read, *, predict=True) -> object:
+    try:
+        async with door.call(client, read, predict=predict) as data:
+            return data
+    except Exception as error:
+        return type(error)
+
+
+def test_a_body_that_never_comes_gives_its_place_back():
+    async def main():
+        door = Admission(1_000, SOON)
+        assert await outcome(door, "thief", never) is BodyTooSlow
+        assert await outcome(door, "thief", at_once) == b"data"
+
+    asyncio.run(main())
+
+
+def test_other_clients_are_served_while_one_holds_all_it_can():
+    async def main():
+        door = Admission(1_000, Limits(turn_seconds=0.2, body_seconds=0.5))
+        held = [asyncio.create_task(outcome(door, "thief", never)) for _ in range(300)]
+        await asyncio.sleep(0)
+        for _ in range(20):
+            assert await outcome(door, "anne", at_once) == b"data"
+        ends = await asyncio.gather(*held)
+        assert ends.count(BodyTooSlow) == Limits().predicts
+        assert ends.count(TooManyCalls) == 300 - Limits().predicts
+
+    asyncio.run(main())
+
+
+def test_calls_beyond_the_places_of_a_client_wait_for_one():
+    async def main():
+        door = Admission(1_000, Limits())
+        working = 0
+
+        async def work():
+            nonlocal working
+            async with door.call("anne", at_once, predict=True):
+                working += 1
+                assert working <= Limits().predicts
+                await asyncio.sleep(0)
+                working -= 1
+
+        await asyncio.gather(*(work() for _ in range(40)))
+
+    asyncio.run(main())
+
+
+def test_what_waits_for_answers_does_not_hold_up_a_redeem():
+    async def main():
+        door = Admission(1_000, SOON)
+        async with asyncio.TaskGroup() as group:
+            held = [
+                group.create_task(outcome(door, "anne", never)) for _ in range(Limits().predicts)
+            ]
+            await asyncio.sleep(0)
+            assert await outcome(door, "anne", at_once, predict=False) == b"data"
+            assert not any(task.done() for task in held)
+
+    asyncio.run(main())
+
+
+def test_one_client_receives_a_quarter_of_the_bytes_at_most(monkeypatch):
+    monkeypatch.setattr(admission, "BODY_BYTES", 8_000)
+    reading = 0
+
+    async def reads() -> bytes:
+        nonlocal reading
+        reading += 1
+        return await never()
+
+    async def main():
+        door = Admission(1_000, SOON)
+        await asyncio.gather(*(outcome(door, "thief", reads) for _ in range(8)))
+        assert reading == 2  # of eight places for 1 000 bytes each
+        await asyncio.gather(*(outcome(door, f"t{n}", reads) for n in range(20)))
+        assert reading == 2 + 8
+
+    asyncio.run(main())
+
+
+def test_a_client_that_leaves_gives_its_places_back():
+    async def main():
+        door = Admission(1_000, Limits())
+        held = [asyncio.create_task(outcome(door, "anne", never)) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        async with asyncio.timeout(1):
+            assert await outcome(door, "anne", at_once) == b"data"
+
+    asyncio.run(main())
+
+
+def test_clients_of_an_open_gate_are_forgotten_once_they_have_rested(monkeypatch):
+    monkeypatch.setattr(admission, "REMEMBERED", 4)
+
+    async def main():
+        door = Admission(1_000, Limits(rate=1e6, burst=1))
+        for number in range(50):
+            await outcome(door, f"client-{number}", at_once)
+            await asyncio.sleep(0.001)
+        assert len(door._clients) <= 5
+
+    asyncio.run(main())
+
+
+def test_streams_of_a_client_are_few_and_end():
+    async def main():
+        door = Admission(1_000, SOON)
+
+        async def watch():
+            async with door.stream("anne"):
+                await never()
+
+        first, second = asyncio.create_task(watch()), asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyCalls, match="2 streams"):
+            await watch()
+        for stream in (first, second):
+            with pytest.raises(StreamOver, match="open it again"):
+                await stream
+        async with door.stream("anne"):
+            pass
+
+    asyncio.run(main())
+
+
+def test_the_oldest_call_of_nobody_s_makes_room():
+    async def main():
+        door = Admission(1_000, Limits(checks=2, check_seconds=10))
+        ended = []
+
+        async def check(number):
+            try:
+                async with door.check():
+                    await never()
+            except BodyTooSlow:
+                ended.append(number)
+
+        held = [asyncio.create_task(check(number)) for number in range(5)]
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+        assert ended == [0, 1, 2]
+        async with door.check():
+            pass
+        for task in held:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+def test_calls_that_wait_are_so_many_at_most():
+    async def main():
+        door = Admission(1_000, Limits(waiting=20))
+        held = [asyncio.create_task(outcome(door, "thief", never)) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        assert [task.done() for task in held] == [False] * 20 + [True] * 30
+        assert held[-1].result() is TooManyCalls
+        assert await outcome(door, "anne", at_once) == b"data"
+        for task in held:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+def test_refusals_without_a_pause_are_held_back_so_many_at_most():
+    async def main():
+        door = Admission(1_000, Limits(refusals=10, refusal_seconds=60, waiting=20))
+        held = [asyncio.create_task(door.refusal()) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        done = [task.done() for task in held]
+        assert done[:10] == [True] * 10  # a burst is told at once
+        assert done[20:] == [True] * 30  # more would only take memory
+        assert not any(done[11:20])
+        for task in held:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+class Seconds:
+    """A clock, and a sleep that moves it."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(asyncio, "sleep", self.sleep)
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += max(0.0, seconds)
+
+
+def test_a_pace_is_a_burst_and_then_a_rate(monkeypatch):
+    async def main():
+        pace = Pace(rate=10, burst=5, clock=clock)
+        for _ in range(5 + 20):
+            await pace.turn(60)
+        return clock.now - 100
+
+    clock = Seconds(monkeypatch)
+    assert asyncio.run(main()) == pytest.approx(2.0, abs=0.11)
+
+
+def test_work_done_counts_towards_the_pace(monkeypatch):
+    async def main():
+        pace = Pace(rate=10, burst=5, clock=clock)
+        await pace.turn(60)
+        pace.count(24)
+        await pace.turn(60)
+        return clock.now - 100
+
+    clock = Seconds(monkeypatch)
+    assert asyncio.run(main()) == pytest.approx(2.0, abs=0.11)
+
+
+def test_a_turn_too_far_away_is_not_taken(monkeypatch):
+    async def main():
+        pace = Pace(rate=1, burst=1, clock=clock)
+        await pace.turn(0)
+        pace.count(10)
+        with pytest.raises(TimeoutError):
+            await pace.turn(3)
+        assert 101.5 <= clock.now <= 103.1  # it has waited all the same
+        before = clock.now
+        await pace.turn(60)
+        return before, clock.now
+
+    clock = Seconds(monkeypatch)
+    before, after = asyncio.run(main())
+    assert after == pytest.approx(110.0, abs=1.1)
+    assert after > before

@@ -1,0 +1,238 @@
+"""The door over loopback: what callers hold, for how long, and what is logged of them."""
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from asking import ANNE, BOB, refusal, request, until
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
+from http2 import PREFACE, closed, connect, headers, message, settings
+
+from protos import gate_pb2 as pb
+from protos.gate_pb2_grpc import GateStub
+from server import serve
+from server.admission import Limits
+
+PREDICT = "/powgate.v1.Gate/Predict"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+LOCAL = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+
+
+@contextmanager
+def silent_calls(address, method, count, *, metadata=(), connections=8):
+    """Calls whose message never comes."""
+    end = threading.Event()
+
+    def nothing():
+        end.wait()
+        yield from ()
+
+    channels = [
+        grpc.insecure_channel(address, [*LOCAL, ("grpc.so_reuseport", number)])
+        for number in range(connections)
+    ]
+    try:
+        yield [
+            channels[number % connections].stream_unary(method).future(nothing(), metadata=metadata)
+            for number in range(count)
+        ]
+    finally:
+        end.set()
+        for channel in channels:
+            channel.close()
+
+
+def honest_calls(address, *, count=20):
+    """How many of so many Describes are served."""
+    with grpc.insecure_channel(address, LOCAL) as channel:
+        stub = GateStub(channel)
+        for _ in range(count):
+            stub.Describe(pb.DescribeRequest(), metadata=BOB, timeout=5)
+    return count
+
+
+def reason(call):
+    """The code and the reason of a call that was refused."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in rpc_status.from_call(call).details:
+        detail.Unpack(info)
+    return call.code().name, info.reason
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        PREDICT,
+        "/powgate.v1.Gate/Describe",
+        "/powgate.v1.Gate/Redeem",
+        "/grpc.health.v1.Health/Watch",
+        REFLECTION,
+    ],
+)
+def test_calls_without_a_key_hold_nothing_and_are_refused_unread(gate, method):
+    with silent_calls(gate.address, method, 256) as calls:
+        assert honest_calls(gate.address) == 20
+        until(lambda: any(call.done() for call in calls))
+        refused = [call for call in calls if call.done()]
+        assert {reason(call) for call in refused} == {("UNAUTHENTICATED", "MISSING_KEY")}
+
+
+def test_a_key_holder_with_many_connections_holds_its_own_places_only(gate_with):
+    limits = Limits(turn_seconds=0.5, body_seconds=0.5)
+    with (
+        gate_with(limits=limits) as gate,
+        silent_calls(gate.address, PREDICT, 256, metadata=ANNE, connections=64) as calls,
+    ):
+        assert honest_calls(gate.address) == 20
+        with grpc.insecure_channel(gate.address, LOCAL) as channel:
+            assert GateStub(channel).Predict(request(), metadata=BOB, timeout=5).challenge
+        until(lambda: all(call.done() for call in calls))
+        ends = [reason(call) for call in calls]
+        assert set(ends) == {
+            ("DEADLINE_EXCEEDED", "BODY_TOO_SLOW"),
+            ("RESOURCE_EXHAUSTED", "TOO_MANY_CALLS"),
+        }
+        assert ends.count(("DEADLINE_EXCEEDED", "BODY_TOO_SLOW")) <= 3 * limits.predicts
+        late = next(call for call in calls if reason(call)[1] == "TOO_MANY_CALLS")
+        retry = error_details_pb2.RetryInfo()
+        assert any(detail.Unpack(retry) for detail in rpc_status.from_call(late).details)
+        assert retry.retry_delay.seconds == 1
+
+
+def test_half_a_message_ends_too(gate_with):
+    with gate_with(limits=Limits(body_seconds=0.2)) as gate, connect(gate.address) as raw:
+        raw.sendall(PREFACE + settings() + headers(PREDICT, ANNE))
+        raw.sendall(message(b"half", claimed=8_000))
+        started, heard = time.monotonic(), b""
+        while b"did not come within" not in heard:
+            heard += raw.recv(65_536)
+        assert time.monotonic() - started < 5
+        assert honest_calls(gate.address) == 20
+
+
+def test_an_answer_that_is_not_taken_does_not_keep_its_place(gate_with, caplog):
+    limits = Limits(answer_seconds=0.2, calls=1)
+    with gate_with(limits=limits) as gate, connect(gate.address) as raw:
+        raw.sendall(PREFACE + settings(window=0))
+        for stream in (1, 3, 5):
+            raw.sendall(headers("/powgate.v1.Gate/Describe", BOB, stream=stream))
+            raw.sendall(message(b"", stream=stream))
+        assert honest_calls(gate.address) == 20
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_health_is_checked_without_a_key_whatever_others_hold(gate_with):
+    check = "/grpc.health.v1.Health/Check"
+    with gate_with() as gate, silent_calls(gate.address, check, 256) as calls:
+        until(lambda: sum(call.done() for call in calls) >= 200)  # the oldest had to go
+        with grpc.insecure_channel(gate.address, LOCAL) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            for _ in range(20):
+                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert honest_calls(gate.address) == 20
+
+
+def test_a_health_check_of_an_unknown_service_is_not_found(gate):
+    with grpc.insecure_channel(gate.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        asked = health_pb2.HealthCheckRequest(service="else")
+        assert refusal(stub.Check, asked)[0] == "NOT_FOUND"
+
+
+def test_watches_of_a_client_are_few_and_end(gate_with):
+    asked = health_pb2.HealthCheckRequest()
+    with (
+        gate_with(limits=Limits(stream_seconds=0.3)) as gate,
+        grpc.insecure_channel(gate.address) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(asked, metadata=ANNE) for _ in range(2)]
+        for watch in watches:
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        code, why, _, _ = refusal(lambda: next(stub.Watch(asked, metadata=ANNE)))
+        assert (code, why) == ("RESOURCE_EXHAUSTED", "TOO_MANY_CALLS")
+        assert next(stub.Watch(asked, metadata=BOB))
+        for watch in watches:
+            code, why, _, _ = refusal(lambda watch=watch: next(watch))
+            assert (code, why) == ("UNAVAILABLE", "STREAM_OVER")
+
+
+def test_messages_that_are_none_leave_no_traceback(gate, caplog):
+    with grpc.insecure_channel(gate.address) as channel:
+        reflect = channel.stream_stream(REFLECTION)
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        predict = channel.unary_unary(PREDICT)
+        for call in (
+            lambda: next(reflect(iter([b"\xff"]), metadata=ANNE)),
+            lambda: next(watch(b"\xff", metadata=ANNE)),
+            lambda: check(b"\xff"),
+            lambda: predict(b"\xff", metadata=ANNE),
+        ):
+            code, why, _, _ = refusal(call)
+            assert (code, why) == ("INVALID_ARGUMENT", "MALFORMED_MESSAGE")
+        assert refusal(channel.stream_unary(PREDICT), iter([]), metadata=ANNE)[1] == (
+            "MALFORMED_MESSAGE"
+        )
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_reflection_answers_what_it_does_not_know(gate, caplog):
+    asked = [
+        reflection_pb2.ServerReflectionRequest(file_by_filename="/etc/passwd"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="a.b"),
+        reflection_pb2.ServerReflectionRequest(
+            file_containing_extension=reflection_pb2.ExtensionRequest(
+                containing_type="powgate.v1.Tensor", extension_number=-1
+            )
+        ),
+        reflection_pb2.ServerReflectionRequest(all_extension_numbers_of_type="nothing"),
+        reflection_pb2.ServerReflectionRequest(),
+    ]
+    with grpc.insecure_channel(gate.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        for question in asked:
+            answer = next(stub.ServerReflectionInfo(iter([question]), metadata=ANNE))
+            assert answer.HasField("error_response")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_connections_that_say_nothing_are_closed(gate_with, monkeypatch):
+    monkeypatch.setattr(serve, "HANDSHAKE_MS", 200)
+    with gate_with() as gate, connect(gate.address) as mute, connect(gate.address) as half:
+        half.sendall(PREFACE)
+        assert closed(mute)
+        assert closed(half)
+
+
+def test_connections_without_a_call_are_closed(gate_with, monkeypatch):
+    monkeypatch.setattr(serve, "IDLE_MS", 200)
+    with gate_with() as gate, connect(gate.address) as idle:
+        idle.sendall(PREFACE + settings())
+        assert closed(idle)
+        with grpc.insecure_channel(gate.address) as channel:  # one that is used comes back
+            for _ in range(2):
+                GateStub(channel).Describe(pb.DescribeRequest(), metadata=ANNE)
+                time.sleep(0.3)
+
+
+def test_more_connections_than_files_do_not_shut_the_door_for_good(gate_with, monkeypatch):
+    monkeypatch.setattr(serve, "HANDSHAKE_MS", 300)
+    monkeypatch.setattr(serve, "MAX_CONNECTIONS", 16)
+    with gate_with() as gate:
+        crowd = [connect(gate.address) for _ in range(64)]
+        try:
+            with grpc.insecure_channel(gate.address) as channel:
+                stub = GateStub(channel)
+                asked = pb.DescribeRequest()
+                assert stub.Describe(asked, metadata=ANNE, timeout=10, wait_for_ready=True)
+        finally:
+            for connection in crowd:
+                connection.close()
