@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from core import private
 from core.artifacts import ArtifactError
 from core.records import provenance
 from experiments import commands, evaluation, report
@@ -52,7 +53,7 @@ def run(
     stage = page.stage if page is not None else _unseen
     out, home = out.absolute(), home.absolute()
     try:
-        out.mkdir(parents=True)
+        private.folder(out, new=True)
     except FileExistsError as error:
         raise RunError(f"{out} exists already: a run needs a folder of its own") from error
     except OSError as error:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from core import private
+from core.artifacts import write_atomically
 from core.home import default_home
 from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
@@ -297,8 +299,9 @@ def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command:
         "cells": [{"name": cell.name, "changes": dict(cell.changes)} for cell in plan],
     }
     try:
-        out.mkdir(parents=True)
-        (out / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        private.folder(out, new=True)
+        text = json.dumps(about, indent=2) + "\n"
+        write_atomically(out / ABOUT, text.encode(), private=True)
         return
     except FileExistsError:
         pass
@@ -310,3 +313,4 @@ def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command:
         raise RunError(f"{out} exists already and is not the folder of a sweep") from error
     if before != json.loads(json.dumps(given)):
         raise RunError(f"{out} is the folder of a sweep of another scenario")
+    private.folder(out)

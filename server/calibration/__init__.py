@@ -147,9 +147,9 @@ def path(home: Path, name: str, measure: str) -> Path:
 
 
 def save(calibration: Calibration, file: Path) -> None:
-    """Writes it whole or not at all."""
+    """Writes it whole or not at all, for its owner only. Raises ArtifactError."""
     text = json.dumps(asdict(calibration), indent=2, allow_nan=False)
-    artifacts.write_atomically(file, text.encode())
+    artifacts.write_atomically(file, text.encode(), private=True)
 
 
 def load(file: Path, fingerprint: str) -> Calibration:

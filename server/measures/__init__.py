@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets import Split
+from core.documents import shown
 
 if TYPE_CHECKING:
     from server.victim import Answer, TorchVictim
@@ -135,7 +136,13 @@ def train(
 
 def restore(name: str, arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Measure:
     """A measure from what `arrays` and `config` of an earlier one gave. Raises ValueError."""
-    (plain, *_) = parse(name)
+    (plain, *_) = named = parse(name)
+    if not isinstance(config, Mapping):
+        raise ValueError(f"config is {shown(config)}, expected a table")
+    if name.startswith(SURPRISAL):
+        parts = config.get("parts")
+        if isinstance(parts, Mapping) and parts and set(parts) != set(named):
+            raise ValueError(f"config has parts {shown(list(parts))}, expected {', '.join(named)}")
     module = "server.measures.surprisal" if name.startswith(SURPRISAL) else MEASURES[plain]
     measure: Measure = import_module(module).restore(arrays, config, victim)
     return measure
