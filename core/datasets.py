@@ -97,6 +97,15 @@ def load(name: str, *, home: Path, data: Path | None = None) -> Dataset:
     raise _unknown(name)
 
 
+def check_content(dataset: Dataset, fingerprint: str, owner: str) -> None:
+    """Raises DatasetError unless the data are those that `owner` was made with."""
+    if dataset.fingerprint != fingerprint:
+        raise DatasetError(
+            f"{dataset.name} has changed: {owner} was made with data of SHA-256 {fingerprint}, "
+            f"it now has {dataset.fingerprint}; put the data back or prepare another model"
+        )
+
+
 def load_pool(
     name: str,
     shape: tuple[int, int, int],
@@ -275,6 +284,14 @@ def split_sizes(images: int) -> dict[str, int]:
     sizes = {split: int(share * images) for split, share in _TRAIN_SHARES.items()}
     sizes["victim"] += images - sum(sizes.values())
     return sizes
+
+
+def fewest_images(parts: Mapping[str, int]) -> int:
+    """Training images of an archive, at least, for its splits to be of these sizes."""
+    images = max(math.ceil(size / _TRAIN_SHARES[split]) for split, size in parts.items())
+    while all(split_sizes(images - 1)[split] >= size for split, size in parts.items()):
+        images -= 1
+    return images
 
 
 def _cut(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from core import datasets, records
+from core import records
 from core.artifacts import ArtifactError
 from core.datasets import DatasetError
 from pow import rate
@@ -82,7 +82,7 @@ def calibrate(options: Calibrate) -> None:
         median=options.overhead_median, p99=options.overhead_p99, seconds=options.seconds
     )
     prepared = model.load(options.home, options.model, options.measure)
-    loaded = datasets.load(prepared.dataset, home=options.home, data=options.data)
+    loaded = model.data_of(prepared, home=options.home, data=options.data)
     _, unseen = measures.reserve(options.measure, loaded.splits["calibration"])
     found = make.calibrate(
         prepared,

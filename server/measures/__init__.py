@@ -50,6 +50,22 @@ DELTA = 1e-5
 """The delta of the (epsilon, delta) cost of one query, as in the paper for MNIST and CIFAR-10."""
 
 
+JUDGED = 20
+"""Held-out honest images that a calibration takes at least, besides those of `reserve`."""
+
+REFERENCE = 50
+"""Held-out honest images without which the honest tail of a surprisal cannot be told."""
+
+FEWEST = {
+    "heads": 2 * SHARD_IMAGES,
+    "teachers": 2 * SHARD_IMAGES,
+    "teachers-full": 2 * SHARD_IMAGES,
+    "knn": 60,
+    "knn-full": 60,
+}
+"""Training images of the victim that a measure takes at least; the others make do with any."""
+
+
 class Measure(Protocol):
     """Maps images (b, c, h, w) and the victim's answer to costs."""
 
@@ -106,6 +122,15 @@ def reserve(name: str, honest: Split) -> tuple[Split, Split]:
         Split(honest.images[:cut], honest.labels[:cut]),
         Split(honest.images[cut:], honest.labels[cut:]),
     )
+
+
+def fewest(name: str) -> dict[str, int]:
+    """Images that a measure and its calibration take at least of each split. Raises ValueError."""
+    held_out = max(2 * REFERENCE, 2 * JUDGED) if name.startswith(SURPRISAL) else JUDGED
+    return {
+        "victim": max(FEWEST.get(part, 1) for part in parse(name)),
+        "calibration": held_out,
+    }
 
 
 def train(

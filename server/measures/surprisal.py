@@ -17,14 +17,11 @@ from core.arrays import to_float
 from core.datasets import Split
 from core.documents import shown
 from server import measures
-from server.measures import Arrays, Measure, checked, stored
+from server.measures import REFERENCE, Arrays, Measure, checked, stored
 from server.victim import Answer, TorchVictim
 
 CLIP = 5.0
 """Largest surprisal, in nats: a tail probability of 0.7 %."""
-
-FEWEST = 50
-"""Honest images without which a tail cannot be told."""
 
 DIGITS = 9
 """Decimals of a cost that are compared, a nano-unit: the same votes cost the same."""
@@ -87,14 +84,14 @@ def train(
 ) -> Surprisal:
     """Trains the parts on `split` and keeps what `reference`, which nobody trained on, costs.
 
-    Parts that are in `trained`, by name, are taken from there. Raises ValueError without FEWEST
+    Parts that are in `trained`, by name, are taken from there. Raises ValueError without REFERENCE
     honest images.
     """
     count = 0 if reference is None else len(reference)
-    if reference is None or count < FEWEST:
+    if reference is None or count < REFERENCE:
         raise ValueError(
             f"surprisal has {count} held-out honest images to compare with; "
-            f"expected at least {FEWEST}"
+            f"expected at least {REFERENCE}"
         )
     parts = {
         name: trained[name] if name in trained else measures.train(name, victim, split, seed=seed)
