@@ -38,8 +38,9 @@ def read_json(path: Path) -> Any:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """What a TOML file holds. Raises OSError, DocumentError."""
+    text = _text(path)
     try:
-        found = tomllib.loads(_text(path))
+        found = tomllib.loads(text)
     except RecursionError as error:
         raise DocumentError(_too_deep()) from error
     except tomllib.TOMLDecodeError as error:

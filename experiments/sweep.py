@@ -21,6 +21,7 @@ from rich.console import Console
 
 from core import private
 from core.artifacts import write_atomically
+from core.documents import shown
 from core.home import default_home
 from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
@@ -100,10 +101,10 @@ def _values(table: Any, way: tuple[str, ...], mistakes: list[str]) -> dict[tuple
         return found
     if not way or not isinstance(table, list) or not table:
         expected = "a list of at least one value" if way else "a table of lists"
-        mistakes.append(f"{path} is {table!r}, expected {expected}")
+        mistakes.append(f"{path} is {shown(table)}, expected {expected}")
         return {}
     mistakes += [
-        f"{path}[{at}] is {value!r} a second time"
+        f"{path}[{at}] is {shown(value)} a second time"
         for at, value in enumerate(table)
         if any(value == other and type(value) is type(other) for other in table[:at])
     ]
@@ -123,7 +124,7 @@ def _astray(raw: Mapping[str, Any], way: tuple[str, ...], values: list[Any]) -> 
             hint = nearest(way[1], groups) or f", known: {', '.join(groups)}"
             return f"{path} is of no group of clients{hint}"
         if len(way) == 2 and not all(isinstance(value, dict) for value in values):
-            return f"{path} is {values!r}, expected tables"
+            return f"{path} is {shown(values)}, expected tables"
         return ""
     at: Any = raw
     for depth, step in enumerate(way[:-1], 1):
