@@ -106,8 +106,11 @@ class _Judge:
     """A victim and its held-out images, kept for many surrogates."""
 
     def __init__(self, victim_path: Path, dataset: str, home: Path, data: Path | None) -> None:
-        loaded = datasets.load(dataset, home=home, data=data)
         network, about = load_network(victim_path)
+        stored = str(about.get("dataset", dataset))  # the whole path of an archive
+        if stored.startswith("npz:") and Path(stored.removeprefix("npz:")).is_file():
+            dataset = stored
+        loaded = datasets.load(dataset, home=home, data=data)
         if "split" in about:
             datasets.check_content(loaded, about["split"], f"the victim {victim_path}")
         self._images = to_float(loaded.splits["held_out"].images)

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from core import private
 from core.artifacts import write_atomically
-from core.documents import shown
+from core.documents import read_json, shown
 from core.home import default_home
 from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
@@ -281,7 +281,7 @@ def _aside(folder: Path) -> None:
 def finished(folder: Path, scenario: Scenario) -> bool:
     """Whether a run came to its end: its summary knows how the server of every arm ended."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(folder / "summary.json")
         ends = {arm["policy"]: arm["server_code"] for arm in summary["arms"]}
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -309,7 +309,7 @@ def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command:
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}") from error
     try:
-        before = json.loads((out / ABOUT).read_text(encoding="utf-8"))["given"]
+        before = read_json(out / ABOUT)["given"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{out} exists already and is not the folder of a sweep") from error
     if before != json.loads(json.dumps(given)):

@@ -96,7 +96,9 @@ def calibrate(options: Calibrate) -> None:
         entry=options.entry,
     )
     file = calibration.path(options.home, options.model, options.measure)
-    calibration.save(found, file)
+    for each in (file, options.copy):
+        if each is not None:
+            calibration.save(found, each)
     figure = draw(found, file.with_suffix(".svg"))
     print(file.read_text() if options.json else _summary(found, file, figure))
 
@@ -138,7 +140,8 @@ def serve(options: Serve) -> None:
     if options.policy == "none":
         tariff, hash_rate = replace(FREE, puzzles=Puzzles(algorithm)), 0.0
     else:
-        file = calibration.path(options.home, options.model, options.measure)
+        beside = calibration.path(options.home, options.model, options.measure)
+        file = options.calibration or beside
         calibrated = calibration.load(file, served.fingerprint)
         tariff = calibrated.tariff(options.policy, algorithm)
         hash_rate = tariff.rate
