@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -106,6 +107,7 @@ _DAMAGE = (
     SyntaxError,
     TypeError,
     ValueError,
+    tokenize.TokenError,  # of a header that is no Python
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -114,7 +116,7 @@ _DAMAGE = (
 def _unreadable(error: BaseException) -> ArchiveError:
     if isinstance(error, ArchiveError):
         return error
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ArchiveError(f"cannot be read as an archive of arrays: {reason}")
 
 

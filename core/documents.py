@@ -70,7 +70,7 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits; deep nesting
-        return f"a {type(value).__name__} too long to show"
+        return f"({type(value).__name__}, too long to show)"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
