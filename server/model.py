@@ -180,11 +180,11 @@ def _parts(files: Path, measure: str, network: networks.Network) -> dict[str, Me
         if path.exists():
             arrays, about = artifacts.load(path)
             if about.get("victim") == artifacts.weights_digest(network):
-                found[name] = _restored(path, name, arrays, about, victim)
+                found[name] = restored(path, name, arrays, about, victim)
     return found
 
 
-def _restored(
+def restored(
     path: Path,
     name: str,
     arrays: measures.Arrays,
@@ -243,7 +243,7 @@ def load(home: Path, name: str, measure: str) -> Model:
         dataset=meta["dataset"],
         split=meta["split"],
         victim=victim,
-        measure=_restored(path, measure, arrays, about, victim),
+        measure=restored(path, measure, arrays, about, victim),
         fingerprint=artifacts.fingerprint(
             {
                 "weights": digest,
