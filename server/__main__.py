@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import tyro
 
+from core import private
 from server.options import Calibrate, Prepare, Serve
 
 Command = (
@@ -21,6 +23,7 @@ def main() -> int:
     command = tyro.cli(Command, prog="python -m server", description=__doc__)
     from server import commands
 
+    os.umask(private.UMASK)  # whatever a library writes for us: a ledger and its log, too
     try:
         if isinstance(command, Prepare):
             commands.prepare(command)

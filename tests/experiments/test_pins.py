@@ -1,0 +1,149 @@
+"""What a run uses stays what it was, or the run ends; beside it, others may do as they like."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from experiments import commands, evaluation, pins, runner
+from experiments.arm import RunError
+from experiments.scenario import Scenario, load
+from server import calibration, model
+
+
+def made(tmp_path: Path) -> tuple[Scenario, dict[str, Path]]:
+    """A scenario with every kind of file there is, each with its own name in it."""
+    scenario, _ = load("smoke")
+    honest, thief = scenario.clients
+    archive = tmp_path / "pool.npz"
+    scenario = replace(
+        scenario,
+        server=replace(scenario.server, defence="gradient_redirection"),
+        clients=(honest, replace(thief, attack="worstcase", pool=f"npz:{archive}")),
+    )
+    files = tmp_path / "home" / "models" / commands.model_name(scenario)
+    found = {
+        "the victim": files / "victim.safetensors",
+        "measure surprisal:typicality": files / "surprisal-typicality.safetensors",
+        "the calibration": tmp_path / "out" / "calibration.json",
+        "surrogates students": files / "surrogates-students.safetensors",
+        "surrogates untrained": files / "surrogates-untrained.safetensors",
+        "costs for knockoff": tmp_path / "out" / "costs" / "knockoff.safetensors",
+        f"npz:{archive}": archive,
+    }
+    for path in found.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    return scenario, found
+
+
+def test_every_file_is_known_by_its_content(tmp_path: Path) -> None:
+    scenario, files = made(tmp_path)
+    taken = pins.take(scenario, tmp_path / "out", tmp_path / "home")
+    assert {what: entry["file"] for what, entry in taken.to_json().items()} == {
+        what: str(path) for what, path in files.items()
+    }
+    taken.check()
+    for what, path in files.items():
+        before = path.read_text()
+        digest = taken.to_json()[what]["sha256"]
+        for change in ("other content", None):
+            path.unlink() if change is None else path.write_text(change)
+            with pytest.raises(RunError) as caught:
+                taken.check()
+            assert str(caught.value).startswith(
+                f"{what} changed under this run: {path} had SHA-256 {digest}, now "
+            )
+            assert not taken.hold()
+        path.write_text(before)
+        assert taken.hold()
+
+
+def test_a_model_prepared_again_between_two_arms_ends_the_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario, _ = load("smoke")
+    files = tmp_path / "home" / "models" / commands.model_name(scenario)
+    ran: list[str] = []
+
+    def step(name: str, *_: Any) -> None:
+        files.mkdir(parents=True, exist_ok=True)
+        (files / "victim.safetensors").write_text("first")
+        (files / "calibration-surprisal-typicality.json").write_text('{"first": 1}')
+
+    def arm(out: Path, *_: Any, **__: Any) -> None:
+        ran.append(out.name)
+        shutil.copytree(folder / out.name, out)
+        (files / "victim.safetensors").write_text("second")
+        (files / "calibration-surprisal-typicality.json").write_text('{"second": 2}')
+
+    monkeypatch.setattr(runner, "_step", step)
+    monkeypatch.setattr(runner, "run_arm", arm)
+    monkeypatch.setattr(runner, "_scored", lambda *_: None)
+    monkeypatch.setattr(commands, "evaluate", lambda *_: ["true"])
+    monkeypatch.setattr(evaluation, "evaluate", None)  # a victim that changed scores nobody
+    with pytest.raises(RunError, match="the victim changed under this run"):
+        runner.run(scenario, tmp_path / "out", tmp_path / "home", console=Console(quiet=True))
+    assert ran == ["none"]
+    about = json.loads((tmp_path / "out" / "scenario.json").read_text())
+    assert about["calibration"] == {"first": 1}
+    assert json.loads((tmp_path / "out" / "calibration.json").read_text()) == {"first": 1}
+    assert len(about["pinned"]["the victim"]["sha256"]) == 64
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+class Beside:
+    """Stands for a page: when an arm begins, somebody calibrates with other prices."""
+
+    def __init__(self, home: Path, scenario: Scenario) -> None:
+        self.file = commands.calibration(scenario, home)
+
+    def stage(self, stage: str) -> None:
+        if stage == "running policy rate":
+            content = json.loads(self.file.read_text())
+            content |= {name: content[name] * 128 for name in ("t_min", "t_max")}
+            self.file.write_text(json.dumps(content))
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+@pytest.mark.timeout(300)
+def test_calibrating_beside_a_run_changes_no_price_in_it(tmp_path: Path) -> None:
+    scenario, _ = load("smoke")
+    scenario = replace(
+        scenario,
+        server=replace(scenario.server, policies=("rate",)),
+        clients=scenario.clients[:1],
+    )
+    home, out = tmp_path / "home", tmp_path / "out"
+    page: Any = Beside(home, scenario)
+    before = os.umask(0)
+    try:
+        runner.run(scenario, out, home, page=page, console=Console(quiet=True))
+    finally:
+        os.umask(before)
+    about = json.loads((out / "scenario.json").read_text())
+    fingerprint = about["calibration"]["fingerprint"]
+    own = calibration.load(commands.pinned_calibration(out), fingerprint)
+    other = calibration.load(page.file, fingerprint)
+    assert other.t_min == 128 * own.t_min
+    rows = [json.loads(x) for x in (out / "rate" / "server.jsonl").read_text().splitlines()]
+    prices = [row["work"] for row in rows if row["kind"] == "predict" and row["images"] == 16]
+    floor, dear = (each.policy("rate").t_min * each.hash_rate() * 16 / 64 for each in (own, other))
+    assert floor * 0.9 < min(prices) < dear / 8
+    name = commands.model_name(scenario)
+    digest = about["pinned"]["the victim"]
+    assert digest["file"] == str(model.victim_file(home, name))
+    # Nothing of it can be read by others, although the umask would have let them.
+    private = [out, *out.rglob("*"), *(home / "models").rglob("*")]
+    modes = {str(p): oct(stat.S_IMODE(p.stat().st_mode)) for p in private}
+    assert modes == {str(p): "0o700" if p.is_dir() else "0o600" for p in private}
