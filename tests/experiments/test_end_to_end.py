@@ -62,16 +62,30 @@ def test_smoke(home: Path, tmp_path: Path) -> None:
     assert again.stderr == f"error: {out} exists already: a run needs a folder of its own\n"
 
 
+IGNORING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+IN_BACKGROUND = [sys.executable, "-c", f"{IGNORING}; os.execv(sys.argv[1], sys.argv[1:])"]
+"""As a shell starts a job with `&`."""
+
+
 @pytest.mark.timeout(300)
-def test_an_interrupt_leaves_records_and_no_process(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shell", "number"),
+    [([], signal.SIGINT), (IN_BACKGROUND, signal.SIGTERM)],
+    ids=["interrupted", "in the background"],
+)
+def test_a_stop_leaves_records_and_no_process(
+    home: Path, tmp_path: Path, shell: list[str], number: signal.Signals
+) -> None:
     out = tmp_path / "out"
     flags = ["--out", str(out), "--home", str(home)]
-    with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as runner:
+    with subprocess.Popen([*shell, *command, *flags], stderr=subprocess.PIPE, text=True) as runner:
         started = out / "none" / "clients" / "honest.jsonl"
         while not (started.exists() and started.stat().st_size):  # its header is there
             assert runner.poll() is None, "the run ended before its clients began"
             time.sleep(0.02)
-        runner.send_signal(signal.SIGINT)
+        if number is not signal.SIGINT:
+            runner.send_signal(signal.SIGINT)  # is ignored
+        runner.send_signal(number)
         _, errors = runner.communicate(timeout=60)
     assert runner.returncode == 130
     assert errors == f"interrupted; the records so far are in {out}\n"
