@@ -12,10 +12,12 @@ import tyro
 
 import attacks
 from attacks.options import Thief
+from core import environment
 
 
 def main() -> int:
     """0: done; 3: refused, out of reach or told to stop; 1: a mistake, in one line."""
+    environment.settle()
     arguments = sys.argv[1:]
     if arguments == ["--list"]:
         _list()

@@ -113,7 +113,7 @@ def _place() -> Iterator[Path]:
         with suppress(OSError), (left / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=PLACE) as name, open(f"{name}/new", "x") as lock:
+    with tempfile.TemporaryDirectory(prefix=PLACE) as name, open(f"{name}/new", "xb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         Path(name, "new").rename(Path(name, "lock"))  # under this name it was never without
         yield Path(name)

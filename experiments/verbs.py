@@ -375,6 +375,7 @@ def _show(folder: Path) -> None:
 
     from rich.console import Console
 
+    from experiments.columns import fitted
     from experiments.report import findings, sweep_findings, sweep_tables, tables
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -382,7 +383,9 @@ def _show(folder: Path) -> None:
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))
     if summary["kind"] == "sweep":
-        console.print(sweep_tables.terminal(summary))
+        table = sweep_tables.terminal(summary)
+        for part in fitted(table, console.width, keep=sweep_tables.labels(summary)):
+            console.print(part)
         said = sweep_findings.sentences(summary)
     else:
         for arm in summary["arms"]:

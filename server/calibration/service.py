@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from core.environment import DIRECT
 from pow.challenge import Keyring
 from protos import codec, gate_pb2, gate_pb2_grpc
 from server.authentication import OpenDoor
@@ -46,7 +47,7 @@ async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: i
 
 def _ask(address: str, batch: NDArray[np.uint8], repeats: int) -> list[float]:
     seconds = []
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, DIRECT) as channel:
         stub = gate_pb2_grpc.GateStub(channel)
         for number in range(repeats + 3):
             start = time.perf_counter()
