@@ -182,6 +182,7 @@ def bench(verb: Bench) -> None:
     from rich.console import Console
 
     from experiments import bench
+    from experiments.columns import fitted
     from experiments.probes import Sizes
 
     result = bench.bench(
@@ -194,7 +195,8 @@ def bench(verb: Bench) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 140))
-    console.print(bench.tabulate(result))
+    for part in fitted(bench.tabulate(result), console.width):
+        console.print(part)
     if verb.json is not None:
         bench.save({"command": shlex.join(_command()), **result}, verb.json)
 

@@ -17,6 +17,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +38,6 @@ class KernelCache(FunctionCache):
     `stamp` says of which sources it is; `advice`, where to keep it, is said once if that is
     nowhere.
     """
-
-    _advised: bool = False
 
     def __init__(
         self, kernel: Callable[..., object], folder: Path | None, stamp: str, advice: str
@@ -61,9 +60,8 @@ class KernelCache(FunctionCache):
             else:
                 if found is not None:
                     return found
-        if self._advice and not KernelCache._advised:
-            KernelCache._advised = True
-            _LOG.warning("%s", self._advice)
+        if self._advice:
+            _say_once(self._advice)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -73,8 +71,10 @@ class KernelCache(FunctionCache):
         for _ in range(2):
             try:
                 return super().save_overload(sig, data)
-            except OSError:
-                return  # full, or read-only
+            except OSError as error:  # a full disk; where the folder is read-only that is said
+                if not self._advice:
+                    _say_once(f"compiled kernels cannot be stored: {error}")
+                return
             except Exception:  # the index is damaged
                 self._discard()
 
@@ -82,6 +82,11 @@ class KernelCache(FunctionCache):
         for file in Path(self._cache_path).glob(f"{self._impl.filename_base}.*"):
             with suppress(OSError):
                 file.unlink()
+
+
+@cache
+def _say_once(text: str) -> None:
+    _LOG.warning("%s", text)
 
 
 class _Locator(_CacheLocator):

@@ -140,3 +140,31 @@ def mentions(pid: str, path: Path) -> bool:
         return str(path).encode() in Path("/proc", pid, "cmdline").read_bytes()
     except OSError:
         return False
+
+
+@pytest.mark.timeout(300)
+def test_a_run_ends_well_whatever_the_environment_says(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 40\n")
+    hostile = {
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "grpc_proxy": "http://127.0.0.1:9",
+        "no_proxy": "",
+        "no_grpc_proxy": "",
+        "MATPLOTLIBRC": str(tmp_path),
+        "MPLBACKEND": "no-such-backend",
+        "PYTHONIOENCODING": "ascii",
+        "NUMBA_DISABLE_JIT": "1",
+        "COLUMNS": "40",
+    }
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [*command, "--out", str(out), "--home", str(home)],
+        env={**os.environ, **hostile},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (out / "report.html").read_text(encoding="utf-8").count("<svg ") == 4
+    assert "font-size: 40" not in (out / "figures" / "work.svg").read_text(encoding="utf-8")
+    assert f"page: {out}" in done.stdout
