@@ -7,6 +7,7 @@ and under which `home` ("" is the worker's own) the worker is to keep victims.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import hashlib
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 PLACE = "powgate-cell-"
 SOURCES = ("attacks", "client", "core", "experiments", "pow", "protos", "server")
 VICTIM = "victim.safetensors"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors of a home that is good for reading: what is missing in it stays with the cell."""
 
 
 def run(
@@ -121,16 +124,23 @@ def _place() -> Iterator[Path]:
 
 def _borrow(shared: Path, own: Path, model: Path) -> None:
     """A home with the data and the victim of another, as far as they are there."""
-    (shared / "datasets").mkdir(parents=True, exist_ok=True)
     (own / model).mkdir(parents=True)
-    (own / "datasets").symlink_to((shared / "datasets").absolute())
+    try:
+        (shared / "datasets").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+    if (shared / "datasets").is_dir():
+        (own / "datasets").symlink_to((shared / "datasets").absolute())
+    else:
+        (own / "datasets").mkdir()
     for file in (shared / model).glob("*.safetensors"):
         shutil.copy(file, own / model)
 
 
 def _give_back(own: Path, shared: Path) -> None:
     """Keeps what was trained for other cells, unless it goes with another victim than theirs."""
-    from core.artifacts import write_atomically
+    from core.artifacts import ArtifactError, write_atomically
 
     if not (own / VICTIM).exists():
         return
@@ -140,4 +150,5 @@ def _give_back(own: Path, shared: Path) -> None:
     for file in own.glob("*.safetensors"):
         data, other = file.read_bytes(), shared / file.name
         if not other.exists() or other.read_bytes() != data:
-            write_atomically(other, data)
+            with suppress(ArtifactError):  # it cannot be written: others train it again
+                write_atomically(other, data)
