@@ -12,10 +12,12 @@ import tyro
 
 import attacks
 from attacks.options import Thief
+from core import environment
 
 
 def main() -> int:
     """0: done; 3: refused, out of reach or told to stop; 1: a mistake, in one line."""
+    environment.settle()
     arguments = sys.argv[1:]
     if arguments == ["--list"]:
         _list()
@@ -81,7 +83,7 @@ def _table(rows: list[tuple[str, ...]], width: int) -> None:
     name, does, source, labels, needs = rows[0]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(name, no_wrap=True, style="bold")
-    table.add_column(f"{does}, {source}")
+    table.add_column(f"{does}, {source}", overflow="fold")
     table.add_column(labels, no_wrap=True)
     table.add_column(needs, no_wrap=True)
     for name, does, source, labels, needs in rows[1:]:

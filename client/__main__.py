@@ -7,10 +7,12 @@ import sys
 import tyro
 
 from client.options import Honest
+from core import environment
 
 
 def main() -> int:
     """0: all asked; 3: refused, out of reach or told to stop; 1: a mistake, in one line."""
+    environment.settle()
     options = tyro.extras.subcommand_cli_from_dict(
         {"honest": Honest},
         prog="python -m client",

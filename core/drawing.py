@@ -2,15 +2,23 @@
 
 Ink is `currentColor` with a style of its own for dark pages. Use as
 
-    with matplotlib.rc_context(STYLE):
+    with style():
         figure = ...
         text = svg(figure, "what is to be seen")
+
+Nothing of the user's matplotlibrc gets into a figure, and no backend but that of SVG is asked for.
 """
 
+import hashlib
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
+import matplotlib
 from matplotlib.figure import Figure
 
 INK = "#010102"  # stands for currentColor until the SVG is written
@@ -39,20 +47,72 @@ STYLE: Any = {
     "ytick.color": INK,
 }
 SHEET = (
-    "<style>.powgate{color:#1b1b1f;color-scheme:light dark}"
-    "@media (prefers-color-scheme: dark){.powgate{color:#e9e9ec}}</style>"
+    ".powgate{color:#1b1b1f;color-scheme:light dark}"
+    "@media (prefers-color-scheme: dark){.powgate{color:#e9e9ec}}"
 )
+DECIMALS = 2
+"""Of a coordinate, in points: finer than can be seen, coarser than processors differ."""
+
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_PLACED = ("d", "height", "points", "width", "x", "x1", "x2", "y", "y1", "y2")
+_GENERATED = re.compile(r"[a-zA-Z][0-9a-f]{10}")
+
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", _XLINK)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """matplotlib's own defaults with STYLE on top; afterwards all is as it was."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
 
 
 def svg(figure: Figure, description: str) -> str:
-    """The figure as one svg element with its own style sheet, the same bytes every time."""
-    sink = io.StringIO()
+    """The figure as one svg element with its own style sheet.
+
+    Coordinates are rounded, and generated ids are hashes of rounded content: the last bits of a
+    processor's results do not show.
+    """
+    sink = io.BytesIO()
     figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = sink.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = text.replace("'DejaVu Sans'", FONTS)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    text = text.replace("<svg ", f'<svg class="powgate" role="img" aria-label="{label}" ', 1)
-    head, _, rest = text.partition(">")
-    return f"{head}>{SHEET}{rest}"
+    root = ElementTree.fromstring(sink.getvalue())
+    for metadata in root.findall(f"{{{_SVG}}}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            if name in _PLACED or (name == "transform" and "scale" not in value):
+                short = re.sub(r"-?\d+\.\d+", _rounded, value)
+                element.set(name, " ".join(short.split()))
+    _rename(root)
+    sheet = Element(f"{{{_SVG}}}style")
+    sheet.text = SHEET
+    root.insert(0, sheet)
+    about = {"class": "powgate", "role": "img", "aria-label": description}
+    root.attrib = {**about, **root.attrib}
+    text = ElementTree.tostring(root, encoding="unicode")
+    return text.replace(INK, "currentColor").replace("'DejaVu Sans'", FONTS)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    text = f"{float(number[0]):.{DECIMALS}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _rename(root: Element) -> None:
+    """Gives what matplotlib named by a hash of unrounded content a name by its rounded one."""
+    names = {}
+    for element in root.iter():
+        old = element.get("id", "")
+        if _GENERATED.fullmatch(old):
+            element.set("id", "")
+            content = ElementTree.tostring(element)
+            names[old] = old[0] + hashlib.sha256(content).hexdigest()[:10]
+            element.set("id", names[old])
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            if "#" in value:
+                new = re.sub(r"#(\w{11})\b", lambda old: f"#{names.get(old[1], old[1])}", value)
+                element.set(name, new)

@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from core import environment
 from experiments import options, verbs
 
 VERBS: Mapping[type, Callable[[Any], None]] = {
@@ -34,6 +35,7 @@ VERBS: Mapping[type, Callable[[Any], None]] = {
 
 def main() -> None:
     """Parses the command line and does what it says; exits non-zero with one readable line."""
+    environment.settle()
     verb: options.Verb = tyro.cli(options.Verb, prog="python -m experiments", description=__doc__)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
     try:

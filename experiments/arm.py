@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core import private
+from core.environment import DIRECT
 from core.records import RecordWriter
 from experiments.processes import POLL, Child, stop
 
@@ -59,7 +60,7 @@ def healthy(target: str, seconds: float) -> None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(target) as channel:
+    with grpc.insecure_channel(target, DIRECT) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=seconds, wait_for_ready=True

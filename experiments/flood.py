@@ -27,6 +27,7 @@ from grpc_status import rpc_status
 from rich.table import Table
 
 from client.session import Exchange, Session
+from core.environment import DIRECT
 from core.records import provenance
 from experiments.probes import SHAPE, Sizes, untrained_model
 from pow.challenge import Challenge, Keyring
@@ -76,7 +77,7 @@ class SmallestWork:
 def redeem_without_pause(address: str, kind: str, seconds: float) -> dict[str, int]:
     """The flooder: how often each answer came, by reason ("KEY" for a key)."""
     seen: Counter[str] = Counter()
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, DIRECT) as channel:
         stub = GateStub(channel)
         images = np.zeros((1, *SHAPE), np.uint8)
         asked = pb.PredictRequest(request_id=str(uuid.uuid4()), inputs=codec.encode(images))

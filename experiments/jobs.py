@@ -7,6 +7,7 @@ and under which `home` ("" is the worker's own) the worker is to keep victims.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import hashlib
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 PLACE = "powgate-cell-"
 SOURCES = ("attacks", "client", "core", "experiments", "pow", "protos", "server")
 VICTIM = "victim.safetensors"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors of a home that is good for reading: what is missing in it stays with the cell."""
 
 
 def run(
@@ -114,7 +117,7 @@ def _place() -> Iterator[Path]:
         with suppress(OSError), (left / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=PLACE) as name, open(f"{name}/new", "x") as lock:
+    with tempfile.TemporaryDirectory(prefix=PLACE) as name, open(f"{name}/new", "xb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         Path(name, "new").rename(Path(name, "lock"))  # under this name it was never without
         yield Path(name)
@@ -122,16 +125,23 @@ def _place() -> Iterator[Path]:
 
 def _borrow(shared: Path, own: Path, model: Path) -> None:
     """A home with the data and the victim of another, as far as they are there."""
-    private.folder(shared / "datasets")
     private.folder(own / model)
-    (own / "datasets").symlink_to((shared / "datasets").absolute())
+    try:
+        private.folder(shared / "datasets")
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+    if (shared / "datasets").is_dir():
+        (own / "datasets").symlink_to((shared / "datasets").absolute())
+    else:
+        private.folder(own / "datasets")
     for file in (shared / model).glob("*.safetensors"):
         shutil.copy(file, own / model)
 
 
 def _give_back(own: Path, shared: Path) -> None:
     """Keeps what was trained for other cells, unless it goes with another victim than theirs."""
-    from core.artifacts import write_atomically
+    from core.artifacts import ArtifactError, write_atomically
 
     if not (own / VICTIM).exists():
         return
@@ -141,4 +151,5 @@ def _give_back(own: Path, shared: Path) -> None:
     for file in own.glob("*.safetensors"):
         data, other = file.read_bytes(), shared / file.name
         if not other.exists() or other.read_bytes() != data:
-            write_atomically(other, data, private=True)
+            with suppress(ArtifactError):  # it cannot be written: others train it again
+                write_atomically(other, data, private=True)

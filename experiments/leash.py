@@ -21,11 +21,16 @@ import sys
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 IDLE_FROM = 19
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""What ends a program in order. A shell starts a background job with SIGINT ignored, and whoever
+ignores a signal hands that on: the command is to be stopped all the same."""
 
 
 def main(arguments: list[str]) -> None:
     """Puts itself on the leash, then becomes the command."""
     parent, niceness, core, *command = arguments
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != int(parent):  # it died before the leash was on

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from experiments.columns import fitted
 from experiments.live import UNDER_WAY, Arm, Client
 from experiments.report.tables import NOTHING, count, percent, seconds
 
@@ -72,7 +73,8 @@ class ArmView:
                 for name, state in self._states.items()
             }
         self._read()
-        self._console.print(drawn(self._arm, len(self._arm.clients)))
+        everybody = len(self._arm.clients)
+        self._console.print(drawn(self._arm, everybody, self._console.width, whole=True))
 
     def update(self, states: Mapping[str, str]) -> None:
         """Reads what was recorded and draws it, unless that was done a moment ago."""
@@ -87,7 +89,7 @@ class ArmView:
         self._read()
         if self._console.is_terminal:
             lines = max(1, self._console.height - AROUND)
-            self._live.update(drawn(self._arm, lines), refresh=True)
+            self._live.update(drawn(self._arm, lines, self._console.width), refresh=True)
 
     def _read(self) -> None:
         self._arm.read(self._clock(), self._states)
@@ -95,8 +97,11 @@ class ArmView:
             self._page.show(self._arm.snapshot())
 
 
-def drawn(arm: Arm, lines: int) -> RenderableType:
-    """The arm in so many lines for its clients; thieves come before honest users if not all fit."""
+def drawn(arm: Arm, lines: int, width: int, *, whole: bool = False) -> RenderableType:
+    """The arm in so many lines for its clients; thieves come before honest users if not all fit.
+
+    Columns for which there is no room are named, or on the `whole` shown below.
+    """
     clients = list(arm.clients.values())
     chosen = clients
     if len(clients) > lines:
@@ -110,10 +115,17 @@ def drawn(arm: Arm, lines: int) -> RenderableType:
     table.add_column("state", no_wrap=True)
     for client in chosen:
         table.add_row(*_row(client))
+    tables = fitted(table, width)
     parts: list[RenderableType] = [
         Text(f"{arm.name}, policy {arm.policy}: {arm.seconds:.0f} s", style="bold"),
-        table,
+        *(tables if whole else tables[:1]),
     ]
+    if len(tables) > 1 and not whole:
+        hidden = [str(column.header) for part in tables[1:] for column in part.columns[1:]]
+        missing = ", ".join(" ".join(heading.split()) for heading in hidden)
+        parts.append(
+            Text(f"no room for: {missing}", style="dim", no_wrap=True, overflow="ellipsis")
+        )
     if len(chosen) < len(clients):
         parts.append(Text(_others([c for c in clients if c not in chosen]), style="dim"))
     parts.append(Text(_server(arm)))

@@ -182,6 +182,7 @@ def bench(verb: Bench) -> None:
     from rich.console import Console
 
     from experiments import bench
+    from experiments.columns import fitted
     from experiments.probes import Sizes
 
     result = bench.bench(
@@ -194,7 +195,8 @@ def bench(verb: Bench) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 140))
-    console.print(bench.tabulate(result))
+    for part in fitted(bench.tabulate(result), console.width):
+        console.print(part)
     if verb.json is not None:
         bench.save({"command": shlex.join(_command()), **result}, verb.json)
 
@@ -375,6 +377,7 @@ def _show(folder: Path) -> None:
 
     from rich.console import Console
 
+    from experiments.columns import fitted
     from experiments.report import findings, sweep_findings, sweep_tables, tables
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -382,7 +385,9 @@ def _show(folder: Path) -> None:
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))
     if summary["kind"] == "sweep":
-        console.print(sweep_tables.terminal(summary))
+        table = sweep_tables.terminal(summary)
+        for part in fitted(table, console.width, keep=sweep_tables.labels(summary)):
+            console.print(part)
         said = sweep_findings.sentences(summary)
     else:
         for arm in summary["arms"]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -107,6 +108,9 @@ class Warm:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 when it worked, 1 for a bad stamp, 2 for a mistake in the arguments."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may be unable to show a character
     commands: dict[str, Callable[..., Any]] = {
         "mint": Mint,
         "check": Check,
@@ -220,7 +224,7 @@ def bench(command: Bench) -> int:
 
 
 def info(command: Info) -> int:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from pow.compiled import cache_folder, host_processor, kernel_name
     from pow.puzzle import puzzle_for
@@ -232,7 +236,9 @@ def info(command: Info) -> int:
     out.print(f"kernel     {kernel_name()}")
     out.print(f"cache      {cache_folder() or 'nowhere to write: compiled anew each time'}")
     out.print(f"work       {command.work} hashes: {puzzle.count} stamps of {puzzle.bits} bits")
-    table = Table("device", "sha1", "sha256", "source", title="seconds for this work")
+    headings = ("device", "sha1", "sha256", "source")
+    columns = (Column(heading, overflow="fold") for heading in headings)
+    table = Table(*columns, title="seconds for this work")
     native = {a: measure(a, 0.1) for a in ("sha1", "sha256")}
     plain = {a: measure(a, 0.1, kernel="hashlib") for a in ("sha1", "sha256")}
     for name, rates in (("here, native, one thread", native), ("here, plain Python", plain)):
@@ -274,9 +280,10 @@ def _amount(value: object) -> str:
 
 
 def _print_table(table: dict[str, dict[str, object]]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    shown = Table("digest", "contender", "a second", "the best kernel is faster by")
+    headings = ("digest", "contender", "a second", "the best kernel is faster by")
+    shown = Table(*(Column(heading, overflow="fold") for heading in headings))
     for algorithm, entry in table.items():
         rate = entry["rate"]
         if algorithm == "argon2id":

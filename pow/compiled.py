@@ -1,9 +1,10 @@
 """Compiling numba kernels once per machine: where their object code is kept.
 
 The cache lies beside the package when that folder can be written (so one installer warms it for
-everybody), otherwise in the user's cache folder, seeded with what the installer left.  Its name
-holds a hash of the kernel sources, because numba only looks at the file a kernel is called from.
-NUMBA_CACHE_DIR, when set, is obeyed.
+everybody), otherwise in the user's cache folder, seeded with what the installer left, and where
+neither can be written, what the installer left is read. The folder's name holds a hash of the
+sources. NUMBA_CACHE_DIR, when set, is obeyed; NUMBA_DISABLE_JIT is not: in plain Python a puzzle
+would take hundreds of times as long.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -22,10 +23,13 @@ import numba
 from numba.core import config
 from numba.core.registry import cpu_target
 
+from pow.kernel_cache import KernelCache
+
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 _HERE: Final = Path(__file__).parent
 _SOURCES: Final = ("rounds.py", "kernels.py", "scans.py")
+_FORM: Final = b"1"  # of stored kernels: see `pow.kernel_cache`
 
 
 def kernel_name() -> str:
@@ -40,40 +44,69 @@ def host_processor() -> str:
 
 @cache
 def cache_folder() -> Path | None:
-    """Folder of compiled kernels, made when missing; None when nowhere can be written."""
-    chosen = vars(config)["CACHE_DIR"]
-    if chosen:
-        return Path(chosen)
-    sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
-    name = f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
-    beside = _HERE / "__pycache__" / name
-    places = [beside]
-    with suppress(RuntimeError):  # a user without a home
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        places.append(home / "powgate" / name)
+    """Folder of compiled kernels, made when missing.
+
+    None where there is none: it cannot be written, and nobody has left kernels there to be read.
+    """
+    places = _places()
+    beside = _HERE / "__pycache__" / _name()
     for folder in places:
         if _writable(folder):
-            if folder != beside and beside.is_dir():
+            if folder.name == beside.name and folder != beside and beside.is_dir():
                 _seed(folder, beside)
             return folder
-    return None
+    return next((folder for folder in places if any(_stored(folder))), None)
 
 
 def compiled(function: Kernel) -> Kernel:
     """The function as a numba kernel without the GIL, kept on disk where possible."""
+    kernel = inlined(function)
     folder = cache_folder()
-    settings = vars(config)  # filled at import, hence unknown to type checkers
-    before = settings["CACHE_DIR"]
-    settings["CACHE_DIR"] = "" if folder is None else str(folder)
-    try:
-        return cast(Kernel, numba.njit(nogil=True, cache=folder is not None)(function))
-    finally:
-        settings["CACHE_DIR"] = before
+    kernel._cache = KernelCache(  # type: ignore[attr-defined]
+        function, folder, _stamp(), "" if folder is not None and _writable(folder) else _advice()
+    )
+    return kernel
 
 
 def inlined(function: Kernel) -> Kernel:
     """A numba function that only other kernels call, and that is stored within them."""
-    return cast(Kernel, numba.njit(nogil=True)(function))
+    settings = vars(config)  # filled at import, hence unknown to type checkers
+    before = settings["DISABLE_JIT"]
+    settings["DISABLE_JIT"] = 0
+    try:
+        return cast(Kernel, numba.njit(nogil=True)(function))
+    finally:
+        settings["DISABLE_JIT"] = before
+
+
+def _stamp() -> str:
+    """Says which sources a kernel is of, and in which form it is stored."""
+    sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
+    return hashlib.sha256(_FORM + sources).hexdigest()[:12]
+
+
+def _name() -> str:
+    return f"kernels-{_stamp()}"
+
+
+def _places() -> list[Path]:
+    """Where kernels may be kept, the best place first."""
+    if chosen := vars(config)["CACHE_DIR"]:
+        return [Path(chosen)]
+    places = [_HERE / "__pycache__" / _name()]
+    with suppress(RuntimeError):  # a user without a home
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        places.append(home / "powgate" / _name())
+    return places
+
+
+def _advice() -> str:
+    """What to do where kernels are compiled anew by every process; one line."""
+    where = " or ".join(str(folder) for folder in _places())
+    return (
+        "compiling the puzzle kernels, up to half a minute, at every start: they cannot be stored;"
+        f" make {where} writable, or set NUMBA_CACHE_DIR to a folder that is"
+    )
 
 
 @cache
@@ -96,11 +129,16 @@ def _writable(folder: Path) -> bool:
 
 def _seed(folder: Path, beside: Path) -> None:
     """Copy what is cached beside the package and not yet here; a failure only costs time."""
-    for source in beside.rglob("*.nb?"):
-        target = folder / source.relative_to(beside)
+    for source in _stored(beside):
+        target = folder / source.name
         try:
             if not target.exists():
-                target.parent.mkdir(exist_ok=True)
                 shutil.copy2(source, target)
         except OSError:
             return
+
+
+def _stored(folder: Path) -> Iterator[Path]:
+    """Files of kernels in a folder."""
+    with suppress(OSError):
+        yield from folder.glob("*.nb?")

@@ -104,7 +104,8 @@ def host_name() -> str:
     """What identifies a host for a rate: processor, cores, system; no names or addresses."""
     model = platform.processor() or platform.machine()
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break

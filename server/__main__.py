@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from core import private
+from core import environment, private
 from server.options import Calibrate, Prepare, Serve
 
 Command = (
@@ -20,6 +20,7 @@ Command = (
 
 def main() -> int:
     """Runs one command; 0 is success, 1 a mistake that was explained in one line."""
+    environment.settle()
     command = tyro.cli(Command, prog="python -m server", description=__doc__)
     from server import commands
 

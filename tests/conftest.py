@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from core import environment
+
+environment.settle()  # tests run as commands do
+
 # Small networks on two cores: a second thread of torch only waits. Set before torch is imported,
 # and inherited by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell starts a background job with SIGINT ignored, which processes inherit. A handler that does
+# nothing ignores it, too, and leaves those that tests start with their own.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda number, frame: None)
 
 SHAPE = (1, 4, 4)
 CLASSES = 3

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from core.drawing import INK, STYLE, svg
+from core.drawing import INK, style, svg
 from experiments.defences.plan import Bench, label
 from experiments.report.figures import CLIENTS, MARKERS, Drawing
 
@@ -27,7 +26,7 @@ def draw(content: Mapping[str, Any], bench: Bench) -> Drawing:
     thefts, benign = content["thefts"], content["benign"]
     thieves = [thief.name for thief in bench.thieves]
     title = f"{bench.title}: clones against the distance of answers"
-    with matplotlib.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(8.4, 0.6 + 2.3 * len(thieves)), layout="constrained")
         panels = figure.subplots(len(thieves), 2, squeeze=False, sharey="row", sharex=True)
         for (left, right), thief in zip(panels, thieves, strict=True):

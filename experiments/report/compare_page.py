@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from experiments.columns import fitted
 from experiments.report import markup
 from experiments.report.compare import Comparison, Line, Pair, origin
 
@@ -31,12 +32,17 @@ def show(found: Comparison, console: Console) -> None:
                 table.add_row(
                     name, line.quantity, line.left, line.right, line.change, end_section=last
                 )
-        console.print(table)
+        _print(table, console, keep=2)
     if found.settings:
         table = _table("What else differs", ("", "A", "B"), right=3)
         for row in found.settings:
             table.add_row(*row)
-        console.print(table)
+        _print(table, console, keep=1)
+
+
+def _print(table: Table, console: Console, *, keep: int) -> None:
+    for part in fitted(table, console.width, keep=keep):
+        console.print(part)
 
 
 def _table(title: str, headings: tuple[str, ...], *, right: int) -> Table:

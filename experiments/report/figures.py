@@ -13,12 +13,11 @@ from itertools import cycle
 from statistics import median
 from typing import Any, Literal
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from core.drawing import INK, STYLE, svg
+from core.drawing import INK, style, svg
 from experiments.report.labels import label_ends, plain_log
 
 CLIENTS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")
@@ -60,7 +59,7 @@ def draw(summary: Summary) -> list[Drawing]:
         _time,
     )
     for plan in plans:
-        with matplotlib.rc_context(STYLE):
+        with style():
             drawing = plan(summary)
         if drawing is not None:
             drawings.append(drawing)

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from core.drawing import INK, STYLE, svg
+from core.drawing import INK, style, svg
 from experiments.folder import FolderError
 from experiments.report.compare import load
 from experiments.report.tables import percent, ratio, seconds
@@ -66,7 +65,7 @@ def course(thief: Client) -> list[tuple[float, float]]:
 
 def draw(thief: tuple[Client, Client], user: tuple[Client, Client], victim: float) -> str:
     """The figure as SVG; of both clients what they did without the gate and with it."""
-    with matplotlib.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(7.6, 4.1), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         _theft(above, thief, victim)

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from core.drawing import STYLE, svg
+from core.drawing import style, svg
 from experiments.report.figures import CLIENTS, MARKERS, Drawing
 from experiments.report.labels import plain_log
 from experiments.report.sweep_findings import Quantity, changed
@@ -45,7 +44,7 @@ def draw(summary: Summary) -> list[Drawing]:
     down = -(-len(panels) // across)
     labels = [label(summary, cell) for cell in summary["cells"]]
     height = 2.7 if field else max(1.2, 0.5 + 0.24 * len(labels))
-    with matplotlib.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(WIDTH * across, 0.5 + height * down), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False, sharey=field is None)
         axes = list(grid.flatten())

@@ -86,6 +86,11 @@ def missing(summary: Summary) -> list[str]:
     ]
 
 
+def labels(summary: Summary) -> int:
+    """How many columns of the table say which row it is."""
+    return len(short(summary)) + 2
+
+
 def terminal(summary: Summary) -> RichTable:
     """The first columns for a terminal, without what is missing."""
     table = RichTable(title=summary["name"], title_justify="left", box=SIMPLE_HEAD)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from core.drawing import INK, STYLE, svg
+from core.drawing import INK, style, svg
 from experiments.report.figures import CLIENTS, MARKERS, Drawing
 from experiments.strength.plan import Bench
 from experiments.strength.tables import Content, Paper, Points, Result, baseline, results
@@ -30,7 +29,7 @@ def draw(content: Content, bench: Bench, paper: Paper) -> Drawing:
         "Surrogates on all held-out images, policy none; bands are 95 % intervals of the mean over"
         " seeds. Dashed: the paper's record of the attack. Dotted: the victim."
     )
-    with matplotlib.rc_context(STYLE):
+    with style():
         rows = math.ceil(len(by_attack) / COLUMNS)
         figure = Figure(figsize=(8.4, 0.5 + 2.0 * rows), layout="constrained")
         panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from core.artifacts import write_atomically
-from core.drawing import INK, STYLE, svg
+from core.drawing import INK, style, svg
 from server.calibration import Calibration
 from server.ledger import WINDOWS
 
@@ -18,7 +17,7 @@ DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 def draw(found: Calibration, file: Path) -> Path:
     """Writes the figure whole or not at all, and returns its path. Raises OSError."""
-    with matplotlib.rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(4.0 * (len(found.scores) + 1), 3.6), layout="constrained")
         *bands, bars = figure.subplots(1, len(found.scores) + 1)
         for axes, score in zip(bands, found.scores, strict=True):

@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from core.environment import DIRECT
 from pow.challenge import Keyring
 from protos import codec, gate_pb2, gate_pb2_grpc
 from server.authentication import OpenDoor
@@ -46,8 +47,7 @@ async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: i
 
 def _ask(address: str, batch: NDArray[np.uint8], repeats: int) -> list[float]:
     seconds = []
-    # Straight to loopback, whatever proxy the environment names.
-    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(address, DIRECT) as channel:
         stub = gate_pb2_grpc.GateStub(channel)
         for number in range(repeats + 3):
             start = time.perf_counter()

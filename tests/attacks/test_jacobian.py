@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from meaning import assert_same_answers
 from torch import nn
 
 from attacks import jacobian, jacobian_tr
@@ -40,9 +41,8 @@ def test_a_step_leaves_the_surrogate_as_it_was():
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     # Each image is stepped by its own slope, whatever batch it is in.
-    np.testing.assert_array_equal(
-        out[:1], jacobian.stepped(network, images[:1], np.zeros(1, np.int64), 0.1)
-    )
+    alone = jacobian.stepped(network, images[:1], np.zeros(1, np.int64), 0.1)
+    assert_same_answers(out[:1], alone)
 
 
 def world(pool=100, seed=0):

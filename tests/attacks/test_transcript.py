@@ -10,12 +10,14 @@ import uuid
 
 import numpy as np
 import pytest
+from meaning import assert_same_weights
 
 import attacks
 from attacks import process
 from attacks.options import Thief
 from attacks.transcript import Transcript, TranscriptError
 from client.options import Connection
+from core.artifacts import load_network
 from core.records import RecordError, read
 
 CONFIG = {"attack": "random", "attack.lr": 0.1, "seed": 3, "shape": [1, 2, 2]}
@@ -239,7 +241,8 @@ def test_a_thief_that_was_killed_does_not_pay_twice(gate_with, tmp_path):
         process.run(attack, config, thief(gate, "whole"))
     before, after = (read(tmp_path / name / "transcript.jsonl")[1] for name in ("whole", "killed"))
     assert before == after
-    one, other = (
-        (tmp_path / name / "000080.safetensors").read_bytes() for name in ("whole", "killed")
+    (one, facts), (other, others) = (
+        load_network(tmp_path / name / "000080.safetensors") for name in ("whole", "killed")
     )
-    assert one == other
+    assert_same_weights(one, other)
+    assert facts == others

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from meaning import assert_close
 
 from core.privacy.pate import (
     ORDERS,
@@ -22,12 +23,8 @@ GNMAX = json.loads((GOLDEN / "pate_gnmax.json").read_text())
 CONFIDENT = json.loads((GOLDEN / "confident_gnmax.json").read_text())
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found, np.asarray(expected, float), rtol=1e-9, atol=0)
-
-
 def test_the_grid_of_orders_is_the_paper_s():
-    np.testing.assert_array_equal(ORDERS, GNMAX["orders"])
+    assert_close(ORDERS, GNMAX["orders"])
     assert not ORDERS.flags.writeable
 
 
@@ -36,24 +33,24 @@ def test_histograms_match_the_released_code(case):
     votes = [case["votes"]]
     for expected in case["sigma"]:
         sigma = expected["sigma"]
-        close(gnmax_logq(votes, sigma), [float(expected["logq"])])
+        assert_close(gnmax_logq(votes, sigma), [float(expected["logq"])])
         rdp = gnmax_rdp(votes, sigma)
-        close(rdp[0, GNMAX["order_index"]], expected["rdp"])
+        assert_close(rdp[0, GNMAX["order_index"]], expected["rdp"])
         for target in expected["dp"]:
-            close(gnmax_epsilon(votes, sigma, target["delta"]), [target["dp_eps"]])
+            assert_close(gnmax_epsilon(votes, sigma, target["delta"]), [target["dp_eps"]])
             epsilon, order = rdp_to_epsilon(rdp, ORDERS, target["delta"])
-            close(epsilon, [target["dp_eps"]])
-            close(order, [target["order_opt"]])
+            assert_close(epsilon, [target["dp_eps"]])
+            assert_close(order, [target["order_opt"]])
 
 
 @pytest.mark.parametrize("case", GNMAX["sequences"], ids=lambda s: f"{s['kind']}-{s['sigma']}")
 def test_sequences_match_the_released_code(case):
     sigma, delta = case["sigma"], case["delta"]
-    close(gnmax_epsilon(case["votes"], sigma, delta), case["single_dp_eps"])
+    assert_close(gnmax_epsilon(case["votes"], sigma, delta), case["single_dp_eps"])
     composed = np.cumsum(gnmax_rdp(case["votes"], sigma), axis=0)
     epsilon, order = rdp_to_epsilon(composed, ORDERS, delta)
-    close(epsilon, case["composed_dp_eps"])
-    close(order, case["composed_order_opt"])
+    assert_close(epsilon, case["composed_dp_eps"])
+    assert_close(order, case["composed_order_opt"])
 
 
 @pytest.mark.parametrize("config", CONFIDENT["configs"], ids=lambda config: config["label"])
@@ -62,21 +59,21 @@ def test_confident_gnmax_matches_the_released_code(config):
     for case in config["single"]:
         votes = [case["votes"]]
         logp = threshold_logp(votes, *threshold)
-        close(logp, [case["log_pr_answered"]])
-        close(np.exp(logp), [case["answered"]])
+        assert_close(logp, [case["log_pr_answered"]])
+        assert_close(np.exp(logp), [case["answered"]])
         rdp = threshold_rdp(votes, *threshold)
-        close(rdp[0, CONFIDENT["orders_index"]], case["rdp_threshold"])
+        assert_close(rdp[0, CONFIDENT["orders_index"]], case["rdp_threshold"])
         total = confident_gnmax_rdp(votes, *threshold, config["sigma_gnmax"])
         epsilon, order = rdp_to_epsilon(total, ORDERS, config["delta"])
-        close(epsilon, [case["dp_eps"]])
-        close(order, [case["order_opt"]])
+        assert_close(epsilon, [case["dp_eps"]])
+        assert_close(order, [case["order_opt"]])
     for case in config["seq"]:
         rdp = confident_gnmax_rdp(case["votes"], *threshold, config["sigma_gnmax"])
         epsilon, order = rdp_to_epsilon(np.cumsum(rdp, axis=0), ORDERS, config["delta"])
-        close(epsilon, case["dp_eps"])
-        close(order, case["order_opt"])
+        assert_close(epsilon, case["dp_eps"])
+        assert_close(order, case["order_opt"])
         answered = np.exp(threshold_logp(case["votes"], *threshold))
-        close(np.cumsum(answered), case["answered"])
+        assert_close(np.cumsum(answered), case["answered"])
 
 
 @st.composite
@@ -137,7 +134,7 @@ def test_a_vote_that_joins_the_majority_never_raises_the_cost(votes, sigma, delt
 
 def test_agreement_of_many_teachers_costs_nothing_but_delta():
     cost = gnmax_epsilon([[1_000_000, 0]], 1.0, 1e-5)
-    close(cost, [-np.log(1e-5) / (ORDERS[-1] - 1)])
+    assert_close(cost, [-np.log(1e-5) / (ORDERS[-1] - 1)])
     assert not gnmax_rdp([[10**9, 0]], 1e-3).any()
 
 
@@ -150,7 +147,7 @@ def test_no_queries_cost_nothing():
 
 def test_without_a_threshold_confident_gnmax_is_gnmax():
     votes = [[200, 30, 20], [90, 80, 80]]
-    close(confident_gnmax_rdp(votes, 0, 0, 10.0), gnmax_rdp(votes, 10.0))
+    assert_close(confident_gnmax_rdp(votes, 0, 0, 10.0), gnmax_rdp(votes, 10.0))
 
 
 VOTES = [[200, 50]]

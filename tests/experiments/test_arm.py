@@ -172,6 +172,23 @@ def test_clients_are_nice_and_single_threaded(tmp_path: Path) -> None:
     assert (tmp_path / "arm" / "logs" / "ann.txt").read_text() == f"19 1 True {os.getsid(0)}\n"
 
 
+def test_a_runner_that_ignores_signals_has_children_that_do_not(tmp_path: Path) -> None:
+    """A shell starts a background job with SIGINT ignored."""
+    tell = (
+        "import signal as s;"
+        "print(s.getsignal(s.SIGINT) is s.default_int_handler, s.getsignal(s.SIGTERM) is s.SIG_DFL)"
+    )
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        run(tmp_path / "arm", {"ann": tell})
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (tmp_path / "arm" / "logs" / "ann.txt").read_text() == "True True\n"
+
+
 def test_a_server_that_does_not_start(tmp_path: Path) -> None:
     gate = "import sys; print('first'); sys.exit('port 5 is taken')"
     with pytest.raises(RunError) as caught:

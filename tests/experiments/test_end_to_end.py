@@ -54,23 +54,38 @@ def test_smoke(home: Path, tmp_path: Path) -> None:
     free, priced = (arm["clients"] for arm in summary["arms"])
     assert all(client["work"] == client["hashes"] == 0 for client in free)
     assert all(client["work"] > 0 for client in priced)
-    assert free[1]["accuracy"] == priced[1]["accuracy"]  # the price hides nothing from a payer
+    # The price hides nothing from a payer.
+    assert free[1]["accuracy"] == pytest.approx(priced[1]["accuracy"], abs=0.01)
     assert (out / "report.html").read_text().count("<svg ") == 4
     again = subprocess.run([*command, *flags], capture_output=True, text=True)
     assert again.returncode == 1
     assert again.stderr == f"error: {out} exists already: a run needs a folder of its own\n"
 
 
+IGNORING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+IN_BACKGROUND = [sys.executable, "-c", f"{IGNORING}; os.execv(sys.argv[1], sys.argv[1:])"]
+"""As a shell starts a job with `&`."""
+
+
 @pytest.mark.timeout(300)
-def test_an_interrupt_leaves_records_and_no_process(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shell", "number"),
+    [([], signal.SIGINT), (IN_BACKGROUND, signal.SIGTERM)],
+    ids=["interrupted", "in the background"],
+)
+def test_a_stop_leaves_records_and_no_process(
+    home: Path, tmp_path: Path, shell: list[str], number: signal.Signals
+) -> None:
     out = tmp_path / "out"
     flags = ["--out", str(out), "--home", str(home)]
-    with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as runner:
+    with subprocess.Popen([*shell, *command, *flags], stderr=subprocess.PIPE, text=True) as runner:
         started = out / "none" / "clients" / "honest.jsonl"
         while not (started.exists() and started.stat().st_size):  # its header is there
             assert runner.poll() is None, "the run ended before its clients began"
             time.sleep(0.02)
-        runner.send_signal(signal.SIGINT)
+        if number is not signal.SIGINT:
+            runner.send_signal(signal.SIGINT)  # is ignored
+        runner.send_signal(number)
         _, errors = runner.communicate(timeout=60)
     assert runner.returncode == 130
     assert errors == f"interrupted; the records so far are in {out}\n"
@@ -125,3 +140,31 @@ def mentions(pid: str, path: Path) -> bool:
         return str(path).encode() in Path("/proc", pid, "cmdline").read_bytes()
     except OSError:
         return False
+
+
+@pytest.mark.timeout(300)
+def test_a_run_ends_well_whatever_the_environment_says(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 40\n")
+    hostile = {
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "grpc_proxy": "http://127.0.0.1:9",
+        "no_proxy": "",
+        "no_grpc_proxy": "",
+        "MATPLOTLIBRC": str(tmp_path),
+        "MPLBACKEND": "no-such-backend",
+        "PYTHONIOENCODING": "ascii",
+        "NUMBA_DISABLE_JIT": "1",
+        "COLUMNS": "40",
+    }
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [*command, "--out", str(out), "--home", str(home)],
+        env={**os.environ, **hostile},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (out / "report.html").read_text(encoding="utf-8").count("<svg ") == 4
+    assert "font-size: 40" not in (out / "figures" / "work.svg").read_text(encoding="utf-8")
+    assert f"page: {out}" in done.stdout

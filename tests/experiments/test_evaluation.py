@@ -196,7 +196,7 @@ def test_surrogates_are_scored_as_they_appear(going: Path, monkeypatch: pytest.M
 def test_it_ends_with_the_runner(going: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def script() -> Iterator[None]:
         yield
-        monkeypatch.setattr(evaluation.os, "getppid", lambda: 1)
+        monkeypatch.setattr(evaluation.os, "getppid", lambda: 0)  # never a parent
         yield
 
     assert followed(going, Clock(script()), monkeypatch) == []

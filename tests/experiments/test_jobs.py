@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import platform
@@ -112,6 +113,21 @@ def test_a_victim_is_trained_once_and_a_calibration_stays_with_its_cell(
     assert f"{MODEL}/victim.safetensors" in run.found
     assert not any("calibration" in name for name in run.found)
     assert files(home) == trained
+
+
+def test_a_home_that_cannot_be_written_costs_time_only(
+    run: Runner, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *arguments: Any, real: Any = Path.mkdir, **named: Any) -> None:
+        if path.is_relative_to(home):
+            raise PermissionError(errno.EROFS, "Read-only file system", str(path))
+        real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    reason, packed = jobs.away(job(home))
+    assert (reason, bool(packed)) == ("", True)
+    assert not home.exists()
+    assert f"{MODEL}/victim.safetensors" not in run.found
 
 
 def test_what_was_trained_beside_another_is_not_mixed_with_it(run: Runner, home: Path) -> None:

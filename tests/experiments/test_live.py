@@ -190,9 +190,9 @@ def test_records_that_are_not_whole_are_left_out(tmp_path: Path, arm: Arm) -> No
 # ── in a terminal ────────────────────────────────────────────────────────────────────────────────
 
 
-def text(arm: Arm, lines: int) -> str:
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(drawn(arm, lines))
+def text(arm: Arm, lines: int, width: int = 80, *, whole: bool = False) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(drawn(arm, lines, width, whole=whole))
     return console.export_text()
 
 
@@ -239,6 +239,19 @@ def test_thieves_are_shown_before_honest_users(tmp_path: Path) -> None:
     assert len(lines) <= 6 + AROUND - 2
     assert max(map(len, lines)) <= 80
     assert "others" not in text(arm, 22)
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80])
+def test_no_column_vanishes_on_a_narrow_terminal(tmp_path: Path, width: int) -> None:
+    arm = many(tmp_path)
+    found = text(arm, 22, width, whole=True)
+    for heading in ("queries", "work/image", "work ", "hashes/s", "accuracy", "state"):
+        assert heading in found, heading
+    assert found.count("16/1,000") == 2
+    assert found.count("running") == 21
+    shown = text(arm, 22, width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert ("no room for: " in shown) == (width < 80)
 
 
 def test_nothing_but_the_end_where_there_is_no_terminal(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from meaning import assert_same_answers
 
 from core.drift import DRIFTS
 from experiments import measures
@@ -200,7 +201,7 @@ def test_costs_are_those_that_were_recorded(digits_home):
     assert not set(DRIFTS) & set(costs.foreign)
     assert len(costs.foreign["noise"]) == 96
     again = simulation.record(plan_for(digits_home, measure="gap"))
-    assert (again.honest.costs == costs.honest.costs).all()
+    assert_same_answers(again.honest.costs, costs.honest.costs)
 
 
 def test_costs_that_nobody_recorded_are_refused(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from meaning import assert_same_page
+
 from experiments.report import tables
 
 ROOT = Path(__file__).parents[2]
@@ -13,8 +15,9 @@ def test_the_readmes_tables_are_those_of_the_committed_run():
     summary = json.loads((ROOT / "docs/results/demo/summary.json").read_text())
     shown = readme.partition("<!-- demo:begin")[2].partition("<!-- demo:end")[0]
     for arm in summary["arms"]:
-        assert f"Policy `{arm['policy']}`:" in shown
-        assert tables.markdown(summary, arm) in shown
+        _, head, rest = shown.partition(f"Policy `{arm['policy']}`:\n\n")
+        assert head
+        assert_same_page(rest.partition("\n\n")[0], tables.markdown(summary, arm).strip())
     assert shown.count("\n| ") == sum(len(arm["groups"]) + 2 for arm in summary["arms"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,16 @@ def test_peers_that_say_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="not understood"):
         bench.openssl("sha1")
     assert bench.refusals("repeated") > 0
+
+
+def test_info_on_a_narrow_terminal_that_is_not_utf_8() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pow", "info"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "40"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 40
+    for part in ("device", "sha1", "sha256", "source", "RTX"):
+        assert part in done.stdout

@@ -180,8 +180,7 @@ class TestCacheFolder:
     def test_a_read_only_install_falls_back_to_the_user_and_takes_along_what_is_there(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        warmed = self.folder() / "sub"
-        warmed.mkdir()
+        warmed = self.folder()
         (warmed / "kernel.nbi").write_text("object code")
         writable = compiled._writable
         monkeypatch.setattr(
@@ -189,15 +188,25 @@ class TestCacheFolder:
         )
         folder = self.folder()
         assert folder.is_relative_to(tmp_path / "home/powgate")
-        assert (folder / "sub/kernel.nbi").read_text() == "object code"
+        assert (folder / "kernel.nbi").read_text() == "object code"
 
     def test_nowhere_to_write(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(compiled, "_writable", lambda _: False)
         assert self.folder() is None
 
-    def test_numbas_own_setting_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", "/elsewhere")
-        assert self.folder() == Path("/elsewhere")
+    def test_what_an_installer_left_is_read_where_nothing_can_be_written(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        warmed = self.folder()
+        (warmed / "kernel.nbi").write_text("object code")
+        monkeypatch.setattr(compiled, "_writable", lambda _: False)
+        assert self.folder() == warmed
+
+    def test_numbas_own_setting_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", str(tmp_path / "elsewhere"))
+        assert self.folder() == tmp_path / "elsewhere"
+        monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", "/proc/nowhere")
+        assert self.folder() is None
 
     def test_a_folder_that_is_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

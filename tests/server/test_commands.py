@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from commands import MEASURE, refused, run, serving
+from meaning import assert_same_answers, assert_same_weights
 
 from core.datasets import load
 from server import model
@@ -144,10 +145,14 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_same_seed_makes_the_same_fingerprint(home, tmp_path):
+def test_the_same_seed_makes_the_same_model(home, tmp_path):
     model.prepare(tmp_path, "x", dataset="digits", network="lenet-thin", measure=MEASURE, seed=0)
-    here = model.load(tmp_path, "x", MEASURE).fingerprint
-    assert here == model.load(home, "m", MEASURE).fingerprint
+    here, there = model.load(tmp_path, "x", MEASURE), model.load(home, "m", MEASURE)
+    assert_same_weights(here.victim.network, there.victim.network)
+    mine, theirs = here.measure.arrays(), there.measure.arrays()
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        assert_same_answers(array, theirs[name])
 
 
 def test_another_host_is_warned_of(copied):

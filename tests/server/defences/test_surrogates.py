@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from meaning import assert_same_answers
 from torch import nn
 
 from core import networks
@@ -90,7 +91,7 @@ def test_the_watermark_is_the_servers_secret(images):
     def scores(key):
         return surrogates.scores(images, posterior, target="watermark", layers="all", key=key)
 
-    assert np.array_equal(scores(b"a"), scores(b"a"))
+    assert_same_answers(scores(b"a"), scores(b"a"))
     assert not np.allclose(scores(b"a"), scores(b"b"))
 
 

@@ -1,0 +1,113 @@
+"""What of a user's environment counts: each thing that does not, tried on a real process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.environment import LOOPBACK, settle
+
+ROOT = Path(__file__).parents[2]
+DEAD = "http://127.0.0.1:9"  # the port of discard: nobody listens
+FIGURE = """
+from core import environment
+environment.settle()
+from matplotlib.figure import Figure
+from core.drawing import style, svg
+with style():
+    figure = Figure()
+    figure.add_subplot().plot([1, 2], label="x")
+    figure.legend()
+    print(svg(figure, "a line"))
+"""
+
+
+def python(code, *flags, **environment):
+    """What a process said that began with this environment on top of ours."""
+    plain = {k: v for k, v in os.environ.items() if k not in ("MATPLOTLIBRC", "no_grpc_proxy")}
+    return subprocess.run(
+        [sys.executable, *flags, "-c", code],
+        env={**plain, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def figure():
+    return python(FIGURE).stdout
+
+
+@pytest.mark.parametrize(
+    "settings", ["text.usetex: True", "font.size: 33\nlines.linestyle: --", "no: such key\n"]
+)
+def test_a_matplotlibrc_changes_no_figure(figure, tmp_path, settings):
+    (tmp_path / "matplotlibrc").write_text(settings)
+    found = python(FIGURE, MATPLOTLIBRC=str(tmp_path), MPLCONFIGDIR=str(tmp_path))
+    assert (found.stdout, found.stderr) == (figure, b"")
+    assert figure.startswith(b"<svg ")
+
+
+def test_a_backend_that_is_none_ends_nothing(figure):
+    found = python(FIGURE, MPLBACKEND="no-such-backend")
+    assert (found.stdout, found.stderr) == (figure, b"")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [
+        ([], {"PYTHONIOENCODING": "ascii"}),
+        (["-X", "utf8=0"], {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0"}),
+    ],
+)
+def test_a_terminal_that_is_not_utf_8_ends_nothing(flags, environment):
+    code = (
+        "from core import environment; environment.settle()\n"
+        "from rich.console import Console; from rich.table import Table\n"
+        "table = Table(title='1.50\\u00d7'); table.add_row('5 \\u00b5s \\u2026', '\\u4e2d')\n"
+        "Console(width=40).print(table)\n"
+        "print('\\u2264 2 \\udcff')"
+    )
+    found = python(code, *flags, **environment)
+    assert found.returncode == 0, found.stderr.decode()
+    text = found.stdout.decode("ascii")
+    for part in ("1.50x", "5 us ...", "?", "<= 2 ?"):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_no_proxy_is_asked_for_this_machine(gate, name):
+    code = (
+        "from core import environment; {settle}\n"
+        "import grpc, sys; from core.environment import DIRECT\n"
+        "from protos.gate_pb2 import DescribeRequest; from protos.gate_pb2_grpc import GateStub\n"
+        f"channel = grpc.insecure_channel({gate.address!r}, {{options}})\n"
+        "print(GateStub(channel).Describe(DescribeRequest(), timeout=10,"
+        " metadata=(('client-id', 'ann'),)).classes)"
+    )
+    away = {"no_proxy": "", "no_grpc_proxy": "", name: DEAD}
+    for settled, options in (("environment.settle()", None), ("", "DIRECT")):
+        found = python(code.format(settle=settled, options=options), **away)
+        assert found.stdout.strip() == b"3", found.stderr.decode()
+    proxied = python(code.format(settle="", options=None), **away)
+    assert proxied.returncode != 0  # else nothing was tried
+
+
+def test_what_is_set_for_proxies_stays():
+    environment = {"no_proxy": "example.org", "MPLBACKEND": "x"}
+    settle(environment)
+    settle(environment)
+    assert environment == {
+        "no_proxy": "example.org",
+        "no_grpc_proxy": f"example.org,{LOOPBACK}",
+        "MATPLOTLIBRC": os.devnull,
+    }
+
+
+@pytest.mark.parametrize("package", ["attacks", "client", "experiments", "server"])
+def test_every_command_settles_first(package):
+    text = (ROOT / package / "__main__.py").read_text(encoding="utf-8")
+    body = text.partition("def main()")[2].splitlines()
+    assert "environment.settle()" in body[2], package

@@ -1,0 +1,95 @@
+"""Stored kernels: a damaged file is replaced, and where nothing can be stored, that is said."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from pow import compiled
+from pow.kernel_cache import KernelCache
+
+
+def triple(number: int) -> int:
+    return 3 * number
+
+
+def start(folder: Path | None) -> tuple[int, int]:
+    """Calls the kernel as a new process would; how often it was found, and was not."""
+    kernel: Any = numba.njit(nogil=True)(triple)
+    kernel._cache = KernelCache(triple, folder, "of these sources", "")
+    assert kernel(2) == 6
+    return sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values())
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: b"", lambda data: data[:50], lambda data: bytes(len(data)), flipped],
+    ids=["empty", "truncated", "zeros", "a bit"],
+)
+def test_a_damaged_file_is_replaced(
+    tmp_path: Path, ending: str, damage: Callable[[bytes], bytes]
+) -> None:
+    assert start(tmp_path) == (0, 1)
+    assert start(tmp_path) == (1, 0)
+    (file,) = tmp_path.glob(f"*.{ending}")
+    file.write_bytes(damage(file.read_bytes()))
+    start(tmp_path)
+    assert start(tmp_path) == (1, 0)
+
+
+def test_two_files_are_kept_and_no_drafts(tmp_path: Path) -> None:
+    start(tmp_path)
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".nbc", ".nbi"]
+
+
+def test_a_folder_that_is_gone_or_none_costs_time_only(tmp_path: Path) -> None:
+    assert start(tmp_path / "made") == (0, 1)
+    assert start(tmp_path / "made") == (1, 0)
+    for folder in (None, Path("/proc/nowhere")):
+        assert start(folder) == (0, 1)
+
+
+def run(**environment: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        "from pow.compiled import compiled\n"
+        "from test_kernel_cache import triple\n"
+        "kernel = compiled(triple)\n"
+        "print(kernel(2), len(kernel.signatures)); kernel(2.5)"
+    )
+    path = os.pathsep.join((str(Path(compiled.__file__).parents[1]), str(Path(__file__).parent)))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_where_nothing_can_be_stored_one_line_says_so_once() -> None:
+    done = run(NUMBA_CACHE_DIR="/proc/nowhere")
+    assert done.stdout == "6 1\n"
+    assert done.stderr == (
+        "compiling the puzzle kernels, up to half a minute, at every start: they cannot be stored;"
+        " make /proc/nowhere writable, or set NUMBA_CACHE_DIR to a folder that is\n"
+    )
+
+
+def test_kernels_are_compiled_whatever_numba_is_told(tmp_path: Path) -> None:
+    done = run(
+        NUMBA_DISABLE_JIT="1",
+        NUMBA_CACHE_DIR=str(tmp_path),
+        NUMBA_CACHE_LOCATOR_CLASSES="no.such.Locator",
+    )
+    assert (done.stdout, done.stderr) == ("6 1\n", "")
+    assert len(list(tmp_path.glob("*.nbc"))) == 2
