@@ -21,7 +21,7 @@ STOPPED = 3
 
 
 class Interrupted(Exception):
-    """The process was told to stop (SIGINT or SIGTERM)."""
+    """The process was told to stop (SIGTERM)."""
 
 
 class Recorder:
@@ -103,7 +103,7 @@ def connect(
 def recorded(recorder: Recorder) -> Iterator[None]:
     """Writes how what is done meanwhile ended, and closes the record.
 
-    Refused, Unreachable and Interrupted are recorded and go on to the caller.
+    Refused, Unreachable, Interrupted and KeyboardInterrupt are recorded and go on to the caller.
     """
     status, reason = "crashed", "the client ended by an exception of its own"
     try:
@@ -116,9 +116,9 @@ def recorded(recorder: Recorder) -> Iterator[None]:
     except Unreachable as error:
         status, reason = "unreachable", str(error)
         raise
-    except (Interrupted, KeyboardInterrupt) as error:
+    except (Interrupted, KeyboardInterrupt):
         status, reason = "interrupted", "told to stop"
-        raise Interrupted(reason) from error
+        raise
     finally:
         recorder.write("end", status=status, reason=reason)
         recorder.close()
