@@ -19,7 +19,9 @@ from core import artifacts, datasets
 from core.drift import DRIFTS, drifted
 from experiments.measures import costs_file, costs_of, model_name
 from experiments.prices import fit as price_fit
+from experiments.prices import hoarder
 from experiments.prices import traffic as price_traffic
+from experiments.prices.lists import PaperPrices
 from experiments.prices.tables import (
     ACCOUNTS,
     BUDGET,
@@ -40,7 +42,7 @@ from server.calibration.targets import SERVICE_SHARE
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH
-from server.pricing.many import Floats, PriceList, Terms, batches, overheads, play
+from server.pricing.many import Floats, PriceList, RatePrices, Terms, batches, overheads, play
 from server.victim import TorchVictim
 
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -53,6 +55,9 @@ TRICK_QUERIES = 4_096
 
 READERS = 200
 """Thieves who read prices."""
+
+HOARDERS, HOARDED = 5, 512
+"""Thieves who let what they asked expire, and queries of each."""
 
 RECORDED_HONEST = "in-distribution"
 TYPICAL_IMAGES = 100
@@ -152,7 +157,7 @@ def simulate(plan: Plan, costs: Costs) -> dict[str, Any]:
     for behaviour, accounts, figures in behaviours(plan, costs, rng):
         values = {name: figures(prices) for name, (prices, _) in fitted.items()}
         for figure in next(iter(values.values())):
-            own = {name: value[figure] for name, value in values.items()}
+            own = {name: value[figure] for name, value in values.items() if figure in value}
             rows.append(Row(behaviour, accounts, figure, own))
     return {
         "dataset": plan.dataset,
@@ -200,6 +205,8 @@ def behaviours(
             yield f"{source}, cheapest tenth only", named, _cheapest(terms, drawn)
         if source == INSIDE:
             continue
+        hoards = traffic.iid(cost, HOARDERS, HOARDED, np.random.default_rng(plan.seed))
+        yield f"{source}, hoarding", "1", _hoarding(terms, hoards)
         useful = traffic.iid(cost, 20, TRICK_QUERIES, rng)
         fillers = {
             "honest": traffic.iid(costs.honest.costs, 20, TRICK_QUERIES, rng),
@@ -365,5 +372,19 @@ def _retries(terms: Terms, useful: Floats, filler: Floats) -> Figures:
         left = price_traffic.unpaid(prices, terms, useful, filler, 1, BATCH)
         later = price_traffic.delayed(prices, terms, useful, MAX_UNPAID, BATCH)
         return {"unpaid, ratio": left / none, "retried, ratio": later / none}
+
+    return figures
+
+
+def _hoarding(terms: Terms, useful: Floats) -> Figures:
+    def figures(prices: PriceList) -> dict[str, float]:
+        if not isinstance(prices, RatePrices | PaperPrices):
+            return {}  # no gate can charge by it
+        paid, ratios = [], []
+        for tactic in hoarder.tactics():
+            paid.append(hoarder.hoarded(prices, terms, useful, tactic))
+            directly = price_traffic.mean_overhead(prices, terms, useful, tactic.size)
+            ratios.append(paid[-1] / directly)
+        return {"per useful query": min(paid), "hoarded, ratio": min(ratios)}
 
     return figures
