@@ -30,7 +30,7 @@ from client.session import Exchange, Session
 from core.records import provenance
 from experiments.probes import SHAPE, Sizes, untrained_model
 from pow.challenge import Challenge, Keyring
-from pow.puzzle import smallest_work
+from pow.puzzle import Puzzle, puzzle_for
 from pow.solver import solve
 from protos import codec
 from protos import gate_pb2 as pb
@@ -52,7 +52,7 @@ BATCH = 16  # images of one
 
 @dataclass(frozen=True, slots=True)
 class SmallestWork:
-    """A tariff that asks everyone for the least work that argon2id can ask."""
+    """A tariff that asks everyone for the least work that argon2id is asked for."""
 
     thresholds: ClassVar[tuple[int, ...]] = ()
 
@@ -66,11 +66,11 @@ class SmallestWork:
 
     def work(self, account: Account, images: int) -> int:
         """Tries of argon2id."""
-        return smallest_work("argon2id")
+        return 64
 
-    def lifetime(self, work: int) -> float:
-        """Seconds."""
-        return 600.0
+    def puzzle(self, work: int, images: int) -> Puzzle:
+        """Of argon2id."""
+        return puzzle_for(work, "argon2id")
 
 
 def redeem_without_pause(address: str, kind: str, seconds: float) -> dict[str, int]:

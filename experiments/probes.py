@@ -29,7 +29,9 @@ from core.privacy.pate import gnmax_epsilon
 from experiments.arm import LISTENING, RunError, healthy
 from experiments.commands import PYTHON
 from experiments.processes import POLL, Child, stop
+from pow.audience import Audience
 from pow.challenge import Challenge, Keyring, verify_counters
+from pow.puzzle import Puzzle
 from pow.solver import solve
 from protos import codec
 from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Ledger
@@ -177,18 +179,25 @@ def _challenge(sizes: Sizes, rng: np.random.Generator) -> Probe:
     """Sixteen stamps: what the gate does with them at Predict, and what at Redeem."""
     ring = Keyring([rng.bytes(32)])
     posterior = rng.dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
-    audience, client, now = "mnist5k/0123456789abcdef", "client", time.time()
-    issue = partial(ring.issue, audience=audience, client=client, now=now)
+    audience = Audience(fingerprint="0" * 16, ledger="0" * 16, books="0" * 16, calibration="0" * 16)
+    client, now = "client", time.time()
+    issue = partial(
+        ring.issue,
+        audience=str(audience),
+        client=client,
+        now=now,
+        expires=int(now) + 600,
+    )
     request_id, digest, nonce = str(uuid.UUID(int=4)), rng.bytes(32), bytes(12)
 
     def seal() -> Challenge:
-        challenge = issue(16 << 8, algorithm="sha1", request_id=request_id, digest=digest)
+        challenge = issue(Puzzle("sha1", 8, 16), request_id=request_id, digest=digest)
         key = ring.sealing_key(challenge)
         AESGCM(key).encrypt(nonce, codec.dumps(posterior), challenge.token)
         return challenge
 
     def redeem() -> bytes:
-        challenge = ring.verify(issued.token, audience=audience, client=client, now=now)
+        challenge = ring.verify(issued.token, client=client, now=now)
         verify_counters(challenge, counters)
         return ring.sealing_key(challenge)
 

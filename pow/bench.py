@@ -34,6 +34,7 @@ from typing import Any, Final
 from pow.challenge import Keyring, VerifiedDigests, WrongCounters, verify_counters
 from pow.compiled import kernel_name
 from pow.native import KERNELS, Search
+from pow.puzzle import puzzle_for
 from pow.rate import host_name, measure
 from pow.solver import Cancelled
 
@@ -115,13 +116,13 @@ def refusals(how: str) -> float:
     """Wrong argon2id answers refused in a second of CPU time, with the cache of digests."""
     ring = Keyring([bytes(32)])
     challenge = ring.issue(
-        1 << 20,
-        algorithm="argon2id",
+        puzzle_for(1 << 20, "argon2id"),
         audience="bench",
         client="flood",
         request_id="0",
         digest=b"",
         now=time.time(),
+        expires=int(time.time()) + 600,
     )
     verified = VerifiedDigests()
     count = 200 if how == "fresh" else 5_000

@@ -32,7 +32,7 @@ from threading import Lock
 from typing import Final
 
 from pow.hashcash import CLOCK_SKEW, counter_fault, digest, format_date, leading_zero_bits
-from pow.puzzle import Puzzle, lifetime, puzzle_for
+from pow.puzzle import Puzzle
 
 RESOURCE: Final = "powgate"
 
@@ -213,22 +213,21 @@ class Keyring:
 
     def issue(
         self,
-        work: int,
+        puzzle: Puzzle,
         *,
-        algorithm: str,
         audience: str,
         client: str,
         request_id: str,
         digest: bytes,
         now: float,
+        expires: int,
     ) -> Challenge:
-        """A fresh challenge of `work` expected hashes; ValueError names a field out of range."""
-        puzzle = puzzle_for(work, algorithm)
+        """A fresh challenge, open until `expires`; ValueError names a field out of range."""
         draft = Challenge(
             key_id=self._current,
             puzzle=puzzle,
             issued=int(now),
-            expires=int(now + lifetime(puzzle.work, algorithm)),
+            expires=expires,
             audience=audience,
             client=client,
             request_id=request_id,
@@ -239,10 +238,11 @@ class Keyring:
         body = _body(draft)
         return Challenge.parse(body + _mac(self._mac_keys[self._current], body))
 
-    def verify(self, token: bytes, *, audience: str, client: str, now: float) -> Challenge:
-        """The challenge of a token made here, for this client, still open.
+    def verify(self, token: bytes, *, client: str, now: float) -> Challenge:
+        """The challenge of a token made with these secrets, for this client, still open.
 
-        Raises Malformed-, Forged-, Expired- or ForeignChallenge, in that order.
+        Its audience is for the caller to look at. Raises Malformed-, Forged-, Expired- or
+        ForeignChallenge, in that order.
         """
         challenge = Challenge.parse(token)
         key = self._mac_keys.get(challenge.key_id)
@@ -254,8 +254,6 @@ class Keyring:
             raise ExpiredChallenge(f"the challenge expired {now - challenge.expires:.0f} s ago")
         if now < challenge.issued - CLOCK_SKEW:
             raise ExpiredChallenge("the challenge is dated in the future")
-        if challenge.audience != audience:
-            raise ForeignChallenge("the challenge was issued for another gate")
         if challenge.client != client:
             raise ForeignChallenge("the challenge was issued to another client")
         return challenge

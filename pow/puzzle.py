@@ -14,11 +14,10 @@ from pow.hashcash import MAX_BITS
 ALGORITHMS: Final = ("sha1", "sha256", "argon2id", "virtual")
 MAX_WORK: Final = 1 << 60
 STAMPS: Final = 16  # k is at least this and less than twice this
-ARGON2_STAMPS: Final = 4
-ARGON2_MIN_BITS: Final = 4
+ARGON2_STAMPS: Final = 4  # the same for argon2id
 
 _SLOWEST = {"argon2id": 250.0}  # tries a second of a slow client; hashes: 1 MH/s
-_DAY = 86_400.0
+LONGEST: Final = 86_400.0  # seconds a challenge may stay open
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,38 +44,25 @@ class Puzzle:
         return self.count << self.bits
 
 
-def smallest_work(algorithm: str) -> int:
-    """The least work, in hashes, that can be asked under an algorithm."""
-    return ARGON2_STAMPS << ARGON2_MIN_BITS if algorithm == "argon2id" else 1
-
-
 def puzzle_for(work: int, algorithm: str = "sha1") -> Puzzle:
-    """The puzzle nearest to `work` expected hashes; work 0 is no stamp at all.
+    """The puzzle that stands for `work` expected hashes; work 0 is no stamp at all.
 
-    k * 2**b with 16 <= k < 32, off by at most 1/33 of the work; exact below 32.  argon2id:
-    4 * 2**b with b >= 4, ValueError for less than that (`smallest_work`).
+    The nearest k * 2**b with 16 <= k < 32, off by at most 1/33 of the work; exact below 32. For
+    argon2id, whose stamps take milliseconds to verify, the next k * 2**b above with 4 <= k < 8:
+    never less than the work, and at most a quarter more; exact below 8.
     """
     if not isinstance(work, int) or isinstance(work, bool) or not 0 <= work <= MAX_WORK:
         raise ValueError(f"work must be a whole number from 0 to 2**60, not {work!r}")
-    if work == 0:
-        return Puzzle(algorithm, 0, 0)
-    if algorithm == "argon2id":
-        if work < smallest_work(algorithm):
-            raise ValueError(
-                f"argon2id puzzles start at {smallest_work(algorithm)} tries, not at {work}"
-            )
-        bits = work.bit_length() - ARGON2_STAMPS.bit_length()
-        # one stamp count: the next power of two is nearer from 1.5 times this one on
-        return Puzzle(algorithm, bits + (2 * work >= 3 * (ARGON2_STAMPS << bits)), ARGON2_STAMPS)
-    if work < STAMPS:
+    stamps = ARGON2_STAMPS if algorithm == "argon2id" else STAMPS
+    if work < stamps:
         return Puzzle(algorithm, 0, work)
-    bits = work.bit_length() - STAMPS.bit_length()
-    count = work + (1 << bits >> 1) >> bits
-    if count == 2 * STAMPS:
-        return Puzzle(algorithm, bits + 1, STAMPS)
+    bits = work.bit_length() - stamps.bit_length()
+    count = -(-work >> bits) if algorithm == "argon2id" else work + (1 << bits >> 1) >> bits
+    if count == 2 * stamps:
+        return Puzzle(algorithm, bits + 1, stamps)
     return Puzzle(algorithm, bits, count)
 
 
 def lifetime(work: int, algorithm: str = "sha1") -> float:
     """Seconds a challenge stays open: ten times what a slow client needs, 10 min to a day."""
-    return min(max(600.0, 10.0 * work / _SLOWEST.get(algorithm, 1e6)), _DAY)
+    return min(max(600.0, 10.0 * work / _SLOWEST.get(algorithm, 1e6)), LONGEST)

@@ -1,6 +1,7 @@
 """What the commands do: wiring of files, flags and parts. Mistakes are exceptions of one line."""
 
 import asyncio
+import hashlib
 import ipaddress
 import logging
 import signal
@@ -136,10 +137,11 @@ def serve(options: Serve) -> None:
     perturbation = _perturbation(options, config, served)
     algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":
-        tariff, hash_rate = replace(FREE, puzzles=Puzzles(algorithm)), 0.0
+        tariff, hash_rate, prices = replace(FREE, puzzles=Puzzles(algorithm)), 0.0, b""
     else:
         file = calibration.path(options.home, options.model, options.measure)
         calibrated = calibration.load(file, served.fingerprint)
+        prices = file.read_bytes()
         tariff = calibrated.tariff(options.policy, algorithm)
         hash_rate = tariff.rate
         made, here = calibrated.provenance.get("host"), socket.gethostname()
@@ -147,22 +149,24 @@ def serve(options: Serve) -> None:
             logging.getLogger("powgate.server").warning(
                 "calibrated on host %s, serving on %s: seconds of work may be off", made, here
             )
+    kind = _kind(options)
     with ExitStack() as stack:
         ledger = SqliteLedger(
-            options.ledger or model.folder(options.home, options.model) / "ledger.db",
+            options.ledger or model.folder(options.home, options.model) / f"ledger{kind}.db",
             # An account under one policy says nothing under another: free or virtual answers must
-            # not dilute what was paid for.
+            # not dilute what was paid for, nor may callers of an open gate spend in others' names.
             # The same goes for accounts whose tails began elsewhere.
             fingerprint="/".join(
                 [
                     served.fingerprint,
                     options.policy,
                     *(f"{threshold}" for threshold in tariff.thresholds),
-                    *["virtual"] * options.virtual,
+                    *kind.split(".")[1:],
                 ]
             ),
             tariff=tariff,
             clock=time.time,
+            retention=options.retention * 86_400,
         )
         stack.callback(ledger.close)
         record: Callable[..., None] = _unrecorded
@@ -172,17 +176,24 @@ def serve(options: Serve) -> None:
         parts = Parts(
             model=served,
             ledger=ledger,
-            keyring=secret.keyring(options.home, virtual=options.virtual),
+            keyring=secret.keyring(options.home, kind),
             puzzles=tariff.puzzles,
             authenticator=authenticator,
             hash_rate=hash_rate,
             record=record,
             clock=time.time,
             perturbation=perturbation,
+            calibration=hashlib.sha256(f"{algorithm} ".encode() + prices).hexdigest()[:16],
+            hosts=options.name or (tls.hosts() if tls is not None else ()),
         )
         host = options.host.strip("[]")
         address = f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}"
         asyncio.run(_until_stopped(parts, address, tls))
+
+
+def _kind(options: Serve) -> str:
+    """What the files of a gate's secret and ledger are named after, besides the model."""
+    return ".open" * options.open + ".virtual" * options.virtual
 
 
 def _perturbation(options: Serve, config: Defence, served: Model) -> Perturbation | None:
@@ -192,7 +203,7 @@ def _perturbation(options: Serve, config: Defence, served: Model) -> Perturbatio
         return None
     assert isinstance(served.victim, TorchVictim)  # the only one there is to load
     files = model.folder(options.home, served.name)
-    key = secret.noise_key(options.home, virtual=options.virtual)
+    key = secret.noise_key(options.home, _kind(options))
     return trained.ready(files, name, config, served.victim.network, key)
 
 

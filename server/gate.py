@@ -20,9 +20,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from core.arrays import check_images, digest, to_float
-from pow.challenge import Challenge, Keyring, VerifiedDigests, WrongCounters, verify_counters
+from pow.audience import Audience
+from pow.challenge import (
+    Challenge,
+    ForeignChallenge,
+    Keyring,
+    VerifiedDigests,
+    WrongCounters,
+    verify_counters,
+)
+from pow.puzzle import Puzzle
 from server.defences import Perturbation
-from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Charge, Ledger
+from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Charge, Ledger, Payment
 from server.model import Model
 from server.puzzles import Puzzles, Strikes
 from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
@@ -39,7 +48,7 @@ _ZERO_NONCE = bytes(12)  # each challenge has a key of its own, so a fixed nonce
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An answer under seal. `key` is given at once where no work is asked."""
+    """An answer under seal. `key` comes with it where no work is asked, or was done before."""
 
     challenge: bytes
     ciphertext: bytes
@@ -74,28 +83,31 @@ class Gate:
         ledger: Ledger,
         keyring: Keyring,
         puzzles: Puzzles,
-        audience: str,
+        audience: Audience,
         encode: Callable[[NDArray[np.float32]], bytes],
         record: Callable[..., None],
         clock: Callable[[], float],
         torch_pool: Executor,
         verify_pool: Executor,
         perturbation: Perturbation | None = None,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = model
+        self.audience = audience
         self._perturbation = perturbation
         self.puzzles = puzzles
         self._ledger = ledger
         self._keyring = keyring
-        self._audience = audience
         self._encode = encode
         self._record = record
         self._clock = clock
         self._torch_pool = torch_pool
         self._verify_pool = verify_pool
         self._verified = VerifiedDigests()
-        self._strikes = Strikes(clock)
-        self._in_flight: Counter[str] = Counter()  # requests by client
+        self._strikes = Strikes(elapsed)
+        self._in_flight: Counter[str] = Counter()  # predictions under way, by client
+        self._redeeming: Counter[str] = Counter()  # redemptions under way, by client
+        self._reserved: dict[tuple[str, str], asyncio.Future[None]] = {}  # request ids under way
         self._computing: Counter[str] = Counter()  # of those, not charged yet
         self._tasks: set[asyncio.Task[Any]] = set()
         self._begun = 0
@@ -110,7 +122,7 @@ class Gate:
         check_request_id(request_id)
         check_images(images, self.model.victim.shape, MAX_BATCH)  # cheaper than their digest
         return await self._to_its_end(
-            client, lambda: self._predict(client, request_id, images, started)
+            self._in_flight, client, lambda: self._in_turn(client, request_id, images, started)
         )
 
     async def redeem(self, client: str, token: bytes, counters: Sequence[str]) -> bytes:
@@ -119,14 +131,31 @@ class Gate:
         Raises the ChallengeErrors of pow.challenge, TooManyWrongCounters, TooManyInFlight,
         NothingToRedeem, LedgerUnavailable.
         """
-        challenge = self._keyring.verify(
-            token, audience=self._audience, client=client, now=self._clock()
-        )
+        challenge = self._keyring.verify(token, client=client, now=self._clock())
+        books = self._books(challenge)
         self._strikes.check(client)
-        await self._to_its_end(client, lambda: self._verify(client, challenge, counters))
-        await asyncio.wrap_future(self._ledger.settle(client, challenge.request_id))
-        self._write("redeem", client=client, request_id=challenge.request_id)
+        # Not counted with the predictions: work that is done must find room.
+        await self._to_its_end(
+            self._redeeming, client, lambda: self._verify(client, challenge, counters)
+        )
+        payment = Payment(books, challenge.request_id, challenge.digest, challenge.puzzle)
+        if await asyncio.wrap_future(self._ledger.settle(client, payment)):
+            self._write("redeem", client=client, request_id=challenge.request_id)
         return self._keyring.sealing_key(challenge)
+
+    def _books(self, challenge: Challenge) -> str:
+        """The books of this ledger that a challenge was charged in.
+
+        They may be those of an earlier start with other prices: what was solved for them is not
+        lost. Raises ForeignChallenge for one of another ledger.
+        """
+        try:
+            audience = Audience.parse(challenge.audience)
+        except ValueError as error:
+            raise ForeignChallenge("the challenge was issued by another version") from error
+        if audience.ledger != self.audience.ledger:
+            raise ForeignChallenge("the challenge was issued from another ledger")
+        return audience.books
 
     async def account(self, client: str) -> Account:
         """What the client has asked so far. Raises LedgerUnavailable."""
@@ -142,28 +171,46 @@ class Gate:
             if begun == self._begun and not self._tasks:
                 return
 
-    async def _to_its_end(self, client: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    async def _to_its_end(
+        self, under_way: Counter[str], client: str, work: Callable[[], Coroutine[Any, Any, _T]]
+    ) -> _T:
         """Work for a client, finished even if the client hangs up.
 
         Otherwise whoever cancels in time has the victim computed, or counters checked, for nothing.
         """
-        if self._in_flight[client] >= MAX_UNPAID:
+        if under_way[client] >= MAX_UNPAID:
             raise TooManyInFlight(
-                f"{self._in_flight[client]} requests are under way; at most {MAX_UNPAID} at once"
+                f"{under_way[client]} requests are under way; at most {MAX_UNPAID} at once"
             )
-        self._in_flight[client] += 1
+        under_way[client] += 1
         self._begun += 1
         task = asyncio.create_task(work())
         self._tasks.add(task)
 
         def done(task: "asyncio.Task[_T]") -> None:
             self._tasks.discard(task)
-            _less(self._in_flight, client)
+            _less(under_way, client)
             if not task.cancelled():
                 task.exception()  # seen, even where nobody waits for it any more
 
         task.add_done_callback(done)
         return await asyncio.shield(task)
+
+    async def _in_turn(
+        self, client: str, request_id: str, images: NDArray[Any], started: float
+    ) -> Sealed:
+        """Predicts once no other request with this id is under way.
+
+        Otherwise several at once, with different inputs, are all computed, and one is charged.
+        """
+        key = client, request_id
+        while key in self._reserved:
+            await asyncio.shield(self._reserved[key])
+        self._reserved[key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._predict(client, request_id, images, started)
+        finally:
+            self._reserved.pop(key).set_result(None)
 
     async def _predict(
         self, client: str, request_id: str, images: NDArray[Any], started: float
@@ -275,24 +322,24 @@ class Gate:
         posterior: NDArray[np.float32],
         started: float,
     ) -> Sealed:
-        algorithm, tries = self.puzzles.choose(charge.work)
+        open_now = charge.paid or charge.work == 0
         challenge = self._keyring.issue(
-            tries,
-            algorithm=algorithm,
-            audience=self._audience,
+            Puzzle(charge.puzzle.algorithm, 0, 0) if open_now else charge.puzzle,
+            audience=str(self.audience),
             client=client,
             request_id=request_id,
             digest=inputs,
             now=self._clock(),
+            expires=charge.expires,
         )
         key = self._keyring.sealing_key(challenge)
         ciphertext = AESGCM(key).encrypt(_ZERO_NONCE, self._encode(posterior), challenge.token)
         return Sealed(
             challenge=challenge.token,
             ciphertext=ciphertext,
-            key=key if charge.work == 0 else None,
+            key=key if open_now else None,
             charged=charge.account.charged,
-            work=charge.work,
+            work=0 if open_now else charge.work,
             seconds=time.perf_counter() - started,
         )
 

@@ -78,8 +78,12 @@ class Serve:
     """Believe the client-id that callers name; on loopback only."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    name: tuple[str, ...] = ()
+    """Public host names of this gate, as its users dial it (default: those of the certificate)."""
     ledger: Path | None = None
-    """SQLite file (default: ledger.db beside the model)."""
+    """SQLite file (default: ledger.db beside the model; an open or virtual gate has its own)."""
+    retention: float = 7.0
+    """Days for which a charge is kept after its challenge expired; accounts are kept for ever."""
     record: Path | None = None
     """Write one JSON line a request to this new file."""
     perturb: Annotated[Perturb, tyro.conf.arg(name="")] = field(default_factory=Perturb)

@@ -1,12 +1,19 @@
 """Which puzzle stands for an amount of work, and how often a client may get one wrong."""
 
 import math
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pow.puzzle import smallest_work
+from pow.puzzle import MAX_WORK, Puzzle, puzzle_for
 from server.refusals import TooManyWrongCounters
+
+BATCH = 64
+"""Images to which a price refers; n images pay n/64 of it."""
+
+ARGON2_LEAST = 64
+"""Tries per 64 images from which on argon2id is asked."""
 
 STRIKES = 16
 """Wrong sets of counters a client may send in STRIKE_SECONDS. An honest one sends none."""
@@ -18,27 +25,32 @@ STRIKE_SECONDS = 60.0
 class Puzzles:
     """The algorithm of a gate. Work is counted in hashes of `algorithm`, or of SHA-1 for argon2id.
 
-    argon2id starts at 64 tries, about 50 ms, so smaller prices are asked in SHA-1, whatever the
-    algorithm; `tries_per_hash` converts the larger ones, so that they take the same time here.
+    `tries_per_hash` converts work into argon2id tries that take the same time here. Prices below
+    ARGON2_LEAST tries per 64 inputs, which take about 50 ms, are asked in SHA-1: an honest user
+    must not wait longer for the check than for the work.
     """
 
     algorithm: str
     tries_per_hash: float = 1.0  # argon2id only: its rate / the rate of SHA-1
 
-    def choose(self, work: int) -> tuple[str, int]:
-        """Algorithm and expected tries for `work` expected hashes; the same for every retry."""
-        if self.algorithm != "argon2id":
-            return self.algorithm, work
-        tries = math.floor(work * self.tries_per_hash)
-        if tries < smallest_work("argon2id"):
-            return "sha1", work
-        return "argon2id", tries
+    def choose(self, work: int, images: int) -> Puzzle:
+        """The puzzle that stands for `work` expected hashes, asked for `images` images.
+
+        The algorithm depends on the price per 64 images: small batches are asked in the same one as
+        large ones. Rounded up: no way of cutting a query into batches makes it cheaper.
+        """
+        if self.algorithm == "argon2id":
+            tries = work * self.tries_per_hash
+            if tries * BATCH >= ARGON2_LEAST * images:
+                return puzzle_for(min(math.ceil(tries), MAX_WORK), "argon2id")
+            return puzzle_for(work, "sha1")
+        return puzzle_for(work, self.algorithm)
 
 
 class Strikes:
     """Counts wrong counters by client: checking them must not be a lever against the gate."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._times: defaultdict[str, deque[float]] = defaultdict(deque)
 

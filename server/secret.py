@@ -13,31 +13,32 @@ class SecretError(Exception):
     """A secret file that must not be used; the text names it."""
 
 
-def keyring(home: Path, *, virtual: bool) -> Keyring:
+def keyring(home: Path, kind: str = "") -> Keyring:
     """The keyring of `home`: the current secret, made on first use, and the previous one if any.
 
     To rotate, move `secret` to `secret.previous` and restart; remove it after a day, the longest
-    expiry. Virtual puzzles cost nothing, so their challenges are signed with a secret of their own.
+    expiry. A `kind` of gate has a secret of its own: what is virtual costs nothing, and on an open
+    gate anybody may be anybody, so neither must be able to pay on another gate.
     Raises SecretError for a file of another size or one that others can read, and OSError.
     """
-    path = _current(home, virtual)
+    path = _current(home, kind)
     previous = path.with_name(path.name + ".previous")
     return Keyring([_read(file) for file in (path, previous) if file.exists()])
 
 
-def noise_key(home: Path, *, virtual: bool) -> bytes:
+def noise_key(home: Path, kind: str = "") -> bytes:
     """The key of the noise in perturbed answers (32 bytes), derived from the current secret.
 
     It changes when the secret is rotated: a client then gets other noise for the same image. Raises
     as `keyring` does.
     """
-    secret = _read(_current(home, virtual))
+    secret = _read(_current(home, kind))
     return hmac.digest(secret, b"powgate/1 noise", "sha256")
 
 
-def _current(home: Path, virtual: bool) -> Path:
+def _current(home: Path, kind: str) -> Path:
     """The file of the current secret, made if it is not there."""
-    path = home / ("secret.virtual" if virtual else "secret")
+    path = home / f"secret{kind}"
     if not path.exists():
         _create(path)
     return path

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -14,11 +15,13 @@ from typing import Any
 import grpc
 import numpy as np
 import torch
+from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 from numpy.typing import NDArray
 
+from pow.audience import Audience
 from pow.challenge import Keyring
 from protos import codec, gate_pb2, gate_pb2_grpc
 from server.authentication import Authenticator
@@ -65,6 +68,17 @@ class Tls:
                 f"{certificate} and {key} are not a PEM certificate and its key: {error}"
             ) from error
 
+    def hosts(self) -> tuple[str, ...]:
+        """DNS names and IP addresses that the certificate is for, wildcards apart."""
+        certificate = x509.load_pem_x509_certificates(self.certificate)[0]
+        try:
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except x509.ExtensionNotFound:
+            return ()
+        dns = names.value.get_values_for_type(x509.DNSName)
+        addresses = map(str, names.value.get_values_for_type(x509.IPAddress))
+        return tuple(name for name in (*dns, *addresses) if "*" not in name)
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -79,6 +93,9 @@ class Parts:
     record: Callable[..., None]
     clock: Callable[[], float]
     perturbation: Perturbation | None = None
+    calibration: str = "0" * 16  # 16 hex digits of what the prices rest on
+    hosts: tuple[str, ...] = ()  # public names of the gate
+    elapsed: Callable[[], float] = time.monotonic  # for durations; the clock may be set
 
 
 @asynccontextmanager
@@ -95,13 +112,20 @@ async def running(parts: Parts, address: str, tls: Tls | None = None) -> AsyncIt
         ledger=parts.ledger,
         keyring=parts.keyring,
         puzzles=parts.puzzles,
-        audience=f"{parts.model.name}/{parts.model.public_fingerprint}",
+        audience=Audience(
+            fingerprint=parts.model.public_fingerprint,
+            ledger=parts.ledger.id,
+            books=parts.ledger.books,
+            calibration=parts.calibration,
+            hosts=parts.hosts,
+        ),
         encode=codec.dumps,
         record=parts.record,
         clock=parts.clock,
         torch_pool=torch_pool,
         verify_pool=verify_pool,
         perturbation=parts.perturbation,
+        elapsed=parts.elapsed,
     )
     image_bytes = 4 * int(np.prod(parts.model.victim.shape))
     server = grpc.aio.server(

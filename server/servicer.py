@@ -34,6 +34,8 @@ class Servicer(GateServicer):
             algorithm=self._gate.puzzles.algorithm,
             hash_rate=self._hash_rate,
             fingerprint=model.public_fingerprint,
+            audience=str(self._gate.audience),
+            client=CALLER.get(),
         )
 
     async def Predict(  # noqa: N802

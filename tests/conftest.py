@@ -53,6 +53,7 @@ class FixedTariff:
     """The same work for every batch."""
 
     hashes: int = 64
+    algorithm: str = "sha1"
 
     thresholds = ()
 
@@ -65,8 +66,10 @@ class FixedTariff:
     def work(self, account, images):
         return self.hashes
 
-    def lifetime(self, work):
-        return 600.0
+    def puzzle(self, work, images):
+        from server.puzzles import Puzzles
+
+        return Puzzles(self.algorithm, tries_per_hash=1.0).choose(work, images)
 
 
 @dataclass
@@ -121,7 +124,7 @@ def running_gate(
     victim, measure = FakeVictim(shape), FakeMeasure()
     own = ledger is None
     ledger = ledger or SqliteLedger(
-        ":memory:", fingerprint="f", tariff=FixedTariff(hashes), clock=clock
+        ":memory:", fingerprint="f", tariff=FixedTariff(hashes, algorithm), clock=clock
     )
     records: list = []
     parts = Parts(
@@ -133,6 +136,7 @@ def running_gate(
         hash_rate=hash_rate,
         record=record or (lambda kind, **fields: records.append({"kind": kind, **fields})),
         clock=clock,
+        elapsed=clock,
         perturbation=perturbation,
     )
     started = threading.Event()

@@ -2,8 +2,9 @@
 
 Charged when the answer is computed, credited when it is redeemed (DESIGN "Charged at Predict,
 credited at Redeem"). Between the two a batch may only raise a price: it counts at once where it is
-dearer than an honest one and does not dilute an account that is dearer still, and otherwise not
-before it is paid for; but the price of the next one is never less than if it counted.
+more expensive than an honest one and does not dilute an account that is more expensive still, and
+otherwise not before it is paid for; but the price of the next one is never less than if it counted.
+`server.ledger.rules` says so in code, for every back end.
 
 Privacy costs are int64 nano-units throughout, so that sums are exact.
 """
@@ -13,6 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Protocol
+
+from pow.puzzle import Puzzle
 
 NANO = 10**9
 """Nano-units of one unit of privacy cost."""
@@ -121,17 +124,30 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One request as the ledger holds it; a retry sees the same images, cost and work."""
+    """One request as the ledger holds it; while it can be paid, a retry sees the same price."""
 
     images: int
     cost: int  # nano-units, the whole batch
-    work: int  # expected hashes, priced once
+    work: int  # expected hashes
+    puzzle: Puzzle  # which stands for the work
+    paid: bool
     retries: int
+    expires: int  # Unix seconds: when the challenge issued now does
     account: Account  # as it stands after this call
 
 
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What a solved challenge pays for: it settles this charge and no other."""
+
+    books: str
+    request_id: str
+    digest: bytes
+    puzzle: Puzzle
+
+
 class Tariff(Protocol):
-    """What a ledger must know of prices: how dear a batch is, and what it costs in work."""
+    """What a ledger must know of prices: how expensive a batch is, and what it costs in work."""
 
     @property
     def thresholds(self) -> Sequence[int]:
@@ -139,7 +155,7 @@ class Tariff(Protocol):
         ...
 
     def is_dear(self, images: int, cost: int) -> bool:
-        """Whether a batch (nano-units) is dearer than an honest one."""
+        """Whether a batch (nano-units) is more expensive than an honest one."""
         ...
 
     def raises(self, before: Account, after: Account) -> bool:
@@ -153,24 +169,35 @@ class Tariff(Protocol):
         """
         ...
 
-    def lifetime(self, work: int) -> float:
-        """Seconds that a challenge of `work` expected hashes stays open."""
+    def puzzle(self, work: int, images: int) -> Puzzle:
+        """The puzzle that stands for `work` expected hashes, asked for `images` images."""
         ...
 
 
 class Ledger(Protocol):
-    """Charges by (client, request_id). Every method is atomic; its future is done once committed.
+    """Charges by (client, books, request id). Every method is atomic; its future waits for commit.
 
     A charge is then on disk, whatever happens to process or power. All futures raise
     LedgerUnavailable where the back end cannot answer.
     """
 
+    @property
+    def id(self) -> str:
+        """16 hex digits, drawn when the ledger was made."""
+        ...
+
+    @property
+    def books(self) -> str:
+        """16 hex digits: which accounts of this ledger are meant."""
+        ...
+
     def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | Account]:
         """The charge of a request asked before, with one more retry counted.
 
-        For a new request, the account as it stands. Raises RequestIdReused for another digest,
-        RetriesExhausted beyond MAX_RETRIES, and TooManyUnpaid where the charge is unpaid, its
-        challenge has expired, and its place was taken.
+        Its challenge is issued anew. One that had expired before it counted is priced again, and
+        never below its old price. For a new request, the account as it stands. Raises
+        RequestIdReused for another digest, RetriesExhausted beyond MAX_RETRIES, and TooManyUnpaid
+        where the charge is unpaid, its challenge has expired, and its place was taken.
         """
         ...
 
@@ -181,15 +208,23 @@ class Ledger(Protocol):
         """
         ...
 
-    def settle(self, client: str, request_id: str) -> Future[None]:
-        """Marks a charge as paid, and the account as entered; settling again changes nothing.
+    def settle(self, client: str, payment: Payment) -> Future[bool]:
+        """Marks a charge as paid, and the account as entered; False where it was paid before.
 
-        Raises NothingToRedeem.
+        The charge may be one of other books of this ledger. Raises NothingToRedeem where there is
+        none, or where it was charged for other inputs or at another price.
         """
         ...
 
     def account(self, client: str) -> Future[Account]:
         """The client's account; an empty one for a client never seen."""
+        ...
+
+    def prune(self) -> Future[int]:
+        """Deletes charges that ended longer ago than they are kept, some at a time; how many.
+
+        A back end does so by itself, too.
+        """
         ...
 
     def close(self) -> None:

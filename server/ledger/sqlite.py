@@ -7,55 +7,40 @@ then only raises the price. Several processes may share a file: transactions are
 ":memory:" keeps the books in memory, for tests.
 """
 
-import contextlib
-import json
-import queue
+import hashlib
 import sqlite3
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from server.ledger import (
-    DIGEST_BYTES,
-    MAX_RETRIES,
-    MAX_UNPAID,
-    Account,
-    Batch,
-    Charge,
-    Tariff,
-)
-from server.ledger.schema import SCHEMA, check_version, cut, packed, unpacked, write_ahead
-from server.refusals import (
-    LedgerUnavailable,
-    NothingToRedeem,
-    RequestIdReused,
-    RetriesExhausted,
-    TooManyUnpaid,
-)
+from pow.hashcash import CLOCK_SKEW
+from pow.puzzle import LONGEST
+from server.ledger import MAX_RETRIES, Account, Batch, Charge, Payment, Tariff, rows
+from server.ledger.rows import Key, Row
+from server.ledger.rules import check_room, expiry, price, settled
+from server.ledger.writer import Writer
+from server.refusals import NothingToRedeem, RequestIdReused, RetriesExhausted
 
-GROUP = 256
-"""Most operations in one transaction: bounds how long the first of them waits."""
+RETENTION = 7 * 86_400.0
+"""Seconds for which a charge is kept after its challenge expired."""
 
-BUSY_SECONDS = 5.0
-"""How long to wait for another process's transaction before refusing."""
+LEAST_RETENTION = LONGEST + CLOCK_SKEW
+"""As long as any challenge may be open: a request id means the same request for that long."""
+
+PRUNE_SECONDS = 60.0
+"""Between two looks for charges to delete."""
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    run: Callable[[sqlite3.Connection], Any]
-    future: "Future[Any]"
-    durable: bool  # on disk before it is answered, even if the power fails
 
 
 class SqliteLedger:
     """A `Ledger` in one SQLite file, for one calibration fingerprint and its tariff.
 
-    Raises LedgerUnavailable from the constructor where the file cannot be opened as a ledger.
+    Charges are deleted `retention` seconds after they expired, paid or not; accounts stay. Raises
+    LedgerUnavailable from the constructor where the file cannot be opened as a ledger, ValueError
+    for a retention shorter than LEAST_RETENTION.
     """
 
     def __init__(
@@ -65,283 +50,155 @@ class SqliteLedger:
         fingerprint: str,
         tariff: Tariff,
         clock: Callable[[], float],
+        retention: float = RETENTION,
     ) -> None:
-        self._fingerprint = fingerprint
+        if not retention >= LEAST_RETENTION:
+            raise ValueError(
+                f"retention is {retention:g} s; expected at least {LEAST_RETENTION:g} s, the "
+                "longest that a challenge is open"
+            )
+        self.books = hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
         self._tariff = tariff
         self._clock = clock
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._closed = False
-        self._closing = threading.Lock()
-        opened: Future[None] = Future()
-        self._writer = threading.Thread(
-            target=self._write, args=(str(path), opened), name="ledger", daemon=True
-        )
-        self._writer.start()
-        opened.result()
+        self._retention = retention
+        self._writer = Writer(path, upkeep=self._prune, upkeep_seconds=PRUNE_SECONDS)
+        thresholds = tuple(tariff.thresholds)
+
+        def name(db: sqlite3.Connection) -> str:
+            rows.name_books(db, self.books, fingerprint, thresholds)
+            return rows.ledger_id(db)
+
+        self.id = self._submit(name).result()
 
     def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | Account]:
+        key = Key(client, self.books, request_id)
+
         def run(db: sqlite3.Connection) -> Charge | Account:
-            charge = self._find(db, client, request_id, digest)
-            if charge is None:
+            now = self._clock()
+            row = _find(db, key, digest)
+            if row is None:
                 return self._account(db, client)
-            if charge.retries >= MAX_RETRIES:
+            if row.retries >= MAX_RETRIES:
                 raise RetriesExhausted(
-                    f"request {request_id} was retried {charge.retries} times; "
+                    f"request {request_id} was retried {row.retries} times; "
                     f"at most {MAX_RETRIES} retries are served"
                 )
-            key = self._key(client, request_id)
-            (place_lost,) = db.execute(
-                "SELECT paid = 0 AND expires <= ? FROM charges"
-                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
-                (self._clock(), *key),
-            ).fetchone()
-            if place_lost:
-                _check_room(charge.account)
-            db.execute(
-                "UPDATE charges SET retries = retries + 1, expires = ?"
-                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
-                (self._clock() + self._tariff.lifetime(charge.work), *key),
-            )
-            return replace(charge, retries=charge.retries + 1, account=self._account(db, client))
+            if not row.paid and not row.open_at(now):
+                row = self._take_place_again(db, key, row)
+            row = replace(row, retries=row.retries + 1, issued=now, expires=expiry(row.puzzle, now))
+            rows.store(db, key, row)
+            return row.charge(self._account(db, client))
 
         return self._submit(run)
 
     def ask(self, client: str, request_id: str, digest: bytes, batch: Batch) -> Future[Charge]:
+        key = Key(client, self.books, request_id)
+
         def run(db: sqlite3.Connection) -> Charge:
-            known = self._find(db, client, request_id, digest)
+            now = self._clock()
+            known = _find(db, key, digest)
             if known is not None:
-                return known
+                return known.charge(self._account(db, client))
             before = self._account(db, client)
-            _check_room(before)
-            thresholds = self._tariff.thresholds
-            counting = before.with_batch(batch, thresholds)
-            # Those that wait for their payment may raise this price, too; or of several that are
-            # asked before any is paid for, each would be priced as if it were alone.
-            waiting = before
-            for other in self._waiting(db, client):
-                waiting = waiting.with_batch(other, thresholds)
-            work = max(
-                self._tariff.work(account, len(batch))
-                for account in (counting, waiting.with_batch(batch, thresholds))
+            asked = price(before, self._waiting(db, client), batch, self._tariff)
+            puzzle = self._tariff.puzzle(asked.work, len(batch))
+            row = Row(
+                digest=digest,
+                images=len(batch),
+                cost=batch.cost,
+                work=asked.work,
+                puzzle=puzzle,
+                retries=0,
+                waiting=None if asked.counts else batch,
+                paid=asked.work == 0,
+                issued=now,
+                expires=expiry(puzzle, now),
             )
-            paid = work == 0
-            new = batch.beyond(before.recent)
-            counts = paid or (
-                self._tariff.is_dear(len(new), new.cost) and self._tariff.raises(before, counting)
-            )
-            after = replace(
-                counting if counts else before,
-                charged=before.charged + len(batch),
-                unpaid=before.unpaid + (not paid),
-            )
-            db.execute(
-                "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
-                (
-                    *self._key(client, request_id),
-                    digest,
-                    len(batch),
-                    batch.cost,
-                    work,
-                    b"" if counts else packed(batch),
-                    paid,
-                    self._clock() + self._tariff.lifetime(work),
-                ),
-            )
-            self._store(db, client, after)
-            return Charge(len(batch), batch.cost, work, 0, after)
+            rows.store(db, key, row)
+            after = replace(asked.account, charged=before.charged + len(batch))
+            rows.store_account(db, client, self.books, after)
+            return row.charge(replace(after, unpaid=before.unpaid + (not row.paid)))
 
         return self._submit(run)
 
-    def settle(self, client: str, request_id: str) -> Future[None]:
-        def run(db: sqlite3.Connection) -> None:
-            row = db.execute(
-                "SELECT waiting, paid FROM charges"
-                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
-                self._key(client, request_id),
-            ).fetchone()
-            if row is None:
-                raise NothingToRedeem(f"no charge is known for request {request_id}")
-            waiting, paid = row
-            if paid:
-                return
-            db.execute(
-                "UPDATE charges SET paid = 1, waiting = x''"
-                " WHERE client = ? AND fingerprint = ? AND request_id = ?",
-                self._key(client, request_id),
-            )
-            account = self._account(db, client)
-            if waiting:
-                account = account.with_batch(unpacked(waiting), self._tariff.thresholds)
-            self._store(db, client, replace(account, entered=True))
+    def settle(self, client: str, payment: Payment) -> Future[bool]:
+        key = Key(client, payment.books, payment.request_id)
+
+        def run(db: sqlite3.Connection) -> bool:
+            row = rows.find(db, key)
+            if row is None or row.digest != payment.digest:
+                raise NothingToRedeem(
+                    f"no charge is known for request {payment.request_id} and its inputs"
+                )
+            if row.paid:
+                return False
+            if row.puzzle != payment.puzzle:
+                raise NothingToRedeem(
+                    f"request {payment.request_id} has another price by now; ask for it again"
+                )
+            rows.store(db, key, replace(row, paid=True, waiting=None))
+            thresholds = rows.thresholds_of(db, key.books)
+            account = rows.account(db, client, key.books, self._clock())
+            rows.store_account(db, client, key.books, settled(account, row.waiting, thresholds))
+            return True
 
         return self._submit(run, durable=False)
 
     def account(self, client: str) -> Future[Account]:
         return self._submit(lambda db: self._account(db, client))
 
-    def close(self) -> None:
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._jobs.put(None)
-        self._writer.join()
+    def prune(self) -> Future[int]:
+        return self._submit(self._prune)
 
-    def _key(self, client: str, request_id: str) -> tuple[str, str, str]:
-        return client, self._fingerprint, request_id
+    def close(self) -> None:
+        self._writer.close()
 
     def _submit(
         self, run: Callable[[sqlite3.Connection], _T], *, durable: bool = True
     ) -> "Future[_T]":
-        future: Future[_T] = Future()
-        with self._closing:
-            if self._closed or not self._writer.is_alive():
-                future.set_exception(LedgerUnavailable("the ledger is closed"))
-            else:
-                self._jobs.put(_Job(run, future, durable))
-        return future
-
-    def _find(
-        self, db: sqlite3.Connection, client: str, request_id: str, digest: bytes
-    ) -> Charge | None:
-        row = db.execute(
-            "SELECT digest, images, cost, work, retries FROM charges"
-            " WHERE client = ? AND fingerprint = ? AND request_id = ?",
-            self._key(client, request_id),
-        ).fetchone()
-        if row is None:
-            return None
-        if row[0] != digest:
-            raise RequestIdReused(
-                f"request id {request_id} was used before for other inputs; expected a new UUID"
-            )
-        images, cost, work, retries = row[1:]
-        return Charge(images, cost, work, retries, self._account(db, client))
+        return self._writer.submit(run, durable=durable)
 
     def _account(self, db: sqlite3.Connection, client: str) -> Account:
-        row = db.execute(
-            "SELECT charged, counted, cost, sums, entered, recent FROM accounts"
-            " WHERE client = ? AND fingerprint = ?",
-            (client, self._fingerprint),
-        ).fetchone()
-        if row is None:
-            return Account()
-        (unpaid,) = db.execute(
-            "SELECT count(*) FROM charges"
-            " WHERE client = ? AND fingerprint = ? AND expires > ? AND paid = 0",
-            (client, self._fingerprint, self._clock()),
-        ).fetchone()
-        charged, counted, cost, sums, entered, recent = row
-        return Account(
-            charged,
-            unpaid,
-            counted,
-            cost,
-            tuple(json.loads(sums)),
-            bool(entered),
-            tuple(cut(recent, DIGEST_BYTES)),
-        )
+        return rows.account(db, client, self.books, self._clock())
 
     def _waiting(self, db: sqlite3.Connection, client: str) -> list[Batch]:
-        """Batches that can still be paid for and do not count yet."""
-        rows = db.execute(
-            "SELECT waiting FROM charges"
-            " WHERE client = ? AND fingerprint = ? AND expires > ? AND paid = 0 AND waiting <> x''",
-            (client, self._fingerprint, self._clock()),
+        return rows.waiting(db, client, self.books, self._clock())
+
+    def _take_place_again(self, db: sqlite3.Connection, key: Key, row: Row) -> Row:
+        """An unpaid charge whose challenge expired, as it stands now.
+
+        One that counts was priced with everything before it and keeps its price. One that does not
+        is priced again: its old price is that of an account which is no longer.
+        """
+        before = self._account(db, key.client)
+        if row.waiting is None:
+            check_room(before)
+            return row
+        now = price(
+            before,
+            self._waiting(db, key.client),
+            row.waiting,
+            self._tariff,
+            at_least=row.work,
         )
-        return [unpacked(waiting) for (waiting,) in rows]
-
-    def _store(self, db: sqlite3.Connection, client: str, account: Account) -> None:
-        db.execute(
-            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                client,
-                self._fingerprint,
-                account.charged,
-                account.counted,
-                account.cost,
-                json.dumps(account.sums),
-                account.entered,
-                b"".join(account.recent),
-            ),
-        )
-
-    def _write(self, path: str, opened: "Future[None]") -> None:
-        """The writer thread: owns the connection from first to last."""
-        try:
-            # Transactions are begun and ended by hand: isolation_level None.
-            db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-            write_ahead(db, BUSY_SECONDS)
-            check_version(db)
-            db.executescript(SCHEMA)
-        except (sqlite3.Error, LedgerUnavailable) as error:
-            opened.set_exception(LedgerUnavailable(f"ledger {path} cannot be opened: {error}"))
-            return
-        opened.set_result(None)
-        try:
-            while (job := self._jobs.get()) is not None:
-                group, last = [job], False
-                while len(group) < GROUP and not self._jobs.empty():
-                    more = self._jobs.get()
-                    if more is None:
-                        last = True
-                        break
-                    group.append(more)
-                _commit(db, group)
-                if last:
-                    break
-        finally:  # whatever ended the writer, nobody may wait for it
-            db.close()
-            with self._closing:
-                self._closed = True
-                while not self._jobs.empty():
-                    left = self._jobs.get()
-                    if left is not None and left.future.set_running_or_notify_cancel():
-                        left.future.set_exception(LedgerUnavailable("the ledger is closed"))
-
-
-def _check_room(account: Account) -> None:
-    """Raises TooManyUnpaid where one more batch is too many."""
-    if account.unpaid >= MAX_UNPAID:
-        raise TooManyUnpaid(
-            f"{account.unpaid} batches are unpaid; redeem one before asking for more "
-            f"(at most {MAX_UNPAID})"
+        if now.counts:
+            rows.store_account(db, key.client, key.books, now.account)
+        return replace(
+            row,
+            work=now.work,
+            puzzle=self._tariff.puzzle(now.work, row.images),
+            waiting=None if now.counts else row.waiting,
         )
 
+    def _prune(self, db: sqlite3.Connection) -> int:
+        return rows.prune(db, self._clock() - self._retention)
 
-def _commit(db: sqlite3.Connection, group: list[_Job]) -> None:
-    """Runs a group in one transaction and answers all of it, after the commit.
 
-    A caller may have stopped waiting: its job is dropped before it is run, never afterwards. A job
-    that fails by an error of its own takes back only what it did itself.
-    """
-    group = [job for job in group if job.future.set_running_or_notify_cancel()]
-    answers: list[tuple[_Job, Any, Exception | None]] = []
-    try:
-        level = "FULL" if any(job.durable for job in group) else "NORMAL"
-        db.execute(f"PRAGMA synchronous = {level}")
-        db.execute("BEGIN IMMEDIATE")
-        for job in group:
-            db.execute("SAVEPOINT job")
-            try:
-                answers.append((job, job.run(db), None))
-            except sqlite3.Error:
-                raise
-            except Exception as error:
-                db.execute("ROLLBACK TO job")
-                answers.append((job, None, error))
-            db.execute("RELEASE job")
-        db.execute("COMMIT")
-    except sqlite3.Error as error:  # the whole group failed: nothing of it may stand
-        with contextlib.suppress(sqlite3.Error):
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-        for job in group:
-            unavailable = LedgerUnavailable("the ledger cannot answer; nothing was charged")
-            unavailable.__cause__ = error
-            job.future.set_exception(unavailable)
-        return
-    for job, answer, failed in answers:
-        if failed is None:
-            job.future.set_result(answer)
-        else:
-            job.future.set_exception(failed)
+def _find(db: sqlite3.Connection, key: Key, digest: bytes) -> Row | None:
+    """The charge of a request. Raises RequestIdReused where it was for other inputs."""
+    row = rows.find(db, key)
+    if row is not None and row.digest != digest:
+        raise RequestIdReused(
+            f"request id {key.request_id} was used before for other inputs; expected a new UUID"
+        )
+    return row

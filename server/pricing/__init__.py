@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from pow import hashcash, puzzle
+from pow.puzzle import MAX_WORK, Puzzle
 from server.ledger import NANO, Account
 from server.pricing.paper import Paper
 from server.pricing.rate import Band, Rate, Score
-from server.puzzles import Puzzles
+from server.puzzles import BATCH, Puzzles
 
 __all__ = [
     "BATCH",
@@ -26,9 +26,6 @@ __all__ = [
     "Score",
     "work_for",
 ]
-
-BATCH = 64
-"""Images to which a price in seconds refers; n images pay n/64 of it."""
 
 POLICIES = ("none", "paper", "rate")
 
@@ -72,11 +69,11 @@ def work_for(seconds: float, images: int, rate: float) -> int:
     Linear in images: no size of batch is dearer than another. Never above the largest work a
     challenge can ask.
     """
-    hashes = math.ceil(min(seconds * rate, puzzle.MAX_WORK))
+    hashes = math.ceil(min(seconds * rate, MAX_WORK))
     if hashes <= 0:
         return 0
     whole = 1 << (hashes - 1).bit_length()
-    return min(-(-whole * images // BATCH), puzzle.MAX_WORK)
+    return min(-(-whole * images // BATCH), MAX_WORK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +108,8 @@ class PolicyTariff:
         priced = work_for(self.policy.price(account), images, self.rate)
         if priced == 0 or account.entered:
             return priced
-        return min(priced + self.entry, puzzle.MAX_WORK)
+        return min(priced + self.entry, MAX_WORK)
 
-    def lifetime(self, work: int) -> float:
-        """Seconds for which a challenge of `work` expected hashes can be redeemed."""
-        algorithm, tries = self.puzzles.choose(work)
-        return puzzle.lifetime(tries, algorithm) + hashcash.CLOCK_SKEW
+    def puzzle(self, work: int, images: int) -> Puzzle:
+        """The puzzle that stands for `work` expected hashes, asked for `images` images."""
+        return self.puzzles.choose(work, images)

@@ -11,6 +11,7 @@ import pytest
 
 from pow.challenge import Keyring
 from pow.hashcash import check, mint, mint_reference
+from pow.puzzle import puzzle_for
 from pow.solver import solve
 
 pytestmark = pytest.mark.skipif(
@@ -47,13 +48,13 @@ def test_we_accept_what_it_mints() -> None:
 @pytest.mark.parametrize("work", [40, 1 << 12, 1 << 20])
 def test_it_accepts_every_stamp_of_a_challenge(work: int) -> None:
     challenge = Keyring([b"s" * 32]).issue(
-        work,
-        algorithm="sha1",
+        puzzle_for(work),
         audience="gate",
         client="ann",
         request_id="r",
         digest=bytes(32),
         now=time.time(),
+        expires=int(time.time()) + 600,
     )
     for counter in solve(challenge).counters:
         assert accepted(challenge.prefix + counter, challenge.puzzle.bits, "powgate")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pow.puzzle import ALGORITHMS, MAX_WORK, Puzzle, lifetime, puzzle_for, smallest_work
+from pow.puzzle import ALGORITHMS, MAX_WORK, Puzzle, lifetime, puzzle_for
 
 
 @settings(deadline=None, max_examples=400)
@@ -32,12 +32,13 @@ def test_every_work_next_to_a_step_is_met_and_monotone() -> None:
     assert max(abs(got / work - 1) for work, got in priced) <= 0.032
 
 
-@given(st.integers(64, MAX_WORK))
-def test_argon2id_puzzles(work: int) -> None:
+@given(st.one_of(st.integers(1, 5_000), st.integers(1, MAX_WORK)))
+def test_argon2id_puzzles_are_rounded_up(work: int) -> None:
     puzzle = puzzle_for(work, "argon2id")
-    assert puzzle.count == 4
-    assert puzzle.bits >= 4
-    assert 2 / 3 <= puzzle.work / work <= 4 / 3
+    assert puzzle.count < 8
+    assert puzzle.bits == 0 or puzzle.count >= 4
+    assert work <= puzzle.work <= 1.25 * work
+    assert work >= 8 or puzzle.work == work
 
 
 def test_no_work_is_no_stamp() -> None:
@@ -51,10 +52,6 @@ def test_work_out_of_range(work: int) -> None:
 
 
 def test_puzzles_out_of_range() -> None:
-    with pytest.raises(ValueError, match="start at 64 tries"):
-        puzzle_for(63, "argon2id")
-    assert smallest_work("argon2id") == 64
-    assert smallest_work("sha1") == 1
     with pytest.raises(ValueError, match="algorithm"):
         puzzle_for(1, "md5")
     with pytest.raises(ValueError, match="bits must be"):

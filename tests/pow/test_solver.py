@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pow.challenge import Challenge, Keyring, verify_counters
 from pow.hashcash import check, mint, value
+from pow.puzzle import puzzle_for
 from pow.solver import Cancelled, DeadlineExceeded, aligned_random, search, solve
 
 RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
@@ -19,13 +20,13 @@ RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
 
 def issue(work: int, algorithm: str = "sha1", request_id: str = "r") -> Challenge:
     return RING.issue(
-        work,
-        algorithm=algorithm,
+        puzzle_for(work, algorithm),
         audience="gate",
         client="ann",
         request_id=request_id,
         digest=bytes(32),
         now=1_795_262_400.0,
+        expires=1_795_263_000,
     )
 
 

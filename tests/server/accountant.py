@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from ledgers import batch
 
+from pow.puzzle import Puzzle, puzzle_for
 from server.ledger import NANO, Account
 from server.ledger.sqlite import SqliteLedger
 
@@ -26,8 +27,8 @@ class Free:
     def work(self, account: Account, images: int) -> int:
         return 0
 
-    def lifetime(self, work: int) -> float:
-        return 600.0
+    def puzzle(self, work: int, images: int) -> Puzzle:
+        return puzzle_for(work)
 
 
 def main() -> None:

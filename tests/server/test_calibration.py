@@ -8,6 +8,7 @@ import pytest
 from ledgers import batch
 
 from core.datasets import Split, load
+from pow.puzzle import puzzle_for
 from pow.rate import Rate as HashRate
 from server import calibration, model
 from server.calibration import CalibrationError, power_of_two_seconds
@@ -90,8 +91,8 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
     tariff = calibrated.tariff("rate", "argon2id")
     assert tariff.rate == 5e7
     # The same second of work: 5e7 hashes of SHA-1 or 1 000 tries of argon2id.
-    assert tariff.puzzles.choose(50_000_000) == ("argon2id", 1_000)
-    assert tariff.puzzles.choose(3_000_000) == ("sha1", 3_000_000)  # 60 tries are too few
+    assert tariff.puzzles.choose(50_000_000, 64) == puzzle_for(1_000, "argon2id")
+    assert tariff.puzzles.choose(3_000_000, 64) == puzzle_for(3_000_000)  # 60 tries are too few
 
 
 @pytest.mark.parametrize(

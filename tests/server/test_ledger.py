@@ -1,6 +1,7 @@
 """The ledger in SQLite: the contract, and what it adds: files, processes, a full disk."""
 
 import multiprocessing
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledgers import HONEST, Clock, FixedTariff, LedgerContract, batch
+from ledgers import HONEST, Clock, FixedTariff, LedgerContract, batch, pay, payment
 
-from server.ledger import DIGEST_BYTES, NANO, RECENT, WINDOWS, Account, Batch
-from server.ledger.sqlite import SqliteLedger
+from pow.puzzle import puzzle_for
+from server.ledger import DIGEST_BYTES, NANO, RECENT, WINDOWS, Account, Batch, Payment
+from server.ledger.sqlite import RETENTION, SqliteLedger
 from server.refusals import LedgerUnavailable
 
 
@@ -50,7 +52,7 @@ class TestInFile(LedgerContract):
         levels = []
         for call in (
             lambda: ledger.ask("anne", "r1", b"d", batch(1, NANO)),
-            lambda: ledger.settle("anne", "r1"),
+            lambda: ledger.settle("anne", Payment(ledger.books, "r1", b"d", puzzle_for(1_000))),
             lambda: ledger.ask("anne", "r2", b"d", batch(1, NANO)),
         ):
             said.clear()
@@ -66,6 +68,83 @@ class TestInFile(LedgerContract):
         assert second.account("anne").result() == Account()
         first.close()
         second.close()
+
+    def test_solved_work_survives_a_restart_with_other_prices(self, tmp_path, clock):
+        class Tail(FixedTariff):
+            thresholds = (NANO // 2,)
+
+        first = self.open_ledger(tmp_path, clock=clock, tariff=Tail())
+        first.ask("anne", "r1", b"d", batch(7, 7 * NANO)).result()
+        solved = payment(first, "anne", "r1")
+        first.close()
+        second = self.open_ledger(tmp_path, clock=clock, fingerprint="g")
+        second.ask("anne", "r1", b"d", batch(7, 70 * HONEST)).result()
+        assert second.id == first.id
+        assert second.settle("anne", solved).result()
+        assert second.account("anne").result().unpaid == 1  # its own charge is not paid by it
+        second.close()
+        first = self.open_ledger(tmp_path, clock=clock, tariff=Tail())
+        account = first.account("anne").result()
+        assert (account.counted, account.unpaid, account.entered) == (7, 0, True)
+        assert account.sums == Account().counting(7, 7 * NANO, 7 * NANO // 2).sums
+        first.close()
+
+    def test_every_file_has_an_id_of_its_own(self, tmp_path):
+        names = set()
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            ledger = self.open_ledger(tmp_path / folder)
+            names.add(ledger.id)
+            ledger.close()
+        assert len(names) == 2
+
+    def test_only_its_owner_can_read_it(self, tmp_path):
+        (tmp_path / "ledger.db").touch(0o644)
+        ledger = self.open_ledger(tmp_path)
+        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        ledger.close()
+        assert modes == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm"), 0o600)
+
+    @pytest.mark.parametrize("name", ["ledger.db", "ledger.db-wal"])
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_a_file_that_is_removed_or_replaced_is_noticed(self, tmp_path, name, replaced):
+        ledger = self.open_ledger(tmp_path)
+        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
+        (tmp_path / name).rename(tmp_path / "kept")
+        if replaced:
+            shutil.copy(tmp_path / "kept", tmp_path / name)
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable) as caught:
+                ledger.ask("anne", "r2", b"d", batch(1, NANO)).result()
+            assert ("was replaced" if replaced else "is gone") in str(caught.value.__cause__)
+        ledger.close()
+
+    def test_it_prunes_when_it_is_opened_and_while_it_works(self, tmp_path, clock, monkeypatch):
+        monkeypatch.setattr("server.ledger.sqlite.PRUNE_SECONDS", 0.0)
+        ledger = self.open_ledger(tmp_path, clock=clock)
+        for number in range(2):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+            clock.now += RETENTION + 601
+            ledger.account("anne").result()
+            ledger.account("anne").result()  # after what the first one set off
+            assert ledger._submit(_charges).result() == 0
+        ledger.ask("anne", "r3", b"d", batch(1, NANO)).result()
+        ledger.close()
+        clock.now += RETENTION + 601
+        ledger = self.open_ledger(tmp_path, clock=clock)
+        assert ledger._submit(_charges).result() == 0
+        ledger.close()
+
+    def test_nothing_that_can_be_redeemed_may_be_deleted(self, tmp_path):
+        with pytest.raises(ValueError, match="retention is 86459 s; expected at least 86460 s"):
+            SqliteLedger(
+                ":memory:",
+                fingerprint="f",
+                tariff=FixedTariff(),
+                clock=Clock(),
+                retention=86_459,
+            )
 
     def test_processes_at_once_charge_every_request_exactly_once(self, tmp_path):
         path = tmp_path / "ledger.db"
@@ -84,7 +163,7 @@ class TestInFile(LedgerContract):
 
     def test_a_full_disk_refuses_and_keeps_what_was_charged(self, tmp_path, clock):
         ledger = self.open_ledger(tmp_path, clock=clock, tariff=FixedTariff(free=True))
-        ledger._submit(lambda db: db.execute("PRAGMA max_page_count = 12")).result()
+        ledger._submit(lambda db: db.execute("PRAGMA max_page_count = 18")).result()
         asked = [
             ledger.ask("anne", f"r{number}", b"d" * 32, batch(1, NANO)) for number in range(5_000)
         ]
@@ -96,7 +175,7 @@ class TestInFile(LedgerContract):
         ledger.close()
 
     def test_a_locked_file_refuses(self, tmp_path, clock, monkeypatch):
-        monkeypatch.setattr("server.ledger.sqlite.BUSY_SECONDS", 0.05)
+        monkeypatch.setattr("server.ledger.writer.BUSY_SECONDS", 0.05)
         ledger = self.open_ledger(tmp_path, clock=clock)
         other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -122,7 +201,7 @@ class TestInFile(LedgerContract):
         with sqlite3.connect(tmp_path / "ledger.db") as db:
             db.execute("CREATE TABLE accounts (client TEXT)")
         db.close()
-        with pytest.raises(LedgerUnavailable, match="its version is 0, expected 2; give a new"):
+        with pytest.raises(LedgerUnavailable, match="its version is 0, expected 3; give a new"):
             self.open_ledger(tmp_path)
 
     def test_what_is_no_ledger_cannot_be_opened(self, tmp_path):
@@ -133,6 +212,10 @@ class TestInFile(LedgerContract):
             self.open_ledger(tmp_path / "missing")
 
 
+def _charges(db) -> int:
+    return db.execute("SELECT count(*) FROM charges").fetchone()[0]
+
+
 def _open_and_close(path):
     SqliteLedger(path, fingerprint="f", tariff=FixedTariff(), clock=Clock()).close()
 
@@ -141,7 +224,7 @@ def _charge_forty(path):
     ledger = SqliteLedger(path, fingerprint="f", tariff=FixedTariff(), clock=Clock())
     for number in range(40):
         ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
-        ledger.settle("anne", f"r{number}").result()
+        pay(ledger, "anne", f"r{number}")
     ledger.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pow.puzzle import puzzle_for
 from server.ledger import DIGEST_BYTES, NANO, Account, Batch
 from server.pricing import Band, Free, Paper, PolicyTariff, Rate, Score, work_for
 from server.puzzles import Puzzles
@@ -185,12 +186,10 @@ def test_no_price_asks_more_than_a_challenge_can():
     assert work_for(1e300, 256, 1e9) == 2**60
 
 
-def test_an_account_waits_as_long_as_its_challenge_stays_open():
-    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).lifetime(2**20) == 660
-    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).lifetime(2**28) == pytest.approx(2744, abs=1)
-    # 2^28 hashes of SHA-1 are 2^10 tries: ten times what 250 tries a second need is 41 s.
+def test_a_tariff_asks_in_the_algorithm_of_its_gate():
     argon2id = Puzzles("argon2id", 2.0**-18)
-    assert PolicyTariff(RATE, 1e6, 0.8, argon2id).lifetime(2**28) == 660
+    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).puzzle(2**28, 64) == puzzle_for(2**28)
+    assert PolicyTariff(RATE, 1e6, 0.8, argon2id).puzzle(2**28, 64) == puzzle_for(2**10, "argon2id")
 
 
 def test_an_unpaid_batch_may_only_raise_what_the_price_grows_with():

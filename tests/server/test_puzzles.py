@@ -1,19 +1,25 @@
 """Memory-hard puzzles at the gate, and the limit on wrong counters."""
 
 import uuid
+from dataclasses import replace
 
 import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from hypothesis import given
+from hypothesis import strategies as st
 
 from client.session import Session
 from pow.challenge import Challenge
+from pow.puzzle import puzzle_for
 from pow.solver import solve
 from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
+from server.ledger import Account
+from server.pricing import PolicyTariff
 from server.puzzles import STRIKE_SECONDS, STRIKES, Puzzles, Strikes
 from server.refusals import TooManyWrongCounters
 
@@ -22,10 +28,41 @@ BOB = (("client-id", "bob"),)
 IMAGES = np.zeros((1, 1, 4, 4), np.uint8)
 
 
+class Cheap:
+    """A policy that asks for 64 hashes per 64 images, a tenth of an argon2id try."""
+
+    thresholds = ()
+
+    def price(self, account):
+        return 64e-6
+
+    def excess(self, account):
+        return 0.0
+
+
 def test_other_algorithms_are_asked_as_they_are():
-    assert Puzzles("sha256").choose(7) == ("sha256", 7)
-    assert Puzzles("argon2id", 0.5).choose(128) == ("argon2id", 64)
-    assert Puzzles("argon2id", 0.5).choose(127) == ("sha1", 127)
+    assert Puzzles("sha256").choose(7, 64) == puzzle_for(7, "sha256")
+
+
+@pytest.mark.parametrize("images", [1, 7, 64, 256])
+def test_argon2id_depends_on_the_price_per_64_images(images):
+    puzzles = Puzzles("argon2id", 0.5)
+    assert puzzles.choose(2 * images, images).algorithm == "argon2id"
+    assert puzzles.choose(2 * images - 1, images) == puzzle_for(2 * images - 1)
+
+
+@given(st.integers(2, 2**40), st.floats(1e-6, 1), st.integers(1, 256))
+def test_no_batch_is_asked_less_than_its_price(work, ratio, images):
+    asked = Puzzles("argon2id", ratio).choose(work, images)
+    if asked.algorithm == "argon2id":
+        assert work * ratio <= asked.work <= max(1.25 * work * ratio, work * ratio + 1)
+
+
+def test_entry_is_asked_in_argon2id():
+    tariff = PolicyTariff(Cheap(), 1e6, 0.8, Puzzles("argon2id", 1e-3), entry=10**6)
+    assert tariff.puzzle(tariff.work(Account(), 1), 1).algorithm == "argon2id"
+    entered = replace(Account(), entered=True)
+    assert tariff.puzzle(tariff.work(entered, 1), 1).algorithm == "sha1"
 
 
 def test_argon2id_over_the_wire(gate_with):
@@ -36,16 +73,6 @@ def test_argon2id_over_the_wire(gate_with):
     ):
         assert session.predict(IMAGES).shape == (1, 3)
     assert (exchanges[0].count, exchanges[0].bits) == (4, 4)
-
-
-def test_a_small_price_is_asked_in_sha1(gate_with):
-    exchanges = []
-    with (
-        gate_with(hashes=32, algorithm="argon2id") as gate,
-        Session(gate.address, client_id="anne", observe=exchanges.append) as session,
-    ):
-        session.predict(IMAGES)
-    assert (exchanges[0].count, exchanges[0].bits) == (16, 1)
 
 
 def ask(stub, who):

@@ -9,7 +9,12 @@ from asking import ANNE, BOB, counters_of, redeem, refusal, solved
 from pow.challenge import Challenge, Keyring, verify_counters
 from pow.hashcash import digest as hash_stamp
 from pow.hashcash import leading_zero_bits
+from pow.puzzle import puzzle_for
 from protos import gate_pb2 as pb
+
+
+def audience_of(stub) -> str:
+    return stub.Describe(pb.DescribeRequest(), metadata=ANNE).audience
 
 
 def test_wrong_counters_are_refused_and_the_right_ones_still_work(gate, stub):
@@ -50,13 +55,13 @@ def test_forged_and_truncated_challenges(stub):
     sealed, counters = solved(stub)
     token = sealed.challenge
     forged = Keyring([bytes(32)]).issue(
-        64,
-        algorithm="sha1",
-        audience="fake/" + "f" * 16,
+        puzzle_for(64),
+        audience=audience_of(stub),
         client="anne",
         request_id=str(uuid.uuid4()),
         digest=b"d",
         now=1_790_000_000,
+        expires=1_790_000_600,
     )
     for challenge, reason in (
         (b"", "MALFORMED_CHALLENGE"),
@@ -116,13 +121,13 @@ def test_an_expired_challenge(gate, stub):
 
 def test_a_challenge_the_ledger_knows_nothing_of(gate, stub):
     genuine = Keyring([bytes(range(32))]).issue(
-        1,
-        algorithm="sha1",
-        audience="fake/" + "f" * 16,
+        puzzle_for(1),
+        audience=audience_of(stub),
         client="anne",
         request_id=str(uuid.uuid4()),
         digest=b"d",
         now=gate.clock.now,
+        expires=int(gate.clock.now) + 600,
     )
     counters = counters_of(genuine)
     verify_counters(genuine, counters)

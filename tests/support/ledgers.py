@@ -6,7 +6,10 @@ from itertools import count
 
 import pytest
 
-from server.ledger import DIGEST_BYTES, MAX_RETRIES, MAX_UNPAID, NANO, Account, Batch
+from pow.hashcash import CLOCK_SKEW
+from pow.puzzle import Puzzle, puzzle_for
+from server.ledger import DIGEST_BYTES, MAX_RETRIES, MAX_UNPAID, NANO, Account, Batch, Payment
+from server.ledger.sqlite import RETENTION
 from server.refusals import (
     LedgerUnavailable,
     NothingToRedeem,
@@ -56,8 +59,29 @@ class FixedTariff:
         assert account.counted > 0  # priced with the batch counted in
         return 0 if self.free else 1_000 * images
 
-    def lifetime(self, work: int) -> float:
-        return 600.0
+    def puzzle(self, work: int, images: int) -> Puzzle:
+        return puzzle_for(work)
+
+
+class Steps(FixedTariff):
+    """Ten images that count double the price; nothing counts before it is paid for."""
+
+    def raises(self, before: Account, after: Account) -> bool:
+        return False
+
+    def work(self, account: Account, images: int) -> int:
+        return images * 1_000 << account.counted // 10
+
+
+def payment(ledger, client, request_id, digest=b"d") -> Payment:
+    """What a solved challenge of a charge says."""
+    charge = ledger.ask(client, request_id, digest, batch(1, 1)).result()
+    return Payment(ledger.books, request_id, digest, charge.puzzle)
+
+
+def pay(ledger, client, request_id, digest=b"d") -> bool:
+    """Whether the payment was new."""
+    return ledger.settle(client, payment(ledger, client, request_id, digest)).result()
 
 
 class LedgerContract:
@@ -129,13 +153,13 @@ class LedgerContract:
             ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
         assert ledger.recall("anne", "r0", b"d").result().retries == 1  # old ones may be retried
         assert ledger.account("anne").result().charged == MAX_UNPAID
-        ledger.settle("anne", "r0").result()
+        pay(ledger, "anne", "r0")
         ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
 
     def test_expired_challenges_free_their_places(self, ledger, clock):
         for number in range(MAX_UNPAID):
             ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
-        clock.now += 599
+        clock.now += 659
         assert ledger.account("anne").result().unpaid == MAX_UNPAID
         clock.now += 2
         assert ledger.account("anne").result().unpaid == 0
@@ -143,18 +167,18 @@ class LedgerContract:
 
     def test_a_retry_takes_its_place_again(self, ledger, clock):
         ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
-        clock.now += 601
+        clock.now += 661
         ledger.recall("anne", "r1", b"d").result()
         assert ledger.account("anne").result().unpaid == 1
 
     def test_a_retry_finds_its_place_taken(self, ledger, clock):
         ledger.ask("anne", "old", b"d", batch(1, NANO)).result()
-        clock.now += 601
+        clock.now += 661
         for number in range(MAX_UNPAID):
             ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
         with pytest.raises(TooManyUnpaid):
             ledger.recall("anne", "old", b"d").result()
-        ledger.settle("anne", "r0").result()
+        pay(ledger, "anne", "r0")
         assert ledger.recall("anne", "old", b"d").result().retries == 1
         assert ledger.account("anne").result().unpaid == MAX_UNPAID
 
@@ -187,20 +211,20 @@ class LedgerContract:
 
     def test_settling_is_idempotent(self, ledger):
         ledger.ask("anne", "r1", b"d", batch(2, NANO)).result()
-        ledger.settle("anne", "r1").result()
+        pay(ledger, "anne", "r1")
         once = ledger.account("anne").result()
-        ledger.settle("anne", "r1").result()
+        pay(ledger, "anne", "r1")
         assert ledger.account("anne").result() == once
         assert (once.unpaid, once.counted) == (0, 2)
 
     def test_settling_what_was_never_charged_is_refused(self, ledger):
         with pytest.raises(NothingToRedeem, match="r9"):
-            ledger.settle("anne", "r9").result()
+            ledger.settle("anne", Payment(ledger.books, "r9", b"d", Puzzle("sha1", 0, 1))).result()
 
     def test_another_clients_charge_cannot_be_settled(self, ledger):
         ledger.ask("anne", "r1", b"d", batch(2, NANO)).result()
         with pytest.raises(NothingToRedeem):
-            ledger.settle("bob", "r1").result()
+            ledger.settle("bob", payment(ledger, "anne", "r1")).result()
 
     def test_a_cheap_unpaid_batch_never_dilutes(self, ledger):
         ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
@@ -208,7 +232,7 @@ class LedgerContract:
         ledger.ask("anne", "cheap", b"e", batch(10, 1)).result()
         after = ledger.account("anne").result()
         assert (after.counted, after.cost, after.sums) == (10, before.cost, before.sums)
-        ledger.settle("anne", "cheap").result()
+        pay(ledger, "anne", "cheap", b"e")
         assert ledger.account("anne").result().counted == 20
 
     def test_an_unpaid_batch_between_honest_and_the_account_never_dilutes(self, ledger):
@@ -217,14 +241,14 @@ class LedgerContract:
         ledger.ask("anne", "less dear", b"e", batch(10, 11 * HONEST)).result()
         after = ledger.account("anne").result()
         assert (after.counted, after.sums) == (before.counted, before.sums)
-        ledger.settle("anne", "less dear").result()
+        pay(ledger, "anne", "less dear", b"e")
         assert ledger.account("anne").result().counted == 20
 
     def test_a_dear_unpaid_batch_counts_at_once_and_only_once(self, ledger):
         ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
         counted = ledger.account("anne").result()
         assert counted.cost == 100 * HONEST
-        ledger.settle("anne", "dear").result()
+        pay(ledger, "anne", "dear")
         settled = ledger.account("anne").result()
         assert (settled.cost, settled.sums) == (counted.cost, counted.sums)
 
@@ -237,7 +261,7 @@ class LedgerContract:
     def test_threads_at_once_charge_every_request_exactly_once(self, ledger):
         def ask(number):
             ledger.ask("anne", f"r{number % 40}", b"d", batch(1, NANO)).result()
-            ledger.settle("anne", f"r{number % 40}").result()
+            pay(ledger, "anne", f"r{number % 40}")
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(ask, range(200)))
@@ -256,7 +280,7 @@ class LedgerContract:
         same = batch(3, 30 * NANO)
         for number in range(5):
             ledger.ask("anne", f"r{number}", b"d", same).result()
-            ledger.settle("anne", f"r{number}").result()
+            pay(ledger, "anne", f"r{number}")
         account = ledger.account("anne").result()
         assert (account.charged, account.counted, account.cost) == (15, 3, 30 * NANO)
 
@@ -266,7 +290,7 @@ class LedgerContract:
             ledger.ask("anne", f"r{number}", b"d", same).result()
         assert ledger.account("anne").result().counted == 0
         for number in range(2):
-            ledger.settle("anne", f"r{number}").result()
+            pay(ledger, "anne", f"r{number}")
         assert ledger.account("anne").result().counted == 2
 
     def test_a_batch_with_one_new_image_counts_that_one(self, ledger):
@@ -274,7 +298,7 @@ class LedgerContract:
         both = Batch(first.costs + more.costs, first.digests + more.digests)
         for number, asked in enumerate((first, both)):
             charge = ledger.ask("anne", f"r{number}", b"d", asked).result()
-            ledger.settle("anne", f"r{number}").result()
+            pay(ledger, "anne", f"r{number}")
         assert (charge.images, charge.cost) == (3, 27 * NANO)  # as the record shows it
         account = ledger.account("anne").result()
         assert (account.counted, account.cost) == (3, 27 * NANO)
@@ -286,7 +310,7 @@ class LedgerContract:
         ledger = self.open_ledger(tmp_path, clock=clock, tariff=Tail())
         few = Batch((NANO, 5 * NANO), batch(2, 0).digests)
         ledger.ask("anne", "r1", b"d", few).result()
-        ledger.settle("anne", "r1").result()
+        pay(ledger, "anne", "r1")
         account = ledger.account("anne").result()
         assert account == replace(
             Account().counting(2, 6 * NANO, 2 * NANO), charged=2, entered=True, recent=few.digests
@@ -301,7 +325,7 @@ class LedgerContract:
         cheap = Batch((0, 0, 0, 0, 0, 5 * NANO), batch(6, 0).digests)  # dear in its tail alone
         ledger.ask("anne", "r1", b"d", cheap).result()
         assert ledger.account("anne").result().counted == 0
-        ledger.settle("anne", "r1").result()
+        pay(ledger, "anne", "r1")
         assert (
             ledger.account("anne").result().sums == Account().counting(6, 5 * NANO, 2 * NANO).sums
         )
@@ -319,7 +343,7 @@ class LedgerContract:
         asked = {"dear": batch(10, 90 * HONEST), "cheap": batch(10, 10 * HONEST)}
         works = [ledger.ask("anne", name, b"d", asked[name]).result().work for name in asked]
         assert works == [90_000_000, 50_000_000]  # not the 10 000 000 it would cost alone
-        clock.now += 601  # what can no longer be paid for does not wait
+        clock.now += 961  # what can no longer be paid for does not wait
         assert ledger.ask("anne", "late", b"d", batch(10, 10 * HONEST)).result().work == 10_000_000
         ledger.ask("bob", "dear", b"d", batch(10, 10 * HONEST)).result()
         late = ledger.ask("bob", "dearer", b"d", batch(10, 90 * HONEST)).result()
@@ -329,7 +353,7 @@ class LedgerContract:
     def test_copies_of_a_known_image_do_not_hide_a_dear_batch(self, ledger):
         known = batch(1, 1)
         ledger.ask("anne", "known", b"d", known).result()
-        ledger.settle("anne", "known").result()
+        pay(ledger, "anne", "known")
         dear = batch(2, 20 * HONEST)
         hidden = Batch(dear.costs + known.costs * 40, dear.digests + known.digests * 40)
         ledger.ask("anne", "hidden", b"d", hidden).result()
@@ -344,12 +368,143 @@ class LedgerContract:
         asked = [ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)) for number in range(2)]
         assert [charge.result().work for charge in asked] == [51_000, 51_000]
         assert not ledger.account("anne").result().entered
-        ledger.settle("anne", "r1").result()
+        pay(ledger, "anne", "r1")
         assert ledger.account("anne").result().entered
         assert ledger.ask("anne", "r2", b"d", batch(1, NANO)).result().work == 1_000
         assert ledger.ask("bob", "r2", b"d", batch(1, NANO)).result().work == 51_000
         assert ledger.recall("anne", "r0", b"d").result().work == 51_000  # as it was first asked
         ledger.close()
+
+    def test_what_expired_before_it_counted_is_priced_again_when_it_is_retried(
+        self, tmp_path, clock
+    ):
+        """Otherwise whoever lets batches expire pays for all of them what the first one cost."""
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Steps())
+        works = []
+        for number in range(3):
+            works.append(ledger.ask("anne", f"r{number}", b"d", batch(10, NANO)).result().work)
+            clock.now += 661
+        assert works == [20_000, 20_000, 20_000]
+        for number in range(3):
+            retried = ledger.recall("anne", f"r{number}", b"d").result()
+            works[number] = retried.work
+            assert retried.puzzle == puzzle_for(retried.work)
+            assert pay(ledger, "anne", f"r{number}")
+        assert works == [20_000, 40_000, 80_000]
+        ledger.close()
+
+    def test_those_retried_at_once_wait_for_each_other(self, tmp_path, clock):
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Steps())
+        for number in range(3):
+            ledger.ask("anne", f"r{number}", b"d", batch(10, NANO)).result()
+            clock.now += 661
+        retried = [ledger.recall("anne", f"r{number}", b"d").result() for number in range(3)]
+        assert [charge.work for charge in retried] == [20_000, 40_000, 80_000]
+        assert [charge.account.unpaid for charge in retried] == [1, 2, 3]
+        assert retried[-1].account.charged == 30
+        ledger.close()
+
+    def test_a_price_asked_again_is_never_lower(self, tmp_path, clock):
+        class Falling(Steps):
+            def work(self, account, images):
+                return 1_000_000 // account.counted
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Falling())
+        first = ledger.ask("anne", "r1", b"d", batch(10, NANO)).result()
+        clock.now += 961
+        ledger.ask("anne", "r2", b"d", batch(90, NANO)).result()
+        pay(ledger, "anne", "r2")
+        assert ledger.recall("anne", "r1", b"d").result().work == first.work == 100_000
+        ledger.close()
+
+    def test_the_old_payment_does_not_settle_the_new_price(self, tmp_path, clock):
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Steps())
+        ledger.ask("anne", "r1", b"d", batch(10, NANO)).result()
+        old = payment(ledger, "anne", "r1")
+        ledger.ask("anne", "r2", b"d", batch(10, NANO)).result()
+        pay(ledger, "anne", "r2")
+        clock.now += 661
+        assert ledger.recall("anne", "r1", b"d").result().puzzle != old.puzzle
+        with pytest.raises(NothingToRedeem, match="r1 has another price by now"):
+            ledger.settle("anne", old).result()
+        assert ledger.account("anne").result().unpaid == 1
+        assert pay(ledger, "anne", "r1")
+        ledger.close()
+
+    def test_what_expired_and_counts_keeps_its_price(self, ledger, clock):
+        first = ledger.ask("anne", "r1", b"d", batch(10, 100 * HONEST)).result()
+        ledger.ask("anne", "r2", b"d", batch(10, 900 * HONEST)).result()
+        clock.now += 661
+        retried = ledger.recall("anne", "r1", b"d").result()
+        assert (retried.work, retried.account.counted) == (first.work, 20)
+
+    def test_a_retry_of_what_is_paid_says_so(self, ledger, clock):
+        assert not ledger.ask("anne", "r1", b"d", batch(2, NANO)).result().paid
+        assert not ledger.recall("anne", "r1", b"d").result().paid
+        pay(ledger, "anne", "r1")
+        clock.now += 100_000
+        retried = ledger.recall("anne", "r1", b"d").result()
+        assert (retried.paid, retried.account.unpaid) == (True, 0)
+
+    @pytest.mark.parametrize(
+        ("changed", "why"),
+        [
+            ({"digest": b"other"}, "no charge is known for request r1 and its inputs"),
+            ({"books": "0" * 16}, "no charge is known"),
+            ({"request_id": "r2"}, "no charge is known for request r2"),
+            ({"puzzle": Puzzle("sha1", 0, 1)}, "r1 has another price by now"),
+            ({"puzzle": puzzle_for(2_000, "sha256")}, "r1 has another price by now"),
+        ],
+    )
+    def test_a_payment_settles_what_it_was_asked_for_and_nothing_else(self, ledger, changed, why):
+        ledger.ask("anne", "r1", b"d", batch(2, 2 * NANO)).result()
+        before = ledger.account("anne").result()
+        right = payment(ledger, "anne", "r1")
+        with pytest.raises(NothingToRedeem, match=why):
+            ledger.settle("anne", replace(right, **changed)).result()
+        assert ledger.account("anne").result() == before
+        assert ledger.settle("anne", right).result()
+
+    def test_a_payment_tells_whether_it_was_new(self, ledger):
+        ledger.ask("anne", "r1", b"d", batch(2, NANO)).result()
+        assert [pay(ledger, "anne", "r1") for _ in range(2)] == [True, False]
+
+    def test_a_place_is_held_as_long_as_its_challenge_can_be_redeemed(self, tmp_path, clock):
+        class Dear(FixedTariff):
+            def work(self, account, images):
+                return 100_000_000 + 3_000_001  # rounded up by the puzzle
+
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Dear())
+        clock.now += 0.9
+        charge = ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
+        clock.now = charge.expires + CLOCK_SKEW
+        assert ledger.account("anne").result().unpaid == 1
+        clock.now += 1
+        assert ledger.account("anne").result().unpaid == 0
+        ledger.close()
+
+    def test_a_clock_set_back_locks_nobody_out(self, tmp_path, clock):
+        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Steps())
+        clock.now += 86_400
+        for number in range(MAX_UNPAID):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+        clock.now -= 86_400
+        assert ledger.account("anne").result().unpaid == 0
+        assert ledger.ask("anne", "today", b"d", batch(1, NANO)).result().account.unpaid == 1
+        assert ledger.recall("anne", "r0", b"d").result().account.unpaid == 2
+        ledger.close()
+
+    def test_charges_are_deleted_when_they_ended_long_ago(self, ledger, clock):
+        ledger.ask("anne", "paid", b"d", batch(2, NANO)).result()
+        pay(ledger, "anne", "paid")
+        ledger.ask("anne", "unpaid", b"d", batch(3, NANO)).result()
+        clock.now += 600 + RETENTION - 1
+        assert ledger.prune().result() == 0
+        clock.now += 2
+        assert ledger.prune().result() == 2
+        for name in ("paid", "unpaid"):
+            assert isinstance(ledger.recall("anne", name, b"other").result(), Account)
+        assert ledger.account("anne").result().charged == 5
 
     def test_a_closed_ledger_refuses(self, ledger):
         ledger.close()
