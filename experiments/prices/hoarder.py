@@ -8,13 +8,15 @@ moved by hand: what he pays is what a gate would charge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from experiments.prices.lists import PaperPrices
-from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Batch, Charge, Ledger
+from pow.hashcash import CLOCK_SKEW
+from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Batch, Charge, Ledger, Payment
 from server.ledger.sqlite import SqliteLedger
 from server.pricing import BATCH, PolicyTariff
 from server.pricing.many import Floats, PriceList, RatePrices, Terms
@@ -22,6 +24,9 @@ from server.puzzles import Puzzles
 
 FLOOR = 1 << 20
 """Hashes that 64 images cost at t_min; any power of two says the same."""
+
+DIGEST = bytes(32)
+"""Of every request: no id is used for two."""
 
 _T = TypeVar("_T")
 
@@ -57,13 +62,15 @@ class Books:
         """Empty books in memory. An account has paid its entry, or there is none."""
         tariff = PolicyTariff(prices.policy, FLOOR / terms.t_min, prices.honest, Puzzles("sha1"))
         clock = MovedClock()
-        ledger = SqliteLedger(":memory:", fingerprint="prices", tariff=tariff, clock=clock)
+        ledger = SqliteLedger(
+            ":memory:", fingerprint="prices", tariff=tariff, clock=clock, retention=math.inf
+        )
         return cls(ledger, tariff, clock)
 
 
 def tactics() -> Iterator[Hoard]:
     """What is tried."""
-    for size in (1, 2, 4, 16):
+    for size in (1, 4, 16):
         for at_once in (1, MAX_UNPAID):
             yield Hoard(size, at_once)
 
@@ -87,20 +94,23 @@ def _played(books: Books, prices: PriceList, terms: Terms, useful: Floats, tacti
     asked = _groups(len(batches[0]), tactic.at_once)
     for group in asked:
         charges = _done(
-            ledger.ask(f"thief-{thief}", f"{step}", b"", mine[step])
+            ledger.ask(f"thief-{thief}", f"{step}", DIGEST, mine[step])
             for step in group
             for thief, mine in enumerate(batches)
         )
-        clock.now += 1 + max(books.tariff.lifetime(charge.work) for charge in charges)
+        clock.now = max(charge.expires for charge in charges) + CLOCK_SKEW + 1
     spent = 0.0
     for group in asked:
-        places = [(thief, step) for step in group for thief in range(len(batches))]
-        retried = _done(ledger.recall(f"thief-{thief}", f"{step}", b"") for thief, step in places)
-        for charge in retried:
+        places = [(f"thief-{thief}", f"{step}") for step in group for thief in range(len(batches))]
+        retried = _done(ledger.recall(client, request, DIGEST) for client, request in places)
+        paid = []
+        for (client, request), charge in zip(places, retried, strict=True):
             assert isinstance(charge, Charge)
             seconds = min(charge.work * BATCH / charge.images / books.tariff.rate, terms.t_max)
             spent += charge.images * (2 + seconds / terms.service)
-        _done(ledger.settle(f"thief-{thief}", f"{step}") for thief, step in places)
+            payment = Payment(ledger.books, request, DIGEST, charge.puzzle)
+            paid.append(ledger.settle(client, payment))
+        _done(paid)
     return spent / useful.size
 
 
@@ -123,6 +133,6 @@ def _groups(steps: int, at_once: int) -> list[range]:
     return [range(at, min(at + at_once, steps)) for at in range(0, steps, at_once)]
 
 
-def _done(futures: Iterator[Future[_T]]) -> Sequence[_T]:
+def _done(futures: Iterable[Future[_T]]) -> list[_T]:
     """What was submitted at once, answered."""
     return [future.result() for future in list(futures)]

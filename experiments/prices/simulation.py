@@ -56,7 +56,7 @@ TRICK_QUERIES = 4_096
 READERS = 200
 """Thieves who read prices."""
 
-HOARDERS, HOARDED = 5, 512
+HOARDERS, HOARDED = 5, 320
 """Thieves who let what they asked expire, and queries of each."""
 
 RECORDED_HONEST = "in-distribution"
