@@ -22,7 +22,7 @@ from attacks.world import Answers, Images, Student, World
 from client.pace import Pace
 from client.recording import Recorder, connect, recorded
 from client.session import Service
-from core import artifacts, datasets, networks
+from core import artifacts, datasets, networks, private
 
 TRANSCRIPT = "transcript.jsonl"
 """Beside the surrogates."""
@@ -43,7 +43,7 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
     """
     check(attack, config, thief)
     if thief.surrogates is not None:  # a thief that cannot keep its loot must not pay for it
-        thief.surrogates.mkdir(parents=True, exist_ok=True)
+        private.folder(thief.surrogates)
     world_rng, session_rng = np.random.default_rng(thief.seed).spawn(2)
     credentials = thief.connection.accounts(thief.accounts)
     own = thief.connection.client_id or "owner of the key"

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import digest
+from core.documents import DocumentError, parse_json
+from core.private import opener, parents
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +40,7 @@ def save(
     tensors: Mapping[str, NDArray[Any] | torch.Tensor],
     meta: Mapping[str, object],
 ) -> None:
-    """Write tensors and their facts to one file, atomically. Raises ArtifactError."""
+    """Write tensors and their facts to one private file, atomically. Raises ArtifactError."""
     from safetensors.numpy import save as encode
 
     path = Path(path)
@@ -49,7 +51,7 @@ def save(
         raise ArtifactError(f"cannot write {path}: its facts are not JSON ({error})") from error
     checksum = _content(json.dumps(known, sort_keys=True), arrays)
     header = json.dumps({"meta": known, "sha256": checksum})
-    write_atomically(path, encode(arrays, metadata={HEADER: header}))
+    write_atomically(path, encode(arrays, metadata={HEADER: header}), private=True)
 
 
 def load(path: Path | str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -70,8 +72,10 @@ def load(path: Path | str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     if HEADER not in metadata:
         raise ArtifactError(f"{path} is a safetensors file, but not one that powgate wrote")
     try:
-        header = json.loads(metadata[HEADER])
+        header = parse_json(metadata[HEADER])
         meta, checksum = dict(header["meta"]), header["sha256"]
+    except DocumentError as error:
+        raise ArtifactError(f"{path} is damaged: its header cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is damaged: its header cannot be read") from error
     if _content(json.dumps(meta, sort_keys=True), arrays) != checksum:
@@ -87,9 +91,7 @@ def save_network(path: Path | str, network: Network, **meta: object) -> None:
 
 def load_network(path: Path | str) -> tuple[Network, dict[str, Any]]:
     """A network in evaluation mode, and the facts it was saved with. Raises ArtifactError."""
-    import torch
-
-    from core.networks import build
+    from core.networks import restore
 
     arrays, meta = load(path)
     if meta.get("kind") != "network":
@@ -97,14 +99,13 @@ def load_network(path: Path | str) -> tuple[Network, dict[str, Any]]:
     try:
         plan = meta["network"]
         shape = tuple(plan["shape"])
-        network = build(plan["name"], shape, plan["classes"], seed=0)
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
+        network = restore(plan["name"], shape, plan["classes"], arrays)
         facts = dict(meta["facts"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ArtifactError(f"{path} holds a network that cannot be built: {_line(error)}") from (
             error
         )
-    return network.eval(), facts
+    return network, facts
 
 
 def fingerprint(parts: Mapping[str, object]) -> str:
@@ -122,17 +123,21 @@ def weights_digest(network: Network) -> str:
     return _content("weights", {k: v.detach().numpy() for k, v in network.state_dict().items()})
 
 
-def write_atomically(path: Path | str, data: bytes) -> None:
+def write_atomically(path: Path | str, data: bytes, *, private: bool = False) -> None:
     """Replace a file by these bytes, or leave it as it was. Raises ArtifactError.
 
-    The parent folder is created. The data are on the disk before the name points at them.
+    The parent folder is created. The data are on the disk before the name points at them. What is
+    `private` only its owner can read, whatever the umask and the mode of the file before.
     """
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if private:
+            parents(path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(draft, "xb") as file:
+            with open(draft, "xb", opener=opener if private else None) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -4,7 +4,9 @@
     digits         1 797 digits inside scikit-learn, 8x8 grey
     photos         patches of scikit-learn's two sample photographs: a pool of any shape, no labels
     fashion-mnist  70 000 garments, 28x28 grey, from Debian's package dataset-fashion-mnist
-    npz:PATH       a NumPy archive with x_train, y_train, x_test, y_test, or a pool: x (and y)
+    npz:PATH       a NumPy archive with x_train, y_train, x_test, y_test, or a pool: x (and y), or
+                   as in MedMNIST train_images, train_labels, test_images, test_labels (and val_*,
+                   which are training images, too)
 
 The splits are disjoint: `victim` trains the victim, `calibration` fits prices, `honest` plays
 honest users, `pool` is what a thief with the right data has, `held_out` is for evaluation alone.
@@ -17,7 +19,6 @@ import difflib
 import gzip
 import io
 import math
-import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core import archives, image_archives
 from core.artifacts import fingerprint, write_atomically
+from core.image_archives import DatasetError as DatasetError
+from core.image_archives import located as located
 from core.images import Images, conform, from_channels_last, patches
 
 SPLITS = ("victim", "calibration", "honest", "pool", "held_out")
@@ -45,16 +49,11 @@ _TRAIN_SHARES = {
     "honest": Fraction(1, 12),
     "pool": Fraction(1, 6),
 }
-_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y")
 _PINNED = {
     "mnist5k": "1b75c102700ce34747dd5429134171b096ba44c4a1dcac958294eaf12f4099d9",
     "fashion-mnist": "dd51b6ccb70cb488658bbe0826667b761c866d3c9e8bb7fef3b8cc20fa2a1ee2",
     "digits": "5b6aa9120dbf2130a328d48223256bfa94b698bdbe597945d9e1eda579201aa1",
 }
-
-
-class DatasetError(ValueError):
-    """A dataset that is unknown, absent, damaged, or not of the form described above; one line."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,10 +91,19 @@ def load(name: str, *, home: Path, data: Path | None = None) -> Dataset:
     if name == "fashion-mnist":
         return _dataset(name, _split_train_test(name, *_read_fashion(data)))
     if name.startswith("npz:"):
-        return _from_archive(name, _read_npz(name, data))
+        return _from_archive(name, image_archives.read(name, data))
     if name == "photos":
         raise DatasetError("photos is a pool without labels, it can only be queried from")
     raise _unknown(name)
+
+
+def check_content(dataset: Dataset, fingerprint: str, owner: str) -> None:
+    """Raises DatasetError unless the data are those that `owner` was made with."""
+    if dataset.fingerprint != fingerprint:
+        raise DatasetError(
+            f"{dataset.name} has changed: {owner} was made with data of SHA-256 {fingerprint}, "
+            f"it now has {dataset.fingerprint}; put the data back or prepare another model"
+        )
 
 
 def load_pool(
@@ -138,7 +146,7 @@ def load_labelled_pool(
         raise DatasetError(f"the image shape is {shape}, expected (1 or 3, h, w)")
     if name == "photos":
         return patches(_read_photos(), shape, PHOTOS if count is None else count, seed), None
-    archive = _read_npz(name, data) if name.startswith("npz:") else {}
+    archive = image_archives.read(name, data) if name.startswith("npz:") else {}
     images: Images
     labels: NDArray[np.int64] | None
     if "x" in archive:
@@ -155,7 +163,7 @@ def load_labelled_pool(
 def _from_archive(name: str, archive: dict[str, NDArray[Any]]) -> Dataset:
     if "x" in archive:
         raise DatasetError(f"{name} is a pool without labels, it can only be queried from")
-    parts = (archive[key] for key in _ARRAYS[:4])
+    parts = (archive[key] for key in image_archives.LABELLED)
     return _dataset(name, _split_train_test(name, *parts))
 
 
@@ -163,9 +171,9 @@ def _mnist5k(home: Path) -> Dataset:
     cache = home / "datasets" / "mnist5k.npz"
     if cache.is_file():
         try:
-            archive = _open_npz("mnist5k", cache)
+            archive = archives.read(cache, ("x", "y"))
             dataset = _dataset("mnist5k", _cut(archive["x"], archive["y"], _MNIST5K, shuffle=False))
-        except (DatasetError, KeyError):
+        except (ValueError, OSError, LookupError):
             pass  # a damaged copy is made again from the package
         else:
             return dataset
@@ -173,7 +181,7 @@ def _mnist5k(home: Path) -> Dataset:
     dataset = _dataset("mnist5k", _cut(images, labels, _MNIST5K, shuffle=False))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, x=images, y=labels)
-    write_atomically(cache, buffer.getvalue())
+    write_atomically(cache, buffer.getvalue(), private=True)
     return dataset
 
 
@@ -226,69 +234,19 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """An idx file of unsigned bytes (magic 0, 0, 8, rank; big-endian axes), compressed."""
     try:
         with gzip.open(path) as file:
-            raw = file.read()
-    except (OSError, EOFError, zlib.error) as error:
+            head = file.read(4)
+            rank = head[3] if head[:3] == b"\0\0\x08" and len(head) > 3 else 0
+            axes = np.frombuffer(file.read(4 * rank), ">u4").tolist()
+            size = math.prod(axes)
+            archives.fits(size)
+            raw = file.read(size + 1)  # one more would be too many
+    except archives.ArchiveError as error:
+        raise DatasetError(f"{path} {error}") from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DatasetError(f"{path} is damaged: {error}") from error
-    rank = raw[3] if raw[:3] == b"\0\0\x08" and len(raw) > 3 else 0
-    start = 4 + 4 * rank
-    axes = [int.from_bytes(raw[i : i + 4], "big") for i in range(4, start, 4)]
-    if rank not in (1, 3) or len(raw) != start + math.prod(axes):
+    if rank not in (1, 3) or len(axes) != rank or len(raw) != size:
         raise DatasetError(f"{path} is damaged: not an idx file of bytes, or not all of it")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(axes)
-
-
-def _read_npz(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive, checked, images as (n, c, h, w), labels int64."""
-    path = Path(name.removeprefix("npz:"))
-    if data is not None and not path.is_absolute() and (data / path).is_file():
-        path = data / path
-    if not path.is_file():
-        raise DatasetError(f"{name}: there is no file {path}")
-    archive = _open_npz(name, path)
-    labelled = _ARRAYS[:4]
-    if all(key in archive for key in labelled):
-        archive = {key: archive[key] for key in labelled}
-    elif "x" in archive:
-        archive = {key: archive[key] for key in ("x", "y") if key in archive}
-    else:
-        raise DatasetError(
-            f"{name} holds {', '.join(sorted(archive)) or 'nothing'}; "
-            f"expected {', '.join(labelled)}, or x"
-        )
-    return {key: _checked(name, key, array) for key, array in archive.items()}
-
-
-def _open_npz(name: str, path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with open(path, "rb") as file:  # given a path, np.load leaves damaged files open
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DatasetError(f"{name} is a single array, expected an archive (.npz)")
-            with archive:
-                return {key: archive[key] for key in _ARRAYS if key in archive}
-    except DatasetError:  # a ValueError itself
-        raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise DatasetError(f"{name} cannot be read as an archive of arrays: {reason}") from error
-
-
-def _checked(name: str, key: str, array: NDArray[Any]) -> NDArray[Any]:
-    if key.startswith("y"):
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise DatasetError(
-                f"{name}: {key} is {array.dtype} {array.shape}, expected whole numbers (n,)"
-            )
-        return array.astype(np.int64)
-    if array.dtype != np.uint8:
-        raise DatasetError(f"{name}: {key} has dtype {array.dtype}, expected uint8")
-    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)):
-        raise DatasetError(
-            f"{name}: {key} has shape {array.shape}, expected (n, h, w) or (n, h, w, 1 or 3)"
-        )
-    if 0 in array.shape:
-        raise DatasetError(f"{name}: {key} has shape {array.shape}, expected at least one image")
-    return from_channels_last(array)
+    return np.frombuffer(raw, np.uint8).reshape(axes)
 
 
 def _split_train_test(
@@ -306,18 +264,34 @@ def _split_train_test(
         raise DatasetError(
             f"{name}: train images are {images.shape[1:]}, test images {test_images.shape[1:]}"
         )
-    low, high = min(labels.min(), test_labels.min()), labels.max()
-    if low < 0 or test_labels.max() > high or high < 1:
-        raise DatasetError(
-            f"{name}: labels go from {low} to {max(high, test_labels.max())}, expected 0..k-1 with "
-            "at least two classes, all of them in the training set"
-        )
-    sizes = {split: int(share * len(images)) for split, share in _TRAIN_SHARES.items()}
-    sizes["victim"] += len(images) - sum(sizes.values())
+    sizes = split_sizes(len(images))
     if min(sizes.values()) < 1:
         raise DatasetError(f"{name}: {len(images)} training images, expected at least 12")
+    image_archives.check_classes(name, labels, test_labels)
     splits = _cut(images, labels, sizes)
+    absent = np.setdiff1d(labels, splits["victim"].labels)
+    if len(absent):
+        few = int((labels == absent[0]).sum())
+        raise DatasetError(
+            f"{name}: {few} training images of class {absent[0]} are too few: the victim's part "
+            "has none of them; expected some of every class"
+        )
     return {**splits, "held_out": Split(test_images, test_labels)}
+
+
+def split_sizes(images: int) -> dict[str, int]:
+    """How many of so many training images each split gets."""
+    sizes = {split: int(share * images) for split, share in _TRAIN_SHARES.items()}
+    sizes["victim"] += images - sum(sizes.values())
+    return sizes
+
+
+def fewest_images(parts: Mapping[str, int]) -> int:
+    """Training images of an archive, at least, for its splits to be of these sizes."""
+    images = max(math.ceil(size / _TRAIN_SHARES[split]) for split, size in parts.items())
+    while all(split_sizes(images - 1)[split] >= size for split, size in parts.items()):
+        images -= 1
+    return images
 
 
 def _cut(
@@ -345,7 +319,7 @@ def _shuffled(images: Images, labels: NDArray[np.int64]) -> tuple[Images, NDArra
 def _dataset(name: str, splits: dict[str, Split]) -> Dataset:
     victim = splits["victim"]
     shape: tuple[int, int, int] = victim.images.shape[1:]
-    classes = int(victim.labels.max()) + 1
+    classes = int(max(split.labels.max() for split in splits.values())) + 1
     content: dict[str, object] = {
         split: [splits[split].images, splits[split].labels] for split in SPLITS
     }

@@ -1,4 +1,7 @@
-"""Where powgate keeps what it makes, unless told otherwise."""
+"""Where powgate keeps what it makes, unless told otherwise.
+
+A home is one user's: what is in it can be read by nobody else (`core.private`).
+"""
 
 from pathlib import Path
 

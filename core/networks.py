@@ -6,9 +6,12 @@ Axes: b images, c channels, h rows, w columns, d features, k classes.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 SMALLEST = 4  # pixels a side: two poolings must leave something
@@ -56,8 +59,8 @@ def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int) ->
         raise ValueError(f"shape is {shape!r}, expected (c, h, w) of positive whole numbers")
     if min(shape[1:]) < SMALLEST:
         raise ValueError(f"images are {shape[1]}x{shape[2]}, expected at least 4x4")
-    if classes < 2:
-        raise ValueError(f"classes is {classes}, expected at least 2")
+    if not isinstance(classes, int) or classes < 2:
+        raise ValueError(f"classes is {classes!r}, expected at least 2")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body, width = _BODIES[name](shape)
@@ -65,6 +68,35 @@ def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int) ->
     # The layout in which CPU convolutions are fastest (1.6 times for lenet); values are the same.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def restore(
+    name: str, shape: tuple[int, int, int], classes: int, arrays: Mapping[str, NDArray[Any]]
+) -> Network:
+    """A network in evaluation mode with the weights in `arrays`, by the names of its state.
+
+    Nothing is allocated before names, shapes and types are seen to fit. Raises ValueError.
+    """
+    with torch.device("meta"):
+        wanted = build(name, shape, classes, seed=0).state_dict()
+    for missing in sorted(wanted.keys() - arrays.keys()):
+        raise ValueError(f"the array {missing!r} of a {name} is missing")
+    for extra in sorted(arrays.keys() - wanted.keys()):
+        raise ValueError(f"the array {extra!r} is of no use to a {name}")
+    state = {}
+    for key, array in arrays.items():
+        given, expected = torch.from_numpy(array), wanted[key]
+        if given.shape != expected.shape or given.dtype != expected.dtype:
+            raise ValueError(
+                f"{key} is {array.dtype} {array.shape}, expected "
+                f"{str(expected.dtype).removeprefix('torch.')} {tuple(expected.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{key} holds numbers that are not finite")
+        state[key] = given
+    network = build(name, shape, classes, seed=0)
+    network.load_state_dict(state)
+    return network.eval()
 
 
 def _lenet(first: int, second: int, width: int) -> Callable[[tuple[int, int, int]], _Body]:

@@ -16,6 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from core.documents import DocumentError, parse_json
+from core.private import opener, parents
+
 PACKAGES = (
     "powgate",
     "cryptography",
@@ -60,6 +63,7 @@ def provenance(seed: int | None) -> dict[str, Any]:
 class RecordWriter:
     """A new record file (an existing one is never touched: FileExistsError), flushed per line.
 
+    It holds privacy costs, so only its owner can read it, and the folders made for it.
     Several threads may write; each line stays whole. Numbers stay numbers: NaN and infinities,
     which JSON does not have, raise ValueError.
     """
@@ -68,8 +72,10 @@ class RecordWriter:
         self._path = Path(path)
         self._lock = threading.Lock()
         first = _line("header", header)  # a header that is not JSON must not leave an empty file
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._path, "x", encoding="ascii")  # noqa: SIM115 - closed in close()
+        parents(self._path)
+        self._file = open(  # noqa: SIM115 - closed in close()
+            self._path, "x", encoding="ascii", opener=opener
+        )
         self._append(first)
 
     @classmethod
@@ -79,7 +85,9 @@ class RecordWriter:
         writer._path, writer._lock = Path(path), threading.Lock()
         data = writer._path.read_bytes()
         rest = data.rpartition(b"\n")[2]
-        writer._file = open(path, "a", encoding="ascii")  # noqa: SIM115 - closed in close()
+        writer._file = open(  # noqa: SIM115 - closed in close()
+            path, "a", encoding="ascii", opener=opener
+        )
         try:
             if rest:
                 _parse(writer._path, data.count(b"\n") + 1, rest)
@@ -168,9 +176,9 @@ def _plain(value: object) -> object:
 
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise RecordError(f"{path}, line {number}: not JSON ({error})") from error
+        record = parse_json(line)
+    except DocumentError as error:
+        raise RecordError(f"{path}, line {number}: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         raise RecordError(f"{path}, line {number}: expected an object with a 'kind'")
     return record

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from core import private
 from core.records import RecordWriter
 from experiments.processes import POLL, Child, stop
 
@@ -91,7 +92,7 @@ def run_arm(
     Raises RunError if the server does not come up within `patience` seconds or dies before its
     clients are done.
     """
-    (folder / "clients").mkdir(parents=True)
+    private.folder(folder / "clients", new=True)
     logs = folder / "logs"
     server = Child("server", commands.server, logs / "server.txt", core=commands.server_core)
     clients: dict[str, Child] = {}

@@ -43,7 +43,7 @@ class Calibrations:
         made = self._known.get(self._key(scenario))
         if made is None:
             return False
-        write_atomically(commands.calibration(scenario, self._home), made.encode())
+        write_atomically(commands.calibration(scenario, self._home), made.encode(), private=True)
         return True
 
     def _key(self, scenario: Scenario) -> tuple[str, ...]:

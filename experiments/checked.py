@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from core.documents import SHOWN, shown
+
 T = TypeVar("T")
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """A suggestion to append to a message, e.g. `", did you mean 'rate'?"`; empty if none fits."""
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    close = get_close_matches(name[:SHOWN], names, n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
@@ -33,11 +35,11 @@ class Table:
         if isinstance(raw, Mapping):
             self._raw = raw
         else:
-            self.mistake("", f"is {raw!r}, expected a table")
+            self.mistake("", f"is {shown(raw)}, expected a table")
 
     def path(self, key: str) -> str:
         """The key as a reader of the file would look for it."""
-        return ".".join(part for part in (self.where, key) if part)
+        return ".".join(part[:SHOWN] for part in (self.where, key) if part)
 
     def mistake(self, key: str, text: str) -> None:
         """Notes what is wrong with a key."""
@@ -87,12 +89,12 @@ class Table:
 
         def check(value: Any) -> str | None:
             if not isinstance(value, str):
-                return f"is {value!r}, expected a string"
+                return f"is {shown(value)}, expected a string"
             if choices and value not in choices and not also(value):
                 known = ", ".join(choices)
-                return f"is {value!r}, expected one of {known}{nearest(value, choices)}"
+                return f"is {shown(value)}, expected one of {known}{nearest(value, choices)}"
             if pattern and not re.fullmatch(pattern, value):
-                return f"is {value!r}, expected {meaning}"
+                return f"is {shown(value)}, expected {meaning}"
             return None
 
         return self._take(key, default, "", check)
@@ -102,8 +104,8 @@ class Table:
 
         def check(value: Any) -> str | None:
             if isinstance(value, bool) or not isinstance(value, int):
-                return f"is {value!r}, expected a whole number"
-            return None if low <= value <= high else f"is {value}, expected {low} to {high}"
+                return f"is {shown(value)}, expected a whole number"
+            return None if low <= value <= high else f"is {shown(value)}, expected {low} to {high}"
 
         return self._take(key, default, low, check)
 
@@ -112,7 +114,7 @@ class Table:
 
         def check(value: Any) -> str | None:
             if isinstance(value, bool) or not isinstance(value, int | float):
-                return f"is {value!r}, expected a number"
+                return f"is {shown(value)}, expected a number"
             if not math.isfinite(value) or not low <= value <= high:
                 return f"is {value}, expected {low:g} to {high:g}"
             return None
@@ -123,7 +125,7 @@ class Table:
         """True or false."""
 
         def check(value: Any) -> str | None:
-            return None if isinstance(value, bool) else f"is {value!r}, expected true or false"
+            return None if isinstance(value, bool) else f"is {shown(value)}, expected true or false"
 
         return self._take(key, default, default, check)
 
@@ -136,16 +138,17 @@ class Table:
             return default
         value = self._raw[key]
         if not isinstance(value, list) or not value:
-            self.mistake(key, f"is {value!r}, expected a list of {', '.join(choices)}")
+            self.mistake(key, f"is {shown(value)}, expected a list of {', '.join(choices)}")
             return default
         for index, name in enumerate(value):
             if name not in choices:
                 hint = nearest(name, choices) if isinstance(name, str) else ""
                 self.mistake(
-                    f"{key}[{index}]", f"is {name!r}, expected one of {', '.join(choices)}{hint}"
+                    f"{key}[{index}]",
+                    f"is {shown(name)}, expected one of {', '.join(choices)}{hint}",
                 )
             elif name in value[:index]:
-                self.mistake(f"{key}[{index}]", f"is {name!r} a second time")
+                self.mistake(f"{key}[{index}]", f"is {shown(name)} a second time")
         return tuple(name for name in value if name in choices)
 
     def wholes(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
@@ -154,14 +157,14 @@ class Table:
         if not self.has(key):
             return ()
         if not isinstance(value, list) or not value:
-            self.mistake(key, f"is {value!r}, expected a list of whole numbers")
+            self.mistake(key, f"is {shown(value)}, expected a list of whole numbers")
             return ()
         for index, number in enumerate(value):
             if isinstance(number, bool) or not isinstance(number, int):
-                self.mistake(f"{key}[{index}]", f"is {number!r}, expected a whole number")
+                self.mistake(f"{key}[{index}]", f"is {shown(number)}, expected a whole number")
                 return ()
             if not low <= number <= high:
-                self.mistake(f"{key}[{index}]", f"is {number}, expected {low} to {high}")
+                self.mistake(f"{key}[{index}]", f"is {shown(number)}, expected {low} to {high}")
                 return ()
             if number in value[:index]:
                 self.mistake(f"{key}[{index}]", f"is {number} a second time")

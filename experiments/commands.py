@@ -36,12 +36,13 @@ def prepare(scenario: Scenario, home: Path) -> list[str]:
     ]
 
 
-def calibrate(scenario: Scenario, home: Path) -> list[str]:
-    """Fits the price to honest traffic and to this machine."""
+def calibrate(scenario: Scenario, home: Path, *, copy: Path | None = None) -> list[str]:
+    """Fits the price to honest traffic and to this machine; writes it to `copy`, too."""
     return [
         *(PYTHON, "-m", "server", "calibrate", "--home", str(home)),
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--t-max", str(scenario.server.t_max)),
+        *(("--copy", str(copy)) if copy is not None else ()),
     ]
 
 
@@ -49,6 +50,11 @@ def calibration(scenario: Scenario, home: Path) -> Path:
     """The file that `calibrate` writes."""
     name = f"calibration-{file_stem(scenario.server.measure)}.json"
     return home / "models" / model_name(scenario) / name
+
+
+def pinned_calibration(out: Path) -> Path:
+    """The calibration that all arms of a run are priced by: its own copy."""
+    return out / "calibration.json"
 
 
 def knows_costs(client: Client) -> bool:
@@ -77,6 +83,7 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--policy", policy, "--puzzle", scenario.server.puzzle, "--port", "0", "--open"),
         *("--ledger", str(folder / "ledger.db"), "--record", str(folder / "server.jsonl")),
+        *("--calibration", str(pinned_calibration(folder.parent))),
         *(["--virtual"] if scenario.server.virtual else []),
         *("--defence", scenario.server.defence),
         *(
@@ -93,7 +100,7 @@ def costs(scenario: Scenario, client: Thief, out: Path, home: Path) -> list[str]
         *(PYTHON, "-m", "experiments", "costs", "--home", str(home)),
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--pool", client.pool, "--size", str(client.pool_size)),
-        *("--seed", str(seed(scenario, client)), "--out", str(_costs(client, out))),
+        *("--seed", str(seed(scenario, client)), "--out", str(costs_file(client, out))),
     ]
 
 
@@ -105,7 +112,8 @@ def evaluate(scenario: Scenario, out: Path, home: Path) -> list[str]:
     ]
 
 
-def _costs(client: Thief, out: Path) -> Path:
+def costs_file(client: Thief, out: Path) -> Path:
+    """What the images of this thief's pool cost."""
     return out / "costs" / f"{client.name}.safetensors"
 
 
@@ -143,7 +151,7 @@ def _starter(
             *(PYTHON, "-m", "attacks", client.attack, *shared),
             *(["--pool", client.pool, "--pool-size", str(client.pool_size)] if client.pool else []),
             *(["--inside", client.inside] if client.inside else []),
-            *(["--costs", str(_costs(client, folder.parent))] if knows_costs(client) else []),
+            *(["--costs", str(costs_file(client, folder.parent))] if knows_costs(client) else []),
             *("--network", client.network, "--pace", str(client.pace)),
             *("--accounts", str(client.accounts), "--deal", client.deal),
             *("--surrogates", str(folder / "surrogates" / client.name)),

@@ -17,6 +17,7 @@ import numpy as np
 from core import datasets, training
 from core.arrays import to_float
 from core.artifacts import load_network
+from core.networks import Network
 from core.records import RecordWriter, read
 from experiments.folder import begun, read_scenario
 from experiments.live import Tail
@@ -105,13 +106,21 @@ class _Judge:
     """A victim and its held-out images, kept for many surrogates."""
 
     def __init__(self, victim_path: Path, dataset: str, home: Path, data: Path | None) -> None:
-        held_out = datasets.load(dataset, home=home, data=data).splits["held_out"]
-        self._images = to_float(held_out.images)
-        self._labels = held_out.labels
-        self._victim = self._classes(victim_path)
+        network, about = load_network(victim_path)
+        stored = str(about.get("dataset", dataset))  # the whole path of an archive
+        if stored.startswith("npz:") and Path(stored.removeprefix("npz:")).is_file():
+            dataset = stored
+        loaded = datasets.load(dataset, home=home, data=data)
+        if "split" in about:
+            datasets.check_content(loaded, about["split"], f"the victim {victim_path}")
+        self._images = to_float(loaded.splits["held_out"].images)
+        self._labels = loaded.splits["held_out"].labels
+        self._victim = self._classes_of(network)
 
     def _classes(self, path: Path) -> Classes:
-        network, _ = load_network(path)
+        return self._classes_of(load_network(path)[0])
+
+    def _classes_of(self, network: Network) -> Classes:
         chosen: Classes = training.logits(network, self._images).argmax(1)
         return chosen
 

@@ -1,6 +1,8 @@
 """A run folder read back: every record checked, both sides of each query joined.
 
     scenario.json            the scenario as given and as resolved, command, calibration, provenance
+                             and, as `pinned`, the SHA-256 of every file that its arms used
+    calibration.json         what the arms are priced by
     costs/NAME.safetensors   what the images of a thief's pool cost, if he knows
     ARM/server.jsonl         what the gate recorded
     ARM/clients/NAME.jsonl   what each client recorded
@@ -15,13 +17,13 @@ Lines of a record file are counted from one, the header being the first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core import records
+from core.documents import DocumentError, read_json
 
 REAL = (int, float)
 Fields = Mapping[str, tuple[type, ...]]
@@ -165,13 +167,13 @@ def read_scenario(folder: Path) -> Mapping[str, Any]:
     """The scenario.json of a run folder."""
     path = folder / "scenario.json"
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         about["resolved"]["clients"], about["resolved"]["server"]["policies"]
         about["command"], about["provenance"], about["calibration"]
     except FileNotFoundError as error:
         raise FolderError(f"{folder} is not the folder of a run: no scenario.json") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FolderError(f"{path} is not valid JSON: {error}") from error
+    except DocumentError as error:
+        raise FolderError(f"{path} cannot be read: {error}") from error
     except (KeyError, TypeError) as error:
         raise FolderError(f"{path} does not describe a run: {error} is missing") from error
     return about  # type: ignore[no-any-return]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from core.documents import shown
 from experiments.checked import Table
 from experiments.settings import Setting, complaint, fields, names, needs
 
@@ -19,6 +20,10 @@ DRIFTS = ("none", "tilted", "dimmed", "blurred")
 NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
 NAME_MEANING = "lower-case letters, digits, - and _"
 SEED_LIMIT = 2**31 - 1
+PROCESSES = 10_000
+"""Processes of a scenario, at most."""
+ACCOUNTS = 100_000
+"""Accounts of all processes of a scenario, at most."""
 FELLOW = 1000  # between the seeds of two processes of a group; more than a scenario has groups
 
 
@@ -82,11 +87,12 @@ def read(top: Table, *, seed: int, limit: float, virtual: bool) -> tuple[Client,
     """The processes of all groups; what is wrong is noted in the table."""
     raw = top.raw("clients")
     if not isinstance(raw, list) or not raw:
-        given = "has no [[clients]]" if raw is None else f"clients is {raw!r}"
+        given = "has no [[clients]]" if raw is None else f"clients is {shown(raw)}"
         top.mistake("", f"{given}, expected at least one [[clients]]")
         return ()
     clients: list[Client] = []
     owners: dict[str, int] = {}  # of every name the ledger or the run folder knows
+    processes = names = 0
     for group, entry in enumerate(raw):
         table = Table(entry, f"clients[{group}]", top.mistakes)
         client = _client(table, virtual)
@@ -94,6 +100,15 @@ def read(top: Table, *, seed: int, limit: float, virtual: bool) -> tuple[Client,
             continue
         alike = _alike(table, client, group, seed=seed, limit=limit)
         table.close()
+        processes += len(alike)
+        names += sum(1 if isinstance(each, Honest) else each.accounts for each in alike)
+        if processes > PROCESSES or names > ACCOUNTS:
+            table.mistake(
+                "",
+                f"brings the scenario to {processes} processes with {names} accounts; expected at "
+                f"most {PROCESSES} with {ACCOUNTS}",
+            )
+            return tuple(clients)
         taken = {name for each in alike for name in (each.name, *accounts(each))}
         for name in sorted(taken & owners.keys() - {""}):
             table.mistake("name", f"is {client.name!r}, {_clash(name, client.name, owners[name])}")

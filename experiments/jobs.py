@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from core import private
 from experiments.scenario import ScenarioError, parse
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ def _place() -> Iterator[Path]:
 
 def _borrow(shared: Path, own: Path, model: Path) -> None:
     """A home with the data and the victim of another, as far as they are there."""
-    (shared / "datasets").mkdir(parents=True, exist_ok=True)
-    (own / model).mkdir(parents=True)
+    private.folder(shared / "datasets")
+    private.folder(own / model)
     (own / "datasets").symlink_to((shared / "datasets").absolute())
     for file in (shared / model).glob("*.safetensors"):
         shutil.copy(file, own / model)
@@ -140,4 +141,4 @@ def _give_back(own: Path, shared: Path) -> None:
     for file in own.glob("*.safetensors"):
         data, other = file.read_bytes(), shared / file.name
         if not other.exists() or other.read_bytes() != data:
-            write_atomically(other, data)
+            write_atomically(other, data, private=True)

@@ -24,6 +24,7 @@ from scipy import stats
 
 from core import artifacts, datasets, records
 from core.arrays import to_float
+from core.documents import read_json
 from core.drift import DRIFTS, drifted
 from core.images import Images
 from server import measures, model
@@ -346,7 +347,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))["results"]
+        results = read_json(file)["results"]
         if any(None in _key(result) for result in results):
             raise KeyError("results")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

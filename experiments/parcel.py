@@ -13,6 +13,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from core import private
+
 LARGEST = 2 << 30
 """Bytes that the files of one folder may have in all."""
 
@@ -48,7 +50,7 @@ def unpack(data: bytes, folder: Path) -> None:
             _bounded(sum(entry.file_size for entry in entries))
             for entry in entries:
                 _plain(entry)
-            draft.mkdir(parents=True)
+            private.folder(draft, new=True)
             for entry in entries:
                 archive.extract(entry, draft)
         draft.rename(folder)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from core import private
+
 LEASH = Path(__file__).with_name("leash.py")
 POLL = 0.05  # seconds between two looks at a process
 
@@ -38,10 +40,10 @@ class Child:
         self.name = name
         self.log = log
         self.stopped = False  # whether the runner had to stop it
-        log.parent.mkdir(parents=True, exist_ok=True)
+        private.folder(log.parent)
         leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(niceness)]
         leash.append("any" if core is None else str(core))
-        with log.open("xb") as sink:
+        with open(log, "xb", opener=private.opener) as sink:
             self._process = subprocess.Popen(
                 [*leash, *command],
                 stdin=subprocess.DEVNULL,
@@ -49,6 +51,7 @@ class Child:
                 stderr=sink,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
                 process_group=0,
+                umask=private.UMASK,
             )
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from core.documents import read_json
 from experiments import folder as folders
 from experiments.folder import FolderError
 from experiments.report.summary import summarise
@@ -54,7 +54,7 @@ def read(folder: Path) -> Results:
 
 def _cells(path: Path) -> list[dict[str, Any]]:
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        cells = read_json(path)["cells"]
         return [{"name": cell["name"], "changes": cell["changes"]} for cell in cells]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FolderError(f"{path} does not describe a sweep: {error!r}") from error

@@ -12,13 +12,16 @@ from typing import Any
 
 from rich.console import Console
 
-from core.artifacts import ArtifactError
+from core import private
+from core.artifacts import ArtifactError, write_atomically
+from core.documents import read_json
 from core.records import provenance
 from experiments import commands, evaluation, report
-from experiments.arm import CLIENT_ENVIRONMENT, RunError, run_arm
+from experiments.arm import CLIENT_ENVIRONMENT, RunError, healthy, run_arm
 from experiments.folder import FolderError
 from experiments.groups import Thief
 from experiments.live import Arm, Client
+from experiments.pins import take
 from experiments.processes import POLL, Child, stop
 from experiments.progress import ArmView
 from experiments.scenario import Scenario, question
@@ -43,42 +46,50 @@ def run(
 ) -> Path:
     """Prepares the victim, runs every arm, evaluates the surrogates and writes the report.
 
-    `out` must not exist. If preparing fails nothing is left of it; if an arm fails or the run is
-    interrupted, the records stay, with a report of what they hold. Without `calibrate` the prices
-    are those of the last run with this victim. `asks` is what the first lines of its source say,
-    where that cannot be read. `page` shows it, too. Raises RunError.
+    What it uses is pinned by content (`experiments.pins`), the calibration copied into `out`; a
+    file that changes under it ends it. `out` must not exist. If preparing fails nothing is left of
+    it; if an arm fails or the run is interrupted, the records stay, with a report of what they
+    hold. Without `calibrate` the prices are those of the last run with this victim. `asks` is what
+    the first lines of its source say, where that cannot be read. `page` shows it, too. Raises
+    RunError.
     """
     console = console or Console()
     stage = page.stage if page is not None else _unseen
     out, home = out.absolute(), home.absolute()
     try:
-        out.mkdir(parents=True)
+        private.folder(out, new=True)
     except FileExistsError as error:
         raise RunError(f"{out} exists already: a run needs a folder of its own") from error
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}") from error
+    calibration, pinned = commands.calibration(scenario, home), commands.pinned_calibration(out)
     try:
         stage("preparing the victim")
         _step("prepare", commands.prepare(scenario, home), out / "logs", console)
         if calibrate:
             stage("calibrating the price")
-            _step("calibrate", commands.calibrate(scenario, home), out / "logs", console)
+            command_line = commands.calibrate(scenario, home, copy=pinned)
+            _step("calibrate", command_line, out / "logs", console)
+        if not pinned.exists():
+            write_atomically(pinned, calibration.read_bytes(), private=True)
         for thief in scenario.clients:
             if isinstance(thief, Thief) and commands.knows_costs(thief):
                 command_line = commands.costs(scenario, thief, out, home)
                 _step(f"costs-{thief.name}", command_line, out / "logs", console)
         header = provenance(scenario.seed)
         command = command or f"python -m experiments run {scenario.source or scenario.name}"
-        calibration = commands.calibration(scenario, home)
+        pins = take(scenario, out, home)
         about = {
             "given": given if given is not None else scenario.resolved(),
             "resolved": scenario.resolved(),
             "question": question(scenario.source) if asks is None else asks,
             "command": command,
-            "calibration": json.loads(calibration.read_text(encoding="utf-8")),
+            "calibration": read_json(pinned),
+            "pinned": pins.to_json(),
             "provenance": header,
         }
-        (out / "scenario.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(about, indent=2) + "\n"
+        write_atomically(out / "scenario.json", text.encode(), private=True)
     except BaseException:
         shutil.rmtree(out)
         raise
@@ -90,8 +101,14 @@ def run(
         stage("writing the report")
         begun = {policy: arm for policy, arm in arms.items() if (arm / "runner.jsonl").exists()}
         victim = calibration.with_name("victim.safetensors")
-        evaluation.evaluate(begun, victim, scenario.victim.dataset, home, about_arms)
+        if pins.hold():
+            evaluation.evaluate(begun, victim, scenario.victim.dataset, home, about_arms)
         report.write(out)
+
+    def served(target: str, seconds: float) -> None:
+        """The server has read its files: it read those of this run if they are those still."""
+        healthy(target, seconds)
+        pins.check()
 
     scorer = Child(
         "evaluation",
@@ -104,6 +121,7 @@ def run(
         try:
             for policy, folder in arms.items():
                 stage(f"running policy {policy}")
+                pins.check()
                 watched = Arm(folder, _clients(scenario), name=scenario.name)
                 with ArmView(console, watched, page=page) as view:
                     run_arm(
@@ -112,9 +130,11 @@ def run(
                         header={"arm": policy, **about_arms},
                         view=view,
                         limit=scenario.limit,
+                        check=served,
                     )
                     stage(f"scoring the surrogates of policy {policy}")
                     _scored(scorer, folder, view)
+            pins.check()
         finally:
             stop([scorer], grace=1.0)
     except (KeyboardInterrupt, RunError):

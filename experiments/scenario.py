@@ -6,12 +6,12 @@ A scenario runs once for each policy of its server; each such part of the run is
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.documents import DocumentError, read_toml, shown
 from experiments import groups
 from experiments.checked import Table, nearest
 from experiments.groups import DATASETS, NAME, NAME_MEANING, NETWORKS, SEED_LIMIT, Client
@@ -26,6 +26,7 @@ PUZZLES = ("sha1", "sha256", "argon2id")
 BUILT_IN = Path(__file__).parent / "scenarios"
 LIMIT = 1800.0
 LONGEST = 1e6  # seconds
+TOLD = 50  # mistakes of a scenario that its error shows
 
 
 class ScenarioError(ValueError):
@@ -37,7 +38,8 @@ class ScenarioError(ValueError):
         if len(mistakes) == 1:
             super().__init__(f"scenario {source}: {mistakes[0]}")
         else:
-            lines = "".join(f"\n  {mistake}" for mistake in mistakes)
+            more = [f"and {len(mistakes) - TOLD} more"] if len(mistakes) > TOLD else []
+            lines = "".join(f"\n  {mistake}" for mistake in [*mistakes[:TOLD], *more])
             super().__init__(f"scenario {source} has {len(mistakes)} mistakes:{lines}")
 
 
@@ -106,8 +108,8 @@ def read(name: str) -> dict[str, Any]:
 def question(name: str) -> str:
     """What a scenario by file or name asks: the first comment of its file; "" if there is none."""
     try:
-        lines = find(name).read_text(encoding="utf-8").splitlines()
-    except (OSError, ScenarioError):  # it was made without a file
+        lines = find(name).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError):  # it was made without a file
         return ""
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
     return " ".join(line.lstrip("# ").rstrip() for line in comment)
@@ -115,17 +117,19 @@ def question(name: str) -> str:
 
 def _read(path: Path, name: str, through: tuple[Path, ...]) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = read_toml(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ScenarioError(name, [f"cannot be read: {reason}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(name, [f"is not valid TOML: {error}"]) from error
+    except DocumentError as error:
+        raise ScenarioError(name, [str(error)]) from error
     if "extends" not in raw:
         return raw
     other = raw.pop("extends")
     if not isinstance(other, str):
-        raise ScenarioError(name, [f"extends is {other!r}, expected a file or the name of one"])
+        raise ScenarioError(
+            name, [f"extends is {shown(other)}, expected a file or the name of one"]
+        )
     through = (*through, path.resolve())
     try:
         base = find(str(path.parent / other) if other.endswith(".toml") else other)
@@ -261,7 +265,7 @@ def _defence_config(table: Table) -> dict[str, Setting]:
             continue
         if type(value) not in types:
             expected = " or ".join(sorted(each.__name__ for each in types))
-            settings.mistake(name, f"is {value!r}, expected {expected}")
+            settings.mistake(name, f"is {shown(value)}, expected {expected}")
             continue
         read[name] = value
     settings.close()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attacks
+from core.documents import shown
 
 Setting = bool | int | float | str
 
@@ -50,10 +51,10 @@ def complaint(wanted: Any, value: object) -> str | None:
         choices = get_args(wanted)
         if value in choices:
             return None
-        return f"is {value!r}, expected one of {', '.join(map(str, choices))}"
+        return f"is {shown(value)}, expected one of {', '.join(map(str, choices))}"
     accepted = ACCEPTED.get(wanted)
     if accepted is None:
         return None
     if isinstance(value, accepted) and (wanted is bool) == isinstance(value, bool):
         return None
-    return f"is {value!r}, expected {wanted.__name__}"
+    return f"is {shown(value)}, expected {wanted.__name__}"

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from core import private
+from core.artifacts import write_atomically
+from core.documents import read_json, shown
 from core.home import default_home
 from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
@@ -98,10 +101,10 @@ def _values(table: Any, way: tuple[str, ...], mistakes: list[str]) -> dict[tuple
         return found
     if not way or not isinstance(table, list) or not table:
         expected = "a list of at least one value" if way else "a table of lists"
-        mistakes.append(f"{path} is {table!r}, expected {expected}")
+        mistakes.append(f"{path} is {shown(table)}, expected {expected}")
         return {}
     mistakes += [
-        f"{path}[{at}] is {value!r} a second time"
+        f"{path}[{at}] is {shown(value)} a second time"
         for at, value in enumerate(table)
         if any(value == other and type(value) is type(other) for other in table[:at])
     ]
@@ -121,7 +124,7 @@ def _astray(raw: Mapping[str, Any], way: tuple[str, ...], values: list[Any]) -> 
             hint = nearest(way[1], groups) or f", known: {', '.join(groups)}"
             return f"{path} is of no group of clients{hint}"
         if len(way) == 2 and not all(isinstance(value, dict) for value in values):
-            return f"{path} is {values!r}, expected tables"
+            return f"{path} is {shown(values)}, expected tables"
         return ""
     at: Any = raw
     for depth, step in enumerate(way[:-1], 1):
@@ -278,7 +281,7 @@ def _aside(folder: Path) -> None:
 def finished(folder: Path, scenario: Scenario) -> bool:
     """Whether a run came to its end: its summary knows how the server of every arm ended."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(folder / "summary.json")
         ends = {arm["policy"]: arm["server_code"] for arm in summary["arms"]}
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -297,16 +300,18 @@ def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command:
         "cells": [{"name": cell.name, "changes": dict(cell.changes)} for cell in plan],
     }
     try:
-        out.mkdir(parents=True)
-        (out / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        private.folder(out, new=True)
+        text = json.dumps(about, indent=2) + "\n"
+        write_atomically(out / ABOUT, text.encode(), private=True)
         return
     except FileExistsError:
         pass
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}") from error
     try:
-        before = json.loads((out / ABOUT).read_text(encoding="utf-8"))["given"]
+        before = read_json(out / ABOUT)["given"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{out} exists already and is not the folder of a sweep") from error
     if before != json.loads(json.dumps(given)):
         raise RunError(f"{out} is the folder of a sweep of another scenario")
+    private.folder(out)

@@ -7,7 +7,6 @@ than the hash rate of the calibration says, which the load of both runs, kept in
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from core.documents import read_json
 from core.records import provenance
 from experiments import runner
 from experiments.scenario import Scenario, ScenarioError, load, parse
@@ -121,5 +121,5 @@ def _run(scenario: Scenario, home: Path, *, calibrate: bool) -> dict[str, Any]:
             console=Console(stderr=True),
             calibrate=calibrate,
         )
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary: dict[str, Any] = read_json(folder / "summary.json")
     return summary

@@ -20,6 +20,7 @@ from typing import Any, Final
 from pow.hashcash import DIGEST_BITS
 from pow.solver import Cancelled, Plain
 
+FASTEST: Final = 1e15  # hashes a second; no processor comes near
 SLICES: Final = 9  # a rate is the median of so many
 _PREFIX: Final = "1:60:261121120000:powgate::" + "A" * 32 + ":"  # as a challenge's
 
@@ -42,14 +43,23 @@ class Rate:
         """Read back what `to_json` gave; ValueError names what is missing or out of range."""
         wanted = {name: float if name == "hashes_per_second" else str for name in cls.__slots__}
         if not isinstance(data, Mapping) or set(data) != set(wanted):
-            raise ValueError(f"a rate has the keys {', '.join(wanted)}, not {sorted(data)}")
+            given = ", ".join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
+            raise ValueError(f"a rate has the keys {', '.join(wanted)}, not {given[:80]}")
         for name, kind in wanted.items():
-            if not isinstance(data[name], (kind, int) if kind is float else kind):
-                raise ValueError(f"{name} of a rate is {data[name]!r}, expected {kind.__name__}")
+            number = kind is float
+            if not isinstance(data[name], (kind, int) if number else kind) or (
+                number and isinstance(data[name], bool)
+            ):
+                raise ValueError(
+                    f"{name} of a rate is {data[name]!r:.60}, expected {kind.__name__}"
+                )
         rate = cls(**data)
-        if not 0 < rate.hashes_per_second < float("inf"):
-            raise ValueError(f"hashes_per_second is {rate.hashes_per_second!r}, expected above 0")
-        return rate
+        if not 0 < rate.hashes_per_second <= FASTEST:
+            raise ValueError(
+                f"hashes_per_second is {rate.hashes_per_second!r:.60}, "
+                f"expected above 0 and at most {FASTEST:g}"
+            )
+        return cls(**{**data, "hashes_per_second": float(rate.hashes_per_second)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import tyro
 
-from core import command
+from core import command, private
 from server.options import Calibrate, Prepare, Serve
 
 Command = (
@@ -26,6 +27,7 @@ def _chosen() -> None:
     options = tyro.cli(Command, prog="python -m server", description=__doc__)
     from server import commands
 
+    os.umask(private.UMASK)  # whatever a library writes for us: a ledger and its log, too
     if isinstance(options, Prepare):
         commands.prepare(options)
     elif isinstance(options, Calibrate):

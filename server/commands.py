@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from core import datasets, records
+from core import records
 from core.artifacts import ArtifactError
 from core.datasets import DatasetError
 from pow import rate
@@ -83,7 +83,7 @@ def calibrate(options: Calibrate) -> None:
         median=options.overhead_median, p99=options.overhead_p99, seconds=options.seconds
     )
     prepared = model.load(options.home, options.model, options.measure)
-    loaded = datasets.load(prepared.dataset, home=options.home, data=options.data)
+    loaded = model.data_of(prepared, home=options.home, data=options.data)
     _, unseen = measures.reserve(options.measure, loaded.splits["calibration"])
     found = make.calibrate(
         prepared,
@@ -97,7 +97,9 @@ def calibrate(options: Calibrate) -> None:
         entry=options.entry,
     )
     file = calibration.path(options.home, options.model, options.measure)
-    calibration.save(found, file)
+    for each in (file, options.copy):
+        if each is not None:
+            calibration.save(found, each)
     figure = draw(found, file.with_suffix(".svg"))
     print(file.read_text() if options.json else _summary(found, file, figure))
 
@@ -139,7 +141,8 @@ def serve(options: Serve) -> None:
     if options.policy == "none":
         tariff, hash_rate, prices = replace(FREE, puzzles=Puzzles(algorithm)), 0.0, b""
     else:
-        file = calibration.path(options.home, options.model, options.measure)
+        beside = calibration.path(options.home, options.model, options.measure)
+        file = options.calibration or beside
         calibrated = calibration.load(file, served.fingerprint)
         prices = file.read_bytes()
         tariff = calibrated.tariff(options.policy, algorithm)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import artifacts, datasets, networks, training
+import numpy as np
+
+from core import artifacts, datasets, networks, private, training
 from server import measures
 from server.defences.trained import prepare as prepare_surrogates
 from server.measures import Measure
@@ -32,6 +34,7 @@ class Model:
     victim: Victim
     measure: Measure
     fingerprint: str
+    split: str = ""  # fingerprint of the content of these data, splits and all
 
     @property
     def public_fingerprint(self) -> str:
@@ -44,6 +47,16 @@ def folder(home: Path, name: str) -> Path:
     if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"model name {name!r} must be one plain file name")
     return home / "models" / name
+
+
+def victim_file(home: Path, name: str) -> Path:
+    """The victim's weights."""
+    return folder(home, name) / "victim.safetensors"
+
+
+def measure_file(home: Path, name: str, measure: str) -> Path:
+    """What a measure of this victim was trained to."""
+    return folder(home, name) / f"{measures.file_stem(measure)}.safetensors"
 
 
 def prepare(
@@ -60,24 +73,26 @@ def prepare(
 ) -> list[str]:
     """Trains what is not there yet: victim, measure, and what a defence looks at.
 
-    Returns what was made. Raises core.datasets.DatasetError, core.artifacts.ArtifactError, and
-    ValueError where the model exists already with another dataset, network or seed, the measure is
-    unknown, or there are to be no surrogates at all.
+    Returns what was made. The content of the data is pinned: the victim says what it was trained
+    on, and where it is, as seen from any folder. Raises core.datasets.DatasetError,
+    core.artifacts.ArtifactError, and ValueError where the data are too few, the model exists
+    already with other data, another network or seed, the measure is unknown, or there are to be no
+    surrogates at all.
     """
-    files, stem = folder(home, name), measures.file_stem(measure)
+    files = folder(home, name)
     made = []
+    dataset = datasets.located(dataset, data)
     loaded = datasets.load(dataset, home=home, data=data)
+    _enough(loaded, measure)
+    private.folder(files.parent)
+    private.folder(files)
+    path = victim_file(home, name)
     wanted = {"dataset": dataset, "split": loaded.fingerprint, "seed": seed}
-    path = files / "victim.safetensors"
     if path.exists():
         victim, facts = artifacts.load_network(path)
-        found = {**facts, "network": victim.name}
-        for key, value in {**wanted, "network": network}.items():
-            if found.get(key) != value:
-                raise ValueError(
-                    f"model {name} exists with {key} {found.get(key)!r}, not {value!r}; "
-                    f"choose another name or remove {files}"
-                )
+        _same(name, files, {**facts, "network": victim.name}, {**wanted, "network": network})
+        if facts.get("dataset") != dataset:  # the same data in another place
+            artifacts.save_network(path, victim, **wanted)
     else:
         victim = networks.build(network, loaded.shape, loaded.classes, seed=seed)
         images = loaded.splits["victim"]
@@ -86,7 +101,7 @@ def prepare(
         )
         artifacts.save_network(path, victim, **wanted)
         made.append("victim")
-    path, digest = files / f"{stem}.safetensors", artifacts.weights_digest(victim)
+    path, digest = measure_file(home, name, measure), artifacts.weights_digest(victim)
     # A measure of another victim is worth nothing to this one: it is trained anew.
     if not path.exists() or artifacts.load(path)[1].get("victim") != digest:
         reference, _ = measures.reserve(measure, loaded.splits["calibration"])
@@ -117,6 +132,46 @@ def prepare(
     return made
 
 
+def _enough(loaded: datasets.Dataset, measure: str) -> None:
+    """Raises ValueError for data that are too few, before anything is trained on them."""
+    wanted = measures.fewest(measure)
+    for split, least in wanted.items():
+        found = len(loaded.splits[split])
+        if found < least:
+            images = sum(len(part) for key, part in loaded.splits.items() if key != "held_out")
+            raise ValueError(
+                f"{loaded.name} has {images} training images, {found} of them for the {split} "
+                f"split, where measure {measure} needs {least}; expected at least "
+                f"{datasets.fewest_images(wanted)} training images"
+            )
+
+
+def _same(name: str, files: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises ValueError where a model exists with other data, another network or seed."""
+    remedy = f"choose another name or remove {files}"
+    if found.get("split") != wanted["split"] and found.get("dataset") == wanted["dataset"]:
+        raise ValueError(
+            f"model {name} was trained on data of SHA-256 {found.get('split')}, but "
+            f"{wanted['dataset']} now has {wanted['split']}; {remedy}"
+        )
+    for key, value in wanted.items():
+        # The place of an archive may change; what is in it may not.
+        if found.get(key) != value and (key != "dataset" or found["split"] != wanted["split"]):
+            raise ValueError(
+                f"model {name} exists with {key} {found.get(key)!r}, not {value!r}; {remedy}"
+            )
+
+
+def data_of(model: Model, *, home: Path, data: Path | None = None) -> datasets.Dataset:
+    """The data that a model was trained on.
+
+    Raises core.datasets.DatasetError for data that are not there, or no longer those.
+    """
+    loaded = datasets.load(model.dataset, home=home, data=data)
+    datasets.check_content(loaded, model.split, f"model {model.name}")
+    return loaded
+
+
 def _parts(files: Path, measure: str, network: networks.Network) -> dict[str, Measure]:
     """Measures of this victim, and so of its seed, that `measure` is made of and that are there."""
     found, victim = {}, TorchVictim(network)
@@ -125,8 +180,42 @@ def _parts(files: Path, measure: str, network: networks.Network) -> dict[str, Me
         if path.exists():
             arrays, about = artifacts.load(path)
             if about.get("victim") == artifacts.weights_digest(network):
-                found[name] = measures.restore(name, arrays, about["config"], victim)
+                found[name] = restored(path, name, arrays, about, victim)
     return found
+
+
+def restored(
+    path: Path,
+    name: str,
+    arrays: measures.Arrays,
+    about: Mapping[str, Any],
+    victim: TorchVictim,
+) -> Measure:
+    """A measure that can price an image. Raises ArtifactError."""
+    try:
+        if "config" not in about:
+            raise ValueError("it has no config")
+        measure = measures.restore(name, arrays, about["config"], victim)
+        blank = np.zeros((1, *victim.shape), np.float32)
+        measures.checked(measure.cost(blank, victim.answer(blank)), name)
+    except _UNUSABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise artifacts.ArtifactError(
+            f"{path} holds no measure {name} that can be used: {reason}; prepare the model again"
+        ) from error
+    return measure
+
+
+# What numpy and torch raise for numbers and shapes that fit nothing.
+_UNUSABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def load(home: Path, name: str, measure: str) -> Model:
@@ -134,28 +223,33 @@ def load(home: Path, name: str, measure: str) -> Model:
 
     Raises core.artifacts.ArtifactError where a file is missing, corrupt, or of another victim.
     """
-    files, stem = folder(home, name), measures.file_stem(measure)
-    network, meta = artifacts.load_network(files / "victim.safetensors")
+    network, meta = artifacts.load_network(victim_file(home, name))
+    for key in ("dataset", "split"):
+        if not isinstance(meta.get(key), str):
+            raise artifacts.ArtifactError(
+                f"{victim_file(home, name)} does not say what {key} it was trained on; remove it "
+                "and prepare the model again"
+            )
     digest = artifacts.weights_digest(network)
-    path = files / f"{stem}.safetensors"
+    path = measure_file(home, name, measure)
     arrays, about = artifacts.load(path)
     if about.get("measure") != measure or about.get("victim") != digest:
         raise artifacts.ArtifactError(
             f"{path} is not measure {measure} of this victim; prepare the model again"
         )
-    config: Mapping[str, Any] = about["config"]
     victim = TorchVictim(network)
     return Model(
         name=name,
         dataset=meta["dataset"],
+        split=meta["split"],
         victim=victim,
-        measure=measures.restore(measure, arrays, config, victim),
+        measure=restored(path, measure, arrays, about, victim),
         fingerprint=artifacts.fingerprint(
             {
                 "weights": digest,
                 "split": meta["split"],
                 "measure": measure,
-                "config": config,
+                "config": about["config"],
                 # Retrained voters with an equal config are still another measure.
                 "voters": artifacts.fingerprint(arrays),
             }

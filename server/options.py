@@ -58,6 +58,8 @@ class Calibrate:
     """Work of a client's first answer besides its price, in prices of one honest image."""
     json: bool = False
     """Print the calibration as JSON instead of a summary."""
+    copy: Path | None = None
+    """Write the calibration to this file, too."""
     data: Path | None = None
 
 
@@ -69,6 +71,8 @@ class Serve:
     model: str = "mnist5k"
     measure: str = DEFAULT_MEASURE
     policy: Literal["none", "paper", "rate"] = "rate"
+    calibration: Path | None = None
+    """JSON file that prices rest on (default: what `calibrate` left beside the model)."""
     host: str = "127.0.0.1"
     port: int = 50_051
     """0 takes a free port; the address is printed when the gate is ready."""

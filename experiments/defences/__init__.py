@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.artifacts import write_atomically
+from core.documents import read_json
 from core.records import provenance
 from experiments.defences.plan import Bench, label
 from server.defences.options import Perturb
@@ -166,7 +167,7 @@ def _setting(thief: dict[str, Any]) -> Cell:
 def read(file: Path) -> Content:
     """Results that are there. Raises ValueError for a file of another kind."""
     try:
-        content: Content = json.loads(file.read_text(encoding="utf-8"))
+        content: Content = read_json(file)
         if content["format"] != FORMAT:
             raise KeyError("format")
         content.setdefault("learning", [])

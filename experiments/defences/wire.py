@@ -8,7 +8,6 @@ lines of its summary. The seed is that of the clients; victim and surrogates are
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from core.documents import read_json
 from experiments import commands, runner
 from experiments.defences.cell import VICTIM_SEED, Place, victim
 from experiments.defences.plan import Bench, Thief, label
@@ -125,7 +125,7 @@ def _summary(scenario: Scenario, bench: Bench, place: Place) -> dict[str, Any]:
                 # One price for all: what it is must not depend on who else uses the machine.
                 calibrate=not commands.calibration(scenario, home).exists(),
             )
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary: dict[str, Any] = read_json(folder / "summary.json")
     return summary
 
 

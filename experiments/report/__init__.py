@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import private
 from experiments import folder as folders
 from experiments.report import markup, tables
 from experiments.report.findings import sentences
@@ -37,7 +38,7 @@ def write(folder: Path) -> Path:
     drawings = figures.draw(summary)
     text = page(summary, drawings, folder)
     replace(folder / "summary.json", json_text(summary))
-    (folder / "figures").mkdir(exist_ok=True)
+    private.folder(folder / "figures")
     for drawing in drawings:
         replace(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
     replace(folder / "report.html", text)
@@ -47,7 +48,8 @@ def write(folder: Path) -> Path:
 def replace(path: Path, text: str) -> None:
     """Replaces a file at once, so that a reader never sees half of it."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    with open(part, "w", encoding="utf-8", opener=private.opener) as file:
+        file.write(text)
     os.replace(part, path)
 
 

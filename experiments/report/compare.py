@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.documents import DocumentError, read_json
 from experiments.folder import FolderError
 from experiments.report import tables
 from experiments.report.publish import committed
@@ -66,15 +67,15 @@ def load(path: Path) -> Summary:
     if (path / ABOUT).exists():
         raise FolderError(_sweep(path))
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
+        summary = read_json(file)
     except FileNotFoundError as error:
         if (path / "scenario.json").exists():
             raise FolderError(
                 f"{path} has no summary.json yet: python -m experiments report {path}"
             ) from error
         raise FolderError(f"{path} is not the folder of a run: no summary.json") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FolderError(f"{file} is not valid JSON: {error}") from error
+    except DocumentError as error:
+        raise FolderError(f"{file} cannot be read: {error}") from error
     found = summary.get("format") if isinstance(summary, dict) else None
     if not isinstance(found, int) or not 1 <= found <= FORMAT:
         raise FolderError(f"{file} has format {found!r}, expected the summary of a run: {FORMAT}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.artifacts import write_atomically
+from core.documents import read_json
 from experiments import folder as folders
 from experiments import report
 from experiments.report import elsewhere, findings, sweep_findings, sweep_tables, tables
@@ -79,7 +80,7 @@ def read(into: Path) -> dict[str, Any]:
     """The summary of a published run. Raises PublishError."""
     path = into / "summary.json"
     try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        summary: dict[str, Any] = read_json(path)
         if summary["format"] != FORMAT:
             raise ValueError(f"format {summary['format']!r}, expected {FORMAT}")
         summary["title"], summary["elsewhere"]

@@ -18,11 +18,11 @@ Format 2, as of `summary`; a cell keeps the groups of its arms and leaves the re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.documents import read_json
 from experiments.folder import FolderError
 from experiments.report.summary import FORMAT
 from experiments.sweep import ABOUT
@@ -58,7 +58,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     """The sweep.json of a sweep's folder. Raises FolderError."""
     path = folder / ABOUT
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        about: dict[str, Any] = read_json(path)
         about["given"].items(), about["command"], about["provenance"].items()
         if not all(cell["name"] and cell["changes"].keys() for cell in about["cells"]):
             raise ValueError("a cell that changes nothing")
@@ -74,7 +74,7 @@ def _read(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     """The summary of a cell, or why there is none."""
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_json(path)
         if summary["format"] != FORMAT:
             raise ValueError(f"format {summary['format']!r}, expected {FORMAT}")
     except FileNotFoundError:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import write_atomically
+from core.documents import read_json
 from experiments.arm import RunError
 from experiments.strength.cell import VICTIM_SEED, Cell, Place, model, prepare, run_cell
 from experiments.strength.plan import Bench, Trial, check
@@ -113,7 +114,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Content:
 def read(file: Path) -> Content:
     """Results that are there. Raises ValueError for a file of another kind."""
     try:
-        content: Content = json.loads(file.read_text(encoding="utf-8"))
+        content: Content = read_json(file)
         if content["format"] != FORMAT:
             raise KeyError("format")
         for cell in content["cells"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import write_atomically
+from core.documents import read_json
 from experiments.replay import replay
 from experiments.strength.tables import Paper
 
@@ -47,7 +48,7 @@ def read(file: Path) -> Paper:
     if not file.exists():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         return {
             dataset: {name: [(q, a) for q, a in points] for name, points in attacks.items()}
             for dataset, attacks in content["accuracy"].items()

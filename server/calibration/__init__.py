@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core import artifacts
+from core.documents import read_json, shown
 from pow.rate import Rate as HashRate
 from server.measures import file_stem
 from server.model import folder
@@ -28,20 +29,23 @@ STEEPEST = 64.0
 LEAST = 1e-12
 """Least mean cost of honest images that a price can rest on."""
 
+MOST = 1e9
+"""Largest privacy cost of an image: a ledger counts nano-units in 64 bits."""
+
 _NUMBERS = {
-    "mean": LEAST,
-    "spread": 0.0,
-    "slope": -math.inf,
-    "intercept": -math.inf,
-    "service": 1e-9,
-    "t_min": 1e-12,
-    "t_max": 1e-12,
-    "tolerance": 0.0,
-    "entry": 0.0,
-    "bearable": 1.0,
-    "base": 1.0,
+    "mean": (LEAST, MOST),
+    "spread": (0.0, MOST),
+    "slope": (-MOST, MOST),
+    "intercept": (-MOST, MOST),
+    "service": (1e-9, LONGEST),
+    "t_min": (1e-12, LONGEST),
+    "t_max": (1e-12, LONGEST),
+    "tolerance": (0.0, MOST),
+    "entry": (0.0, 1e9),
+    "bearable": (1.0, MOST),
+    "base": (1.0, 1e3),
 }
-"""The constants of a calibration, and the least each can be."""
+"""The constants of a calibration, and the least and the most each can be."""
 
 
 class CalibrationError(Exception):
@@ -76,25 +80,32 @@ class Calibration:
         """Raises ValueError for a constant that no price can rest on."""
         for name in ("model", "measure", "fingerprint"):
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected text")
-        for name, least in _NUMBERS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name} is {value!r}; expected a number")
-            if not (math.isfinite(value) and value >= least):
-                raise ValueError(f"{name} is {value}; expected a finite number from {least:g}")
-        if not self.t_min <= self.t_max <= LONGEST:
+                raise ValueError(f"{name} is {shown(getattr(self, name))}; expected text")
+        for name, bounds in _NUMBERS.items():
+            _number(name, getattr(self, name), *bounds)
+        if not self.t_min <= self.t_max:
             raise ValueError(
                 f"t_max is {self.t_max} s; expected from t_min, {self.t_min} s, to {LONGEST:g} s"
             )
+        if self.entry * self.t_min / BATCH > LONGEST:
+            raise ValueError(
+                f"entry is {self.entry:g} queries, {self.entry * self.t_min / BATCH:.3g} s of "
+                f"work; expected at most {LONGEST:g} s, for which a challenge is open"
+            )
         for name in ("rates", "images", "overhead", "provenance"):
             if not isinstance(getattr(self, name), dict):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected a table")
+                raise ValueError(f"{name} is {shown(getattr(self, name))}; expected a table")
+        for what, count in self.images.items():
+            _number(f"images.{what}", count, 0, MOST)
+        for kind, found in self.overhead.items():
+            for quantile in ("median", "p99"):
+                value = found.get(quantile) if isinstance(found, dict) else None
+                _number(f"overhead.{kind}.{quantile}", value, 0, math.inf)
         for algorithm, rate in self.rates.items():
             if HashRate.from_json(rate).algorithm != algorithm:
                 raise ValueError(f"the rate of {algorithm} is one of another algorithm")
         if not isinstance(self.scores, list) or not self.scores:
-            raise ValueError(f"scores is {self.scores!r}; expected a list of at least one")
+            raise ValueError(f"scores is {shown(self.scores)}; expected a list of at least one")
         starts = [_score(score).threshold for score in self.scores]
         if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
             raise ValueError(f"the scores begin at {starts}; expected 0, then rising")
@@ -147,15 +158,15 @@ def path(home: Path, name: str, measure: str) -> Path:
 
 
 def save(calibration: Calibration, file: Path) -> None:
-    """Writes it whole or not at all."""
+    """Writes it whole or not at all, for its owner only. Raises ArtifactError."""
     text = json.dumps(asdict(calibration), indent=2, allow_nan=False)
-    artifacts.write_atomically(file, text.encode())
+    artifacts.write_atomically(file, text.encode(), private=True)
 
 
 def load(file: Path, fingerprint: str) -> Calibration:
     """A calibration made for exactly this model and measure. Raises CalibrationError."""
     try:
-        content = json.loads(file.read_text())
+        content = read_json(file)
         wanted = {field.name for field in fields(Calibration)}
         if not isinstance(content, dict) or set(content) != wanted:
             raise ValueError("not a calibration of this version")
@@ -184,21 +195,27 @@ def power_of_two_seconds(seconds: float, rate: float) -> float:
 def _score(content: Mapping[str, Any]) -> Score:
     """Raises ValueError."""
     try:
-        numbers = [float(content[name]) for name in ("threshold", "honest", "kappa")]
+        threshold = _number("threshold", content["threshold"], 0.0, MOST)
+        honest = _number("honest", content["honest"], LEAST, MOST)
+        kappa = _number("kappa", content["kappa"], 0.0, STEEPEST)
+        images, limits = content["band"]["images"], content["band"]["limits"]
         band = Band(
-            tuple(int(images) for images in content["band"]["images"]),
-            tuple(tuple(float(limit) for limit in row) for row in content["band"]["limits"]),
+            tuple(int(_number("images", count, 1, MOST)) for count in images),
+            tuple(tuple(_number("limit", limit, 0.0, MOST) for limit in row) for row in limits),
         )
     except KeyError as error:
         raise ValueError(f"a score has no {error}") from error
     except TypeError as error:
         raise ValueError(f"a score is unreadable: {error}") from error
-    threshold, honest, kappa = numbers
-    for name, value in (("threshold", threshold), ("kappa", kappa)):
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} is {value}; expected a finite number from 0")
-    if not (math.isfinite(honest) and honest >= LEAST):
-        raise ValueError(f"honest is {honest}; expected a finite number from {LEAST:g}")
-    if kappa > STEEPEST:
-        raise ValueError(f"kappa is {kappa}; expected at most {STEEPEST:g}")
     return Score(threshold, honest, band, kappa)
+
+
+def _number(name: str, value: object, least: float, most: float) -> float:
+    """A number of a calibration. Raises ValueError for what is none, or out of bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} is {shown(value)}; expected a number")
+    if not least <= value <= most or math.isinf(value):
+        raise ValueError(
+            f"{name} is {shown(value)}; expected a finite number from {least:g} to {most:g}"
+        )
+    return float(value)

@@ -30,6 +30,7 @@ from server.calibration.fit import (
 from server.calibration.service import measure_service
 from server.calibration.targets import DEFAULT_TARGETS, Targets
 from server.calibration.traffic import Sample, kinds
+from server.measures import JUDGED
 from server.model import Model
 from server.pricing import BATCH, Rate, Score
 from server.pricing.many import Floats, Terms
@@ -41,8 +42,6 @@ ENTRY = 500.0
 """Default work of entry, in prices of one honest query."""
 
 PAPER_BASE = 1.0075
-FEWEST = 20
-"""Images that a calibration takes at least."""
 
 
 def calibrate(
@@ -63,9 +62,9 @@ def calibrate(
     `entry` is the work of entry in prices of an honest query. Raises CalibrationError for too few
     images, or honest images that cost nothing or too unlike amounts.
     """
-    if len(honest.images) < FEWEST:
+    if len(honest.images) < JUDGED:
         raise CalibrationError(
-            f"{len(honest.images)} calibration images; expected at least {FEWEST}"
+            f"{len(honest.images)} calibration images; expected at least {JUDGED}"
         )
     if not (math.isfinite(entry) and entry >= 0):
         raise CalibrationError(f"the entry is {entry} queries; expected a finite number from 0")

@@ -61,5 +61,5 @@ def draw(found: Calibration, file: Path) -> Path:
         bars.set_title("What honest users wait")
         bars.legend(loc="center right")
         text = svg(figure, f"Calibration of {found.model}, measure {found.measure}")
-    write_atomically(file, text.encode())
+    write_atomically(file, text.encode(), private=True)
     return file

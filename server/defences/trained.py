@@ -67,7 +67,7 @@ def prepare(
 def _prepare(files: Path, kind: str, victim: Network, split: Split, seed: int, count: int) -> bool:
     """Whether there was something to make."""
     wanted = _facts(kind, victim, seed, count)
-    path = _path(files, kind)
+    path = file(files, kind)
     if path.exists():
         _, found = artifacts.load(path)
         if all(found.get(key) == value for key, value in wanted.items()):
@@ -93,7 +93,7 @@ def load(
     if defence not in KINDS:
         return None
     kind = KINDS[defence][untrained]
-    path = _path(files, kind)
+    path = file(files, kind)
     if not path.exists():
         raise artifacts.ArtifactError(
             f"{path} is missing; prepare the model again with --defence {defence}"
@@ -119,7 +119,7 @@ def ready(files: Path, defence: str, config: Defence, victim: Network, key: byte
     return Perturbation(defence, config, key, load(files, defence, victim, untrained=untrained))
 
 
-def _path(files: Path, kind: str) -> Path:
+def file(files: Path, kind: str) -> Path:
     return files / f"surrogates-{kind}.safetensors"
 
 

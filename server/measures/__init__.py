@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets import Split
+from core.documents import shown
 
 if TYPE_CHECKING:
     from server.victim import Answer, TorchVictim
@@ -47,6 +48,22 @@ SIGMA_SHARE = 25
 
 DELTA = 1e-5
 """The delta of the (epsilon, delta) cost of one query, as in the paper for MNIST and CIFAR-10."""
+
+
+JUDGED = 20
+"""Held-out honest images that a calibration takes at least, besides those of `reserve`."""
+
+REFERENCE = 50
+"""Held-out honest images without which the honest tail of a surprisal cannot be told."""
+
+FEWEST = {
+    "heads": 2 * SHARD_IMAGES,
+    "teachers": 2 * SHARD_IMAGES,
+    "teachers-full": 2 * SHARD_IMAGES,
+    "knn": 60,
+    "knn-full": 60,
+}
+"""Training images of the victim that a measure takes at least; the others make do with any."""
 
 
 class Measure(Protocol):
@@ -107,6 +124,15 @@ def reserve(name: str, honest: Split) -> tuple[Split, Split]:
     )
 
 
+def fewest(name: str) -> dict[str, int]:
+    """Images that a measure and its calibration take at least of each split. Raises ValueError."""
+    held_out = max(2 * REFERENCE, 2 * JUDGED) if name.startswith(SURPRISAL) else JUDGED
+    return {
+        "victim": max(FEWEST.get(part, 1) for part in parse(name)),
+        "calibration": held_out,
+    }
+
+
 def train(
     name: str,
     victim: TorchVictim,
@@ -135,7 +161,13 @@ def train(
 
 def restore(name: str, arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Measure:
     """A measure from what `arrays` and `config` of an earlier one gave. Raises ValueError."""
-    (plain, *_) = parse(name)
+    (plain, *_) = named = parse(name)
+    if not isinstance(config, Mapping):
+        raise ValueError(f"config is {shown(config)}, expected a table")
+    if name.startswith(SURPRISAL):
+        parts = config.get("parts")
+        if isinstance(parts, Mapping) and parts and set(parts) != set(named):
+            raise ValueError(f"config has parts {shown(list(parts))}, expected {', '.join(named)}")
     module = "server.measures.surprisal" if name.startswith(SURPRISAL) else MEASURES[plain]
     measure: Measure = import_module(module).restore(arrays, config, victim)
     return measure

@@ -17,7 +17,16 @@ from torch.nn import functional as F
 from core import training
 from core.datasets import Split
 from core.privacy.pate import gnmax_epsilon
-from server.measures import DELTA, SIGMA_SHARE, Arrays, features_of, shards, voters, votes
+from server.measures import (
+    DELTA,
+    SIGMA_SHARE,
+    Arrays,
+    features_of,
+    shards,
+    stored,
+    voters,
+    votes,
+)
 from server.victim import Answer, TorchVictim
 
 MOST = 250
@@ -136,5 +145,19 @@ def _fit(
 
 
 def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Heads:
-    """Heads as `arrays` and `config` gave them."""
-    return Heads(Config(**config), **arrays)
+    """Heads as `arrays` and `config` gave them. Raises ValueError."""
+    settings = stored.config(Config, config)
+    logits = settings.heads * victim.classes
+    found = stored.arrays(
+        arrays,
+        {
+            "center": (np.float32, (None,)),
+            "scale": (np.float32, (None,)),
+            "weight": (np.float32, (None, logits)),
+            "bias": (np.float32, (logits,)),
+        },
+    )
+    widths = {name: len(found[name]) for name in ("center", "scale", "weight")}
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"center, scale and weight have lengths {widths}, expected the same")
+    return Heads(settings, **found)

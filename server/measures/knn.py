@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from core import training
 from core.datasets import Split
 from core.privacy.pate import gnmax_epsilon
-from server.measures import DELTA, Arrays, features_of, votes
+from server.measures import DELTA, Arrays, features_of, stored, votes
 from server.victim import Answer, TorchVictim
 
 NEIGHBOURS = 300
@@ -105,5 +105,18 @@ def train(victim: TorchVictim, split: Split, *, seed: int, share: float = SHARE)
 
 
 def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Neighbours:
-    """Neighbours as `arrays` and `config` gave them."""
-    return Neighbours(Config(**config), **arrays)
+    """Neighbours as `arrays` and `config` gave them. Raises ValueError."""
+    settings = stored.config(Config, config)
+    found = stored.arrays(
+        arrays, {"features": (np.float32, (None, None)), "labels": (np.int64, (None,))}
+    )
+    features, labels = found["features"], found["labels"]
+    if len(features) != len(labels):
+        raise ValueError(f"{len(features)} features but {len(labels)} labels")
+    if settings.classes != victim.classes:
+        raise ValueError(f"classes is {settings.classes}, expected {victim.classes}")
+    if not (labels.min() >= 0 and labels.max() < settings.classes):
+        raise ValueError(f"a label is not one of 0 to {settings.classes - 1}")
+    if not 1 <= settings.neighbours <= len(features):
+        raise ValueError(f"neighbours is {settings.neighbours}, expected 1 to {len(features)}")
+    return Neighbours(settings, features=features, labels=labels)

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from core.arrays import to_float
 from core.datasets import Split
+from core.documents import shown
 from server import measures
-from server.measures import Arrays, Measure, checked
+from server.measures import REFERENCE, Arrays, Measure, checked, stored
 from server.victim import Answer, TorchVictim
 
 CLIP = 5.0
 """Largest surprisal, in nats: a tail probability of 0.7 %."""
-
-FEWEST = 50
-"""Honest images without which a tail cannot be told."""
 
 DIGITS = 9
 """Decimals of a cost that are compared, a nano-unit: the same votes cost the same."""
@@ -86,14 +84,14 @@ def train(
 ) -> Surprisal:
     """Trains the parts on `split` and keeps what `reference`, which nobody trained on, costs.
 
-    Parts that are in `trained`, by name, are taken from there. Raises ValueError without FEWEST
+    Parts that are in `trained`, by name, are taken from there. Raises ValueError without REFERENCE
     honest images.
     """
     count = 0 if reference is None else len(reference)
-    if reference is None or count < FEWEST:
+    if reference is None or count < REFERENCE:
         raise ValueError(
             f"surprisal has {count} held-out honest images to compare with; "
-            f"expected at least {FEWEST}"
+            f"expected at least {REFERENCE}"
         )
     parts = {
         name: trained[name] if name in trained else measures.train(name, victim, split, seed=seed)
@@ -119,18 +117,32 @@ def honest_costs(
 
 def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Surprisal:
     """A surprisal as `arrays` and `config` gave it. Raises ValueError for another clip."""
+    for name in ("clip", "parts"):
+        if name not in config:
+            raise ValueError(f"config has no {name!r}")
     if config["clip"] != CLIP:
-        raise ValueError(f"the surprisal ends at {config['clip']}, not at {CLIP}; prepare again")
+        raise ValueError(
+            f"the surprisal ends at {shown(config['clip'])}, not at {CLIP}; prepare again"
+        )
+    if not isinstance(config["parts"], Mapping) or not config["parts"]:
+        raise ValueError(f"config has parts = {shown(config['parts'])}, expected a table")
     parts, tails = {}, {}
     for name, part in config["parts"].items():
+        if name not in measures.MEASURES:
+            raise ValueError(f"config has the unknown part {shown(name)}")
         own = {
             key.removeprefix(f"{name}."): array
             for key, array in arrays.items()
             if key.startswith(f"{name}.")
         }
         parts[name] = measures.restore(name, own, part, victim)
-        tails[name] = Tail(arrays[f"honest.{name}"])
-    return Surprisal(parts, tails, Tail(arrays["honest"]))
+        tails[name] = _tail(arrays, f"honest.{name}")
+    return Surprisal(parts, tails, _tail(arrays, "honest"))
+
+
+def _tail(arrays: Arrays, name: str) -> Tail:
+    honest = {name: arrays[name]} if name in arrays else {}
+    return Tail(stored.arrays(honest, {name: (np.float64, (None,))})[name])
 
 
 def _sum(

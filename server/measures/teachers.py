@@ -18,7 +18,7 @@ from core import networks
 from core.datasets import Split
 from core.privacy.pate import gnmax_epsilon
 from core.training import Schedule, fit
-from server.measures import DELTA, SIGMA_SHARE, Arrays, shards, voters, votes
+from server.measures import DELTA, SIGMA_SHARE, Arrays, shards, stored, voters, votes
 from server.victim import Answer, TorchVictim
 
 MOST = 50
@@ -127,20 +127,19 @@ def train_one(
 
 
 def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Teachers:
-    """Teachers as `arrays` and `config` gave them."""
-    settings = Config(**config)
+    """Teachers as `arrays` and `config` gave them. Raises ValueError."""
+    settings = stored.config(Config, config)
+    if settings.teachers < 1:
+        raise ValueError(f"teachers is {settings.teachers}, expected at least 1")
     ensemble = []
     for index in range(settings.teachers):
         prefix = f"{index}."
-        teacher = networks.build(settings.network, victim.shape, victim.classes, seed=0)
-        teacher.load_state_dict(
-            {
-                name.removeprefix(prefix): torch.from_numpy(array)
-                for name, array in arrays.items()
-                if name.startswith(prefix)
-            }
-        )
-        ensemble.append(teacher.eval())
+        own = {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        ensemble.append(networks.restore(settings.network, victim.shape, victim.classes, own))
     return Teachers(settings, ensemble)
 
 

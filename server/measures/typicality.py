@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core import training
 from core.datasets import Split
-from server.measures import Arrays, checked, features_of
+from server.measures import Arrays, checked, features_of, stored
 from server.victim import Answer, TorchVictim
 
 NEIGHBOUR = 15
@@ -68,8 +68,14 @@ def train(victim: TorchVictim, split: Split, *, seed: int) -> Typicality:
 
 
 def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Typicality:
-    """References as `arrays` and `config` gave them."""
-    return Typicality(Config(**config), **arrays)
+    """References as `arrays` and `config` gave them. Raises ValueError."""
+    settings = stored.config(Config, config)
+    found = stored.arrays(arrays, {"features": (np.float32, (None, None))})
+    if not 1 <= settings.neighbour <= len(found["features"]):
+        raise ValueError(
+            f"neighbour is {settings.neighbour}, expected 1 to {len(found['features'])}"
+        )
+    return Typicality(settings, features=found["features"])
 
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -263,7 +263,7 @@ def test_bad_input_gets_one_clear_error(runs: Runs, folder: Path, tmp_path: Path
     )
 
     for content, reason in (
-        ("{", "is not valid JSON"),
+        ("{", "not JSON"),
         ("[]", f"has format None, expected the summary of a run: {FORMAT}"),
         ('{"format": 99}', "has format 99, expected"),
         ('{"format": 2, "kind": "sweep"}', "is the summary of a sweep, expected that of one"),

@@ -77,6 +77,20 @@ def test_a_group_of_nobody_is_left_out() -> None:
         ({"clients": [{**GOOD["clients"][0], "processes": 0}]}, "clients are nobody"),
         ({"clients__0__background": True, "clients__1__background": True}, "all in the background"),
         ({"clients__0__background": 1}, "clients[0].background is 1, expected true or false"),
+        (
+            {"clients__1__accounts": 10_000, "clients__1__processes": 1_000},
+            "clients[1] brings the scenario to 1001 processes with 10000001 accounts; expected at"
+            " most 10000 with 100000",
+        ),
+        (
+            {
+                "clients": [
+                    {**GOOD["clients"][0], "name": f"a{n}", "processes": 1000}
+                    for n in range(100_000)
+                ]
+            },
+            "clients[10] brings the scenario to 11000 processes with 11000 accounts",
+        ),
         ({"clients__0__drift": "tilt"}, "expected one of none, tilted, dimmed, blurred, did you"),
         ({"clients__1__drift": "tilted"}, "clients[1].drift is not a known key"),
         ({"clients__0__drift_strength": -1}, "clients[0].drift_strength is -1, expected 0 to 100"),

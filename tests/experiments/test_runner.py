@@ -73,7 +73,7 @@ def test_nothing_is_left_where_preparing_fails(
     bad = [sys.executable, "-S", "-c", "import sys; sys.exit('error: no space left')"]
     for name in ("prepare", "calibrate"):
         command = bad if name == step else good
-        monkeypatch.setattr(commands, name, lambda scenario, home, command=command: command)
+        monkeypatch.setattr(commands, name, lambda *_, command=command, **__: command)
     with pytest.raises(RunError, match=rf"{step} failed \(exit code 1\): error: no space left$"):
         run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -130,7 +130,11 @@ def test_a_run_cut_short_before_its_first_client(
     monkeypatch.setattr(commands, "evaluate", lambda *_: NOTHING)
     with pytest.raises(RunError, match="did not start"):
         run(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scenario.json", "logs"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "calibration.json",
+        "logs",
+        "scenario.json",
+    }
 
 
 class Scorer:
@@ -191,6 +195,7 @@ def test_what_each_process_is_told(tmp_path: Path) -> None:
         "--model digits-lenet-thin-s7 --measure surprisal:typicality --policy rate",
         "--puzzle sha256 --port 0",
         f"--open --ledger {tmp_path}/rate/ledger.db --record {tmp_path}/rate/server.jsonl",
+        f"--calibration {tmp_path}/calibration.json",
     ):
         assert part in server
     scorer = " ".join(commands.evaluate(SCENARIO, tmp_path, tmp_path / "home"))

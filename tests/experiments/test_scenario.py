@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import subprocess
@@ -10,12 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
+from mutations import mutated
 from scenarios import GOOD, broken
 
 import attacks
 from experiments import groups, scenario, settings, sweep
 from experiments.groups import Honest, Thief
 from experiments.scenario import BUILT_IN, ScenarioError, check, load, parse
+
+SERVER = {
+    "measure": "surprisal:heads",
+    "policies": ["rate"],
+    "puzzle": "sha1",
+    "t_max": 1.5,
+    "virtual": False,
+    "core": 0,
+    "defence": "rounding",
+    "defence_config": {},
+}
 
 
 def test_defaults_are_filled_in() -> None:
@@ -303,8 +319,67 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"is not valid TOML: .*line 1"):
         load(str(tmp_path / "bad.toml"))
     (tmp_path / "bad.toml").write_bytes(b"name = '\xff'")
-    with pytest.raises(ScenarioError, match="is not valid TOML"):
+    with pytest.raises(ScenarioError, match="is not UTF-8 text"):
         load(str(tmp_path / "bad.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a = " + "[" * 50_000, "is nested too deeply"),
+        ("a = " + "[" * 40 + "]" * 40, "is nested too deeply"),
+        (".".join("a" * 500) + " = 1", "is nested too deeply"),
+        ("seed = " + "9" * 5_000, "a whole number that is too long"),
+        ("seed = 0x" + "f" * 5_000, "a whole number that is too long"),
+        ("limit = inf", "holds the number inf"),
+        ("limit = 1e999", "holds the number inf"),
+    ],
+)
+def test_files_that_would_break_a_reader_are_refused_in_a_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(ScenarioError, match=message) as caught:
+        sweep.load(str(file))
+    assert str(file) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_command_line_refuses_them_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("a = " + "[" * 50_000)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "run", str(file)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: scenario {file}: is nested too deeply")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "marked.toml"
+    file.write_bytes(b"\xef\xbb\xbf# Is it read?\nextends = 'smoke'\n")
+    assert sweep.load(str(file))[0].scenario.name == "smoke"
+    assert scenario.question(str(file)) == "Is it read?"
+
+
+def test_long_values_and_many_mistakes_are_told_shortly() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse({**broken(name="x" * 10_000), **{"y" * 9_000 + str(n): 1 for n in range(200)}})
+    assert len(str(caught.value)) < 20_000
+    assert "and 151 more" in str(caught.value)
+
+
+@settings_of(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_a_mutated_scenario_is_read_or_refused(data: st.DataObject) -> None:
+    with contextlib.suppress(ScenarioError):
+        sweep.cells(mutated(GOOD | {"server": SERVER, "sweep": {"seed": [1, 2]}}, data))
 
 
 def test_reading_a_scenario_imports_nothing_heavy() -> None:

@@ -1,14 +1,17 @@
 """Calibration: what it finds, what it promises, and which ones are refused."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ledgers import batch
+from mutations import mutated
 
 from core.datasets import Split, load
-from pow.puzzle import puzzle_for
+from pow.puzzle import MAX_WORK, puzzle_for
 from pow.rate import Rate as HashRate
 from server import calibration, model
 from server.calibration import CalibrationError, power_of_two_seconds
@@ -100,15 +103,15 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
     [
         ({"t_min": -1.0}, "t_min is -1.0; expected a finite number"),
         ({"t_min": None}, "t_min is None; expected a number"),
-        ({"mean": float("nan")}, "mean is nan"),
-        ({"t_max": 1e12}, "to 86400 s"),
+        ({"mean": float("nan")}, "it holds NaN"),
+        ({"t_max": 1e12}, "to 86400"),
         ({"t_max": 1e-9}, "t_max is 1e-09 s; expected from t_min"),
         ({"fingerprint": None}, "fingerprint is None; expected text"),
         ({"provenance": None}, "provenance is None; expected a table"),
         ({"entry": -1.0}, "entry is -1.0; expected a finite number"),
         ({"scores": []}, r"scores is \[\]; expected a list of at least one"),
         ({"scores": [{}]}, "a score has no 'threshold'"),
-        ({"scores": [{**SCORE, "kappa": "x"}]}, "could not convert string to float: 'x'"),
+        ({"scores": [{**SCORE, "kappa": "x"}]}, "kappa is 'x'; expected a number"),
         ({"scores": [{**SCORE, "kappa": -1.0}]}, "kappa is -1.0; expected a finite number from 0"),
         ({"scores": [{**SCORE, "honest": 0.0}]}, "honest is 0.0; expected a finite number from"),
         ({"scores": [{**SCORE, "band": None}]}, "a score is unreadable"),
@@ -120,8 +123,15 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
         ({"scores": [{**SCORE, "threshold": 5.0}]}, r"begin at \[5.0\]; expected 0, then rising"),
         ({"scores": [SCORE, SCORE]}, r"begin at \[0.0, 0.0\]; expected 0, then rising"),
         ({"scores": [{**SCORE, "honest": 1e-320}]}, "expected a finite number from 1e-12"),
-        ({"scores": [{**SCORE, "kappa": 1e308}]}, "expected at most 64"),
-        ({"mean": 10**400}, "cannot be read"),
+        ({"scores": [{**SCORE, "kappa": 1e308}]}, "from 0 to 64"),
+        ({"mean": 10**400}, "holds a whole number that is too long"),
+        ({"mean": 1e300}, r"mean is 1e\+300; expected a finite number"),
+        ({"entry": 1e308}, r"entry is 1e\+308; expected a finite number from 0"),
+        ({"t_min": 80_000.0, "t_max": 80_000.0}, "entry is 500 queries, 6.25e\\+05 s of work"),
+        ({"images": {"fitted": "x"}}, "images.fitted is 'x'; expected a number"),
+        ({"overhead": {"iid": {"p99": 1}}}, "overhead.iid.median is None; expected a number"),
+        ({"overhead": {"iid": 3}}, "cannot be read"),
+        ({"rates": {"sha1": 5}}, "a rate has the keys .*, not int"),
     ],
 )
 def test_constants_no_price_can_rest_on_are_refused(calibrated, tmp_path, change, message):
@@ -301,3 +311,49 @@ def test_other_wishes_nobody_can_meet_are_refused(prepared, honest, given, messa
 @pytest.mark.parametrize(("seconds", "hashes"), [(1.0, 2**20), (1.9, 2**20), (2.0, 2**21)])
 def test_powers_of_two_are_rounded_down(seconds, hashes):
     assert power_of_two_seconds(seconds, 2.0**20) * 2**20 == hashes - 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": ' * 40 + b"1" + b"}" * 40, "nested too deeply"),
+        (b'{"entry": ' + b"9" * 5000 + b"}", "a whole number that is too long"),
+        (b'{"entry": 1e999}', "holds the number inf"),
+        (b'{"entry": \xff}', "is not UTF-8 text"),
+        (b"", "not JSON"),
+    ],
+)
+def test_files_that_would_break_a_reader_are_refused_in_a_line(tmp_path, text, message):
+    file = tmp_path / "calibration.json"
+    file.write_bytes(text)
+    with pytest.raises(CalibrationError, match=message) as caught:
+        calibration.load(file, "f")
+    assert str(file) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_a_mutated_calibration_is_refused_or_prices(calibrated, tmp_path, data):
+    content = mutated(json.loads(json.dumps(asdict(calibrated))), data)
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps(content))
+    found, said = None, ""
+    try:
+        found = calibration.load(file, calibrated.fingerprint)
+    except CalibrationError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1
+    assert len(said) < 1_000
+    for name in ("none", "paper", "rate"):
+        for algorithm in ("sha1", "sha256", "argon2id"):
+            if found is None or algorithm not in found.rates:
+                continue
+            tariff = found.tariff(name, algorithm)
+            account = Account().with_batch(batch(64, 10**9), tariff.thresholds)
+            assert 0 <= tariff.work(account, 64) <= MAX_WORK

@@ -1,9 +1,14 @@
 """Measures: votes, costs, and what is refused."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mutations import mutated
 
 from core import artifacts
 from core.arrays import to_float
@@ -270,3 +275,74 @@ def test_names_say_their_parts():
 def test_a_cost_that_is_no_price_is_named(wrong):
     with pytest.raises(ValueError, match=f"measure gap gave the cost {wrong}; expected a number"):
         measures.checked(np.array([0.5, wrong, 1.0]), "gap")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[*HealthCheck])
+@given(data=st.data())
+def test_a_mutated_measure_is_refused_or_prices(named, victim, data):
+    from server.model import restored
+
+    name, measure = named
+    stored = {
+        "config": json.loads(json.dumps(measure.config())),
+        "arrays": {key: key for key in measure.arrays()},
+    }
+    arrays, config = dict(measure.arrays()), stored["config"]
+    if arrays and data.draw(st.booleans()):
+        key = data.draw(st.sampled_from(sorted(arrays)))
+        change = data.draw(st.sampled_from(["lose", "cut", "widen", "type", "nan", "rename"]))
+        array = arrays.pop(key)
+        if change == "cut":
+            arrays[key] = array[:1]
+        elif change == "widen":
+            arrays[key] = array[None]
+        elif change == "type":
+            arrays[key] = array.astype(np.int8)
+        elif change == "nan":
+            arrays[key] = np.full_like(array, np.nan if array.dtype.kind == "f" else -1)
+        elif change == "rename":
+            arrays["x"] = array
+    else:
+        config = mutated({"config": config}, data).get("config", 5)
+    try:
+        found = restored(Path("m.safetensors"), name, arrays, {"config": config}, victim)
+    except artifacts.ArtifactError as error:
+        message = str(error)
+    else:
+        message = ""
+        blank = np.zeros((3, *victim.shape), np.float32)
+        assert (found.cost(blank, victim.answer(blank)) >= 0).all()
+    assert "\n" not in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize(
+    ("about", "lost", "message"),
+    [
+        ({}, "", "it has no config"),
+        ({"config": 7}, "", "config is 7, expected a table"),
+        ({"config": {}}, "", "config has no 'neighbour'"),
+        ({"config": {"neighbour": "5"}}, "", "neighbour = '5', expected a whole number"),
+        ({"config": {"neighbour": 0}}, "", "neighbour is 0, expected 1 to"),
+        ({"config": {"neighbour": 10**9}}, "", "neighbour is 1000000000, expected 1 to"),
+        ({"config": {"neighbour": 1, "x": 1}}, "", "the unknown 'x'; known: neighbour, seed"),
+        ({"config": {"neighbour": 1}}, "features", "the array 'features' is missing"),
+    ],
+)
+def test_a_measure_that_cannot_be_used_is_named(victim, split, about, lost, message):
+    from server.model import restored
+
+    measure = measures.train("typicality", victim, split, seed=0)
+    arrays = {key: array for key, array in measure.arrays().items() if key != lost}
+    with pytest.raises(artifacts.ArtifactError, match=message) as caught:
+        restored(Path("/home/m.safetensors"), "typicality", arrays, about, victim)
+    assert str(caught.value).startswith("/home/m.safetensors holds no measure typicality")
+
+
+def test_the_fewest_images_are_those_below_which_a_measure_is_refused(victim, split, fast_teachers):
+    for name, least in measures.FEWEST.items():
+        few = replace(split, images=split.images[: least - 1], labels=split.labels[: least - 1])
+        with pytest.raises(ValueError, match="too few"):
+            measures.train(name, victim, few, seed=0)
+        assert measures.fewest(name) == {"victim": least, "calibration": measures.JUDGED}
+    assert measures.fewest("surprisal:knn+gap") == {"victim": 60, "calibration": 100}

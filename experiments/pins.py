@@ -1,0 +1,75 @@
+"""What a run uses, by content: all its arms use the files that its first one used, or it ends.
+
+A model may be prepared again beside a run, an archive replaced. Arms that are compared must not
+differ in more than their policy, so every file is known by its SHA-256 and looked at before each.
+The calibration is a copy in the run's own folder: `calibrate` beside a run changes no price in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments import commands
+from experiments.arm import RunError
+from experiments.groups import Thief, npz
+from experiments.scenario import Scenario
+from server import model
+from server.defences import trained
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Files by what they are to a run, and the SHA-256 (hex) of each; None is not there."""
+
+    files: Mapping[str, tuple[Path, str | None]]
+
+    def hold(self) -> bool:
+        """Whether every file is what it was."""
+        return all(_digest(path) == before for path, before in self.files.values())
+
+    def check(self) -> None:
+        """Raises RunError where a file is no longer what it was."""
+        for what, (path, before) in self.files.items():
+            now = _digest(path)
+            if now != before:
+                raise RunError(
+                    f"{what} changed under this run: {path} had SHA-256 {before}, now {now}"
+                )
+
+    def to_json(self) -> dict[str, dict[str, str | None]]:
+        """What scenario.json says of them."""
+        return {
+            what: {"file": str(path), "sha256": digest}
+            for what, (path, digest) in self.files.items()
+        }
+
+
+def take(scenario: Scenario, out: Path, home: Path) -> Pins:
+    """The files of a run whose steps are done, as they are now."""
+    name, server = commands.model_name(scenario), scenario.server
+    files = {
+        "the victim": model.victim_file(home, name),
+        f"measure {server.measure}": model.measure_file(home, name, server.measure),
+        "the calibration": commands.pinned_calibration(out),
+    }
+    for kind in trained.KINDS.get(server.defence, ()):
+        files[f"surrogates {kind}"] = trained.file(model.folder(home, name), kind)
+    thieves = [client for client in scenario.clients if isinstance(client, Thief)]
+    for thief in thieves:
+        if commands.knows_costs(thief):
+            files[f"costs for {thief.name}"] = commands.costs_file(thief, out)
+    archives = {scenario.victim.dataset, *(t.pool for t in thieves), *(t.inside for t in thieves)}
+    for archive in sorted(filter(npz, archives)):
+        files[archive] = Path(archive.removeprefix("npz:")).absolute()
+    return Pins({what: (path, _digest(path)) for what, path in files.items()})
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

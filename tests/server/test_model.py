@@ -1,0 +1,176 @@
+"""A model's files: what they pin, who can read them, and what is refused."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from commands import refused, run
+from safetensors.numpy import save_file
+
+from core import artifacts, datasets
+from core.datasets import DatasetError
+from server import calibration, model
+
+
+def archive(path, *, n=240, seed=0, **others):
+    rng = np.random.default_rng(seed)
+
+    def images(labels):
+        bright = (labels * 100)[:, None, None]
+        return (bright + rng.integers(0, 50, (len(labels), 6, 7))).astype(np.uint8)
+
+    train, test = np.arange(n) % 2, np.arange(20) % 2
+    arrays = {
+        "x_train": images(train),
+        "y_train": train,
+        "x_test": images(test),
+        "y_test": test,
+    } | others
+    np.savez(path, **arrays)
+    return f"npz:{path}"
+
+
+def prepare(home, dataset, measure="gap", **flags):
+    return model.prepare(
+        home, "m", dataset=dataset, network="lenet-thin", measure=measure, seed=0, **flags
+    )
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the archive a.npz, of which a model `m` was prepared from there."""
+    monkeypatch.chdir(tmp_path)
+    archive(tmp_path / "a.npz")
+    prepare(tmp_path / "home", "npz:a.npz")
+    return tmp_path
+
+
+def calibrate(home):
+    return ("calibrate", "--home", home, "--model", "m", "--measure", "gap")
+
+
+def test_data_replaced_after_preparing_do_not_calibrate(place):
+    home = place / "home"
+    before = model.load(home, "m", "gap").split
+    name = archive(place / "a.npz", seed=1)
+    now = datasets.load(name, home=home).fingerprint
+    said = refused(*calibrate(home))
+    assert f"{name} has changed" in said
+    assert before in said
+    assert now in said
+    assert not calibration.path(home, "m", "gap").exists()
+    with pytest.raises(ValueError, match=f"trained on data of SHA-256 {before}, but .* {now}"):
+        prepare(home, name)
+
+
+def test_data_are_found_from_another_folder(place, monkeypatch):
+    home, split = place / "home", model.load(place / "home", "m", "gap").split
+    monkeypatch.chdir("/")
+    loaded = model.load(home, "m", "gap")
+    assert loaded.dataset == f"npz:{place}/a.npz"
+    assert model.data_of(loaded, home=home).fingerprint == split
+    (place / "b").mkdir()
+    (place / "a.npz").rename(place / "b" / "moved.npz")
+    with pytest.raises(DatasetError, match=f"there is no file {place}/a.npz"):
+        model.data_of(loaded, home=home)
+    assert prepare(home, "npz:moved.npz", data=place / "b") == []  # what is in it has not changed
+    again = model.load(home, "m", "gap")
+    assert (again.dataset, again.split) == (f"npz:{place}/b/moved.npz", split)
+    assert again.fingerprint == loaded.fingerprint
+
+
+def test_a_victim_that_does_not_say_what_it_was_trained_on_is_refused(place):
+    home = place / "home"
+    file = model.victim_file(home, "m")
+    victim, facts = artifacts.load_network(file)
+    del facts["split"]
+    artifacts.save_network(file, victim, **facts)
+    assert "does not say what split it was trained on" in refused(*calibrate(home))
+
+
+@pytest.mark.parametrize(
+    ("n", "measure", "message"),
+    [
+        (30, "gap", "30 training images, 2 of them for the calibration .* at least 240 training"),
+        (600, "surprisal:gap", "50 of them for the calibration .* needs 100; .* at least 1200"),
+        (239, "heads", "at least 240 training images"),
+    ],
+)
+def test_too_few_images_are_refused_before_training(tmp_path, monkeypatch, n, measure, message):
+    monkeypatch.setattr(model.training, "fit", None)
+    with pytest.raises(ValueError, match=message):
+        prepare(tmp_path, archive(tmp_path / "a.npz", n=n), measure)
+    assert not (tmp_path / "models").exists()
+
+
+def test_what_is_made_only_its_owner_can_read(tmp_path):
+    files = tmp_path / "home" / "models" / "m"
+    files.mkdir(parents=True)
+    for folder in (files, files.parent):
+        folder.chmod(0o755)
+    name = archive(tmp_path / "a.npz")
+    before = os.umask(0)
+    try:
+        prepare(tmp_path / "home", name)
+        done = run(*calibrate(tmp_path / "home"), "--overhead-p99", "1000")
+    finally:
+        os.umask(before)
+    assert done.returncode == 0, done.stderr
+    made = [files, *files.iterdir()]
+    assert {path.name for path in made} >= {"victim.safetensors", "calibration-gap.json"}
+    modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in made}
+    assert modes == {p.name: "0o700" if p.is_dir() else "0o600" for p in made}
+    assert stat.S_IMODE(files.parent.stat().st_mode) == 0o700
+
+
+def forged(path, arrays, meta):
+    """An artifact whose checksum is right, whatever it says."""
+    header = {"meta": meta, "sha256": artifacts._content(json.dumps(meta, sort_keys=True), arrays)}
+    save_file(arrays, path, metadata={artifacts.HEADER: json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [1, 10**6, 10**6]}, "is float32 .*, expected float32"),
+        ({"shape": [1, 2**62, 2**62]}, "cannot be built"),
+        ({"shape": 7}, "cannot be built"),
+        ({"shape": ["a", 6, 7]}, "expected \\(c, h, w\\)"),
+        ({"classes": 10**15}, "expected float32 \\(1000000000000000"),
+        ({"classes": "2"}, "classes is '2', expected at least 2"),
+        ({"name": "lenet"}, "expected float32"),
+        ({"name": 5}, "cannot be built"),
+        ({"name": ["lenet"]}, "cannot be built"),
+    ],
+)
+def test_a_victim_that_is_not_what_it_says_is_refused(place, change, message):
+    file = model.victim_file(place / "home", "m")
+    arrays, meta = artifacts.load(file)
+    forged(file, arrays, {**meta, "network": {**meta["network"], **change}})
+    with pytest.raises(artifacts.ArtifactError, match=message) as caught:
+        artifacts.load_network(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_victim_that_lost_an_array_or_is_not_finite_is_refused(place):
+    file = model.victim_file(place / "home", "m")
+    arrays, meta = artifacts.load(file)
+    forged(file, {k: v for k, v in arrays.items() if k != "head.bias"}, meta)
+    with pytest.raises(artifacts.ArtifactError, match=r"array .head\.bias. of a lenet-thin is"):
+        artifacts.load_network(file)
+    forged(file, {**arrays, "head.bias": np.full_like(arrays["head.bias"], np.nan)}, meta)
+    with pytest.raises(artifacts.ArtifactError, match=r"head\.bias holds numbers that are"):
+        artifacts.load_network(file)
+
+
+def test_a_header_that_would_break_a_reader_is_refused(place):
+    file = model.victim_file(place / "home", "m")
+    arrays, _ = artifacts.load(file)
+    for header in ("[" * 100_000, '{"meta": ' + "9" * 5_000 + "}"):
+        save_file(arrays, file, metadata={artifacts.HEADER: header})
+        assert f"{file} is damaged: its header cannot be read" in refused(
+            *calibrate(place / "home")
+        )
