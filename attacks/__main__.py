@@ -12,12 +12,15 @@ import tyro
 
 import attacks
 from attacks.options import Thief
-from core import environment
+from core import command
 
 
 def main() -> int:
     """0: done; 3: refused, out of reach or told to stop; 1: a mistake, in one line."""
-    environment.settle()
+    return command.run(_chosen, _mistakes)
+
+
+def _chosen() -> int:
     arguments = sys.argv[1:]
     if arguments == ["--list"]:
         _list()
@@ -45,19 +48,21 @@ def main() -> int:
     )
     from attacks import process
     from client.recording import STOPPED, STOPS
-    from client.session import GateError
-    from core.artifacts import ArtifactError
-    from core.training import TrainingDiverged
 
     try:
         process.run(attack, options.attack, options.thief)
     except STOPS as error:
         print(f"stopped: {error}", file=sys.stderr)
         return STOPPED
-    except (ArtifactError, GateError, OSError, TrainingDiverged, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     return 0
+
+
+def _mistakes() -> command.Mistakes:
+    from client.session import GateError
+    from core.artifacts import ArtifactError
+    from core.training import TrainingDiverged
+
+    return ArtifactError, GateError, TrainingDiverged
 
 
 def _list() -> None:

@@ -7,12 +7,15 @@ import sys
 import tyro
 
 from client.options import Honest
-from core import environment
+from core import command
 
 
 def main() -> int:
     """0: all asked; 3: refused, out of reach or told to stop; 1: a mistake, in one line."""
-    environment.settle()
+    return command.run(_chosen, _mistakes)
+
+
+def _chosen() -> int:
     options = tyro.extras.subcommand_cli_from_dict(
         {"honest": Honest},
         prog="python -m client",
@@ -20,18 +23,20 @@ def main() -> int:
     )
     from client import honest
     from client.recording import STOPPED, STOPS
-    from client.session import GateError
-    from core.artifacts import ArtifactError
 
     try:
         honest.run(options)
     except STOPS as error:
         print(f"stopped: {error}", file=sys.stderr)
         return STOPPED
-    except (ArtifactError, GateError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     return 0
+
+
+def _mistakes() -> command.Mistakes:
+    from client.session import GateError
+    from core.artifacts import ArtifactError
+
+    return ArtifactError, GateError
 
 
 if __name__ == "__main__":

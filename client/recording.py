@@ -23,7 +23,7 @@ STOPPED = 3
 
 
 class Interrupted(BaseException):
-    """The process was told to stop (SIGINT or SIGTERM): like KeyboardInterrupt, no error."""
+    """The process was told to stop (SIGTERM): like KeyboardInterrupt, no error."""
 
 
 class Recorder:
@@ -121,8 +121,9 @@ def connect(
 def recorded(recorder: Recorder) -> Iterator[None]:
     """Writes how what is done meanwhile ended, and closes the record.
 
-    GateErrors and Interrupted are recorded and go on to the caller. Raises OSError where a line
-    was lost: an observer's failure costs no answer, but a record with a hole is none.
+    GateErrors, Interrupted and KeyboardInterrupt are recorded and go on to the caller. Raises
+    OSError where a line was lost: an observer's failure costs no answer, but a record with a hole
+    is none.
     """
     status, reason = "crashed", "the client ended by an exception of its own"
     try:
@@ -139,9 +140,9 @@ def recorded(recorder: Recorder) -> Iterator[None]:
     except GateError as error:
         reason = str(error)
         raise
-    except (Interrupted, KeyboardInterrupt) as error:
+    except (Interrupted, KeyboardInterrupt):
         status, reason = "interrupted", "told to stop"
-        raise Interrupted(reason) from error
+        raise
     finally:
         recorder.write("end", status=status, reason=reason)
         recorder.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from core import environment
+from core import command
 from experiments import options, verbs
 
 VERBS: Mapping[type, Callable[[Any], None]] = {
@@ -33,32 +33,26 @@ VERBS: Mapping[type, Callable[[Any], None]] = {
 }
 
 
-def main() -> None:
-    """Parses the command line and does what it says; exits non-zero with one readable line."""
-    environment.settle()
+def main() -> int:
+    """Parses the command line and does what it says; 1 is a mistake, explained in one line."""
+    return command.run(_chosen, _mistakes)
+
+
+def _chosen() -> None:
     verb: options.Verb = tyro.cli(options.Verb, prog="python -m experiments", description=__doc__)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
-    try:
-        VERBS[type(verb)](verb)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as error:
-        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror or error}")
-    except Exception as error:
-        if isinstance(error, _expected()):
-            sys.exit(f"error: {error}")
-        raise
+    VERBS[type(verb)](verb)
 
 
-def _expected() -> tuple[type[Exception], ...]:
+def _mistakes() -> command.Mistakes:
     """What a user can mend; its message says how. Imported late, for `--help` is quick."""
     from client.session import GateError
     from core.artifacts import ArtifactError
     from experiments.arm import RunError
     from experiments.replay import ReplayError
 
-    return ValueError, RunError, ArtifactError, GateError, ReplayError
+    return RunError, ArtifactError, GateError, ReplayError
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -71,9 +71,9 @@ def run(verb: Run) -> None:
                 )
             else:
                 runner.run(scenario, out, home, given=given, command=command, page=page)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if out.exists():
-            print(f"interrupted; the records so far are in {out}", file=sys.stderr)
+            raise KeyboardInterrupt(f"interrupted; the records so far are in {out}") from error
         raise
     except OSError as error:
         error.filename = error.filename or out  # a write that failed does not say where

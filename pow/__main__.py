@@ -5,19 +5,21 @@ The short options of mint and check are those of the classic hashcash program wh
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tyro
 
+from core import command as core_command
 from pow.hashcash import check_bits, format_date, refusal
+from pow.headers import listed, of_mail
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +31,7 @@ Quiet = Annotated[bool, tyro.conf.arg(aliases=["-q"])]
 
 _UNITS: Final = {
     "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "M": 2_592_000, "y": 31_536_000,
+    "Y": 31_536_000,
 }  # fmt: skip
 
 
@@ -58,16 +61,25 @@ class Mint:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Check stamps, given as arguments or one a line on standard input; exit 1 if any is bad."""
+    """Check stamps, given as arguments or one a line on standard input; exit 1 if any is bad.
+
+    A stamp may be given as a mail header: X-Hashcash or Hashcash in any case, folded or not.
+    """
 
     stamps: tyro.conf.Positional[tuple[str, ...]] = ()
     """The stamps."""
+    header: Annotated[bool, tyro.conf.arg(aliases=["-X"])] = False
+    """Standard input is a mail: look at its X-Hashcash headers, of which one has to be good."""
     bits: Bits = 20
     """Bits a stamp must be worth."""
     resource: Resource = None
-    """Whom or what it must be for; not looked at when left out."""
+    """Whom or what it must be for, upper and lower case alike; not looked at when left out."""
+    case: Annotated[bool, tyro.conf.arg(aliases=["-C"])] = False
+    """Tell upper and lower case of the resource apart."""
     expiry: Annotated[str, tyro.conf.arg(aliases=["-e"])] = "28d"
-    """Oldest stamp accepted, with a unit: s, m, h, d, w, M or y; 0 accepts any age."""
+    """Oldest stamp accepted, with a unit: s, m, h, d, w, M or y; 0 accepts any date."""
+    grace: Annotated[str, tyro.conf.arg(aliases=["-g"])] = "2d"
+    """How far clocks may differ: accepted beyond the expiry, and in the future."""
     algorithm: Algorithm = "sha1"
     """Digest the stamp was minted under."""
     quiet: Quiet = False
@@ -108,9 +120,10 @@ class Warm:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 when it worked, 1 for a bad stamp, 2 for a mistake in the arguments."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal may be unable to show a character
+    return core_command.run(lambda: _chosen(arguments), lambda: (RuntimeError,), code=2)
+
+
+def _chosen(arguments: list[str] | None) -> int:
     commands: dict[str, Callable[..., Any]] = {
         "mint": Mint,
         "check": Check,
@@ -124,22 +137,15 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         args=arguments,
     )
-    try:
-        if isinstance(command, Mint):
-            return mint(command)
-        if isinstance(command, Check):
-            return check(command)
-        if isinstance(command, Bench):
-            return bench(command)
-        if isinstance(command, Info):
-            return info(command)
-        return warm(command)
-    except (ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    if isinstance(command, Mint):
+        return mint(command)
+    if isinstance(command, Check):
+        return check(command)
+    if isinstance(command, Bench):
+        return bench(command)
+    if isinstance(command, Info):
+        return info(command)
+    return warm(command)
 
 
 def mint(command: Mint) -> int:
@@ -166,31 +172,47 @@ def mint(command: Mint) -> int:
 def check(command: Check) -> int:
     check_bits(command.bits)
     age = duration(command.expiry)
-    stamps = command.stamps or tuple(line.strip() for line in sys.stdin if line.strip())
+    grace = duration(command.grace, "grace period")
+    if command.stamps:
+        stamps = listed(command.stamps)
+    else:
+        stamps = of_mail(_input()) if command.header else listed(_input())
     if not stamps:
+        if command.header:
+            print("no X-Hashcash header was found", file=sys.stderr)
+            return 1
         raise ValueError("no stamp was given, neither as an argument nor on standard input")
-    now, bad = time.time(), 0
+    now, bad = time.time() if age else None, 0  # with -e 0 the classic program reads no date
     for stamp in stamps:
         why = refusal(
-            stamp.removeprefix("X-Hashcash: "),
+            stamp,
             command.bits,
             command.resource,
             command.algorithm,
             now,
-            age,
+            age or None,
+            grace=grace,
+            any_case=not command.case,
         )
         bad += why is not None
         if not command.quiet:
             print(f"{stamp}: {why or 'ok'}")
-    return 1 if bad else 0
+    return int(bad == len(stamps) if command.header else bad > 0)
 
 
-def duration(text: str) -> float | None:
-    """Seconds of "90", "10m" or "28d"; None for 0, which accepts any age."""
+def _input() -> Iterator[str]:
+    """Lines of standard input: a mail may hold any bytes, and begin with a byte-order mark."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
+    return (line.rstrip("\r\n") for line in sys.stdin)
+
+
+def duration(text: str, what: str = "expiry") -> float:
+    """Seconds of "90", "10m" or "28d"."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     if not number.isascii() or not number.isdigit() or len(number) > 12:
-        raise ValueError(f"the expiry is {text!r}, expected a number and s, m, h, d, w, M or y")
-    return float(int(number) * _UNITS[unit]) or None
+        raise ValueError(f"the {what} is {text!r}, expected a number and s, m, h, d, w, M or y")
+    return float(int(number) * _UNITS[unit])
 
 
 def bench(command: Bench) -> int:

@@ -77,12 +77,16 @@ def check(
     algorithm: str = "sha1",
     now: float | None = None,
     max_age: float | None = None,
+    *,
+    grace: float = CLOCK_SKEW,
+    any_case: bool = False,
 ) -> bool:
     """Whether a stamp is well formed, worth `bits`, for `resource`, and of an acceptable date.
 
     Without `now` the date only has to be a date; see `refusal` for the reason of a False.
     """
-    return refusal(stamp, bits, resource, algorithm, now, max_age) is None
+    why = refusal(stamp, bits, resource, algorithm, now, max_age, grace=grace, any_case=any_case)
+    return why is None
 
 
 def refusal(
@@ -92,12 +96,17 @@ def refusal(
     algorithm: str = "sha1",
     now: float | None = None,
     max_age: float | None = None,
+    *,
+    grace: float = CLOCK_SKEW,
+    any_case: bool = False,
 ) -> str | None:
     """Why a stamp is refused, or None when it is good.
 
     `now` is Unix seconds, `max_age` seconds, counted from the start of the day, minute or second
-    that the stamp's date names.  Nothing a stamp may contain raises; a ValueError is the caller's
-    own mistake (bits, algorithm, a max_age without a clock).
+    that the stamp's date names; `grace` seconds more are allowed either way, for clocks that
+    differ.  With `any_case` upper and lower case of the resource are the same.  Nothing a stamp may
+    contain raises; a ValueError is the caller's own mistake (bits, algorithm, a max_age without a
+    clock).
     """
     check_bits(bits)
     if algorithm not in DIGEST_BITS:
@@ -108,6 +117,8 @@ def refusal(
         raise ValueError(f"now must be Unix seconds, not {now!r}")
     if max_age is not None and not max_age >= 0:
         raise ValueError(f"max_age must be seconds, zero or more, not {max_age!r}")
+    if not grace >= 0:
+        raise ValueError(f"grace must be seconds, zero or more, not {grace!r}")
     if not isinstance(stamp, str):
         return f"a stamp is text, not {type(stamp).__name__}"
     if len(stamp) > MAX_STAMP:
@@ -128,7 +139,7 @@ def refusal(
     why = resource_fault(for_whom)
     if why is not None:
         return why
-    if resource is not None and for_whom != resource:
+    if resource is not None and not _same(for_whom, resource, any_case):
         return f"the stamp is for {for_whom!r}, not for {resource!r}"
     if not _PRINTABLE.fullmatch(ext):
         return "the extension has characters other than printable ASCII"
@@ -137,14 +148,19 @@ def refusal(
     why = counter_fault(counter)
     if why is not None:
         return why
-    if now is not None and minted > now + CLOCK_SKEW:
+    if now is not None and minted > now + grace:
         return f"the date {date} lies in the future"
-    if now is not None and max_age is not None and now - minted > max_age + CLOCK_SKEW:
-        return f"the stamp of {date} is {now - minted:.0f} s old, at most {max_age:.0f} s"
+    if now is not None and max_age is not None and now - minted > max_age + grace:
+        allowed = f"{max_age:.0f} s and {grace:.0f} s of grace"
+        return f"the stamp of {date} is {now - minted:.0f} s old, at most {allowed}"
     worth = value(stamp, algorithm)
     if worth < int(claim):
         return f"the stamp claims {claim} bits and is worth {worth}"
     return None
+
+
+def _same(resource: str, other: str, any_case: bool) -> bool:
+    return resource == other or (any_case and resource.lower() == other.lower())
 
 
 def check_bits(bits: int) -> None:

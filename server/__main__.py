@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from core import environment, private
+from core import command, private
 from server.options import Calibrate, Prepare, Serve
 
 Command = (
@@ -20,22 +20,26 @@ Command = (
 
 def main() -> int:
     """Runs one command; 0 is success, 1 a mistake that was explained in one line."""
-    environment.settle()
-    command = tyro.cli(Command, prog="python -m server", description=__doc__)
+    return command.run(_chosen, _mistakes)
+
+
+def _chosen() -> None:
+    options = tyro.cli(Command, prog="python -m server", description=__doc__)
     from server import commands
 
     os.umask(private.UMASK)  # whatever a library writes for us: a ledger and its log, too
-    try:
-        if isinstance(command, Prepare):
-            commands.prepare(command)
-        elif isinstance(command, Calibrate):
-            commands.calibrate(command)
-        else:
-            commands.serve(command)
-    except commands.EXPLAINED as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if isinstance(options, Prepare):
+        commands.prepare(options)
+    elif isinstance(options, Calibrate):
+        commands.calibrate(options)
+    else:
+        commands.serve(options)
+
+
+def _mistakes() -> command.Mistakes:
+    from server import commands
+
+    return commands.EXPLAINED
 
 
 if __name__ == "__main__":

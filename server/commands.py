@@ -191,7 +191,9 @@ def serve(options: Serve) -> None:
         )
         host = options.host.strip("[]")
         address = f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}"
-        asyncio.run(_until_stopped(parts, address, tls))
+        stopped = asyncio.run(_until_stopped(parts, address, tls))
+    if stopped is signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _kind(options: Serve) -> str:
@@ -210,15 +212,21 @@ def _perturbation(options: Serve, config: Defence, served: Model) -> Perturbatio
     return trained.ready(files, name, config, served.victim.network, key)
 
 
-async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> None:
-    stop = asyncio.Event()
+async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> signal.Signals:
+    """Serves, and lets requests under way finish; the signal that ended it."""
     loop = asyncio.get_running_loop()
+    stop: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def end(number: signal.Signals) -> None:
+        if not stop.done():
+            stop.set_result(number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end, number)
     raise_file_limit()
     async with running(parts, address, tls) as listening:
         print(f"listening on {listening}", flush=True)
-        await stop.wait()
+        return await stop
 
 
 def _authenticator(options: Serve) -> Authenticator:

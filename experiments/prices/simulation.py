@@ -20,7 +20,9 @@ from core import artifacts, datasets
 from core.drift import DRIFTS, drifted
 from experiments.measures import costs_file, costs_of, model_name
 from experiments.prices import fit as price_fit
+from experiments.prices import hoarder
 from experiments.prices import traffic as price_traffic
+from experiments.prices.lists import PaperPrices
 from experiments.prices.tables import (
     ACCOUNTS,
     BUDGET,
@@ -41,7 +43,7 @@ from server.calibration.targets import SERVICE_SHARE
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH
-from server.pricing.many import Floats, PriceList, Terms, batches, overheads, play
+from server.pricing.many import Floats, PriceList, RatePrices, Terms, batches, overheads, play
 from server.victim import TorchVictim
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +58,9 @@ TRICK_QUERIES = 4_096
 
 READERS = 200
 """Thieves who read prices."""
+
+HOARDERS, HOARDED = 5, 320
+"""Thieves who let what they asked expire, and queries of each."""
 
 RECORDED_HONEST = "in-distribution"
 TYPICAL_IMAGES = 100
@@ -160,7 +165,7 @@ def simulate(plan: Plan, costs: Costs) -> dict[str, Any]:
     for behaviour, accounts, figures in behaviours(plan, costs, rng):
         values = {name: figures(prices) for name, (prices, _) in fitted.items()}
         for figure in next(iter(values.values())):
-            own = {name: value[figure] for name, value in values.items()}
+            own = {name: value[figure] for name, value in values.items() if figure in value}
             rows.append(Row(behaviour, accounts, figure, own))
     return {
         "dataset": plan.dataset,
@@ -208,6 +213,8 @@ def behaviours(
             yield f"{source}, cheapest tenth only", named, _cheapest(terms, drawn)
         if source == INSIDE:
             continue
+        hoards = traffic.iid(cost, HOARDERS, HOARDED, np.random.default_rng(plan.seed))
+        yield f"{source}, hoarding", "1", _hoarding(terms, hoards)
         useful = traffic.iid(cost, 20, TRICK_QUERIES, rng)
         fillers = {
             "honest": traffic.iid(costs.honest.costs, 20, TRICK_QUERIES, rng),
@@ -373,5 +380,19 @@ def _retries(terms: Terms, useful: Floats, filler: Floats) -> Figures:
         left = price_traffic.unpaid(prices, terms, useful, filler, 1, BATCH)
         later = price_traffic.delayed(prices, terms, useful, MAX_UNPAID, BATCH)
         return {"unpaid, ratio": left / none, "retried, ratio": later / none}
+
+    return figures
+
+
+def _hoarding(terms: Terms, useful: Floats) -> Figures:
+    def figures(prices: PriceList) -> dict[str, float]:
+        if not isinstance(prices, RatePrices | PaperPrices):
+            return {}  # no gate can charge by it
+        paid, ratios = [], []
+        for tactic in hoarder.tactics():
+            paid.append(hoarder.hoarded(prices, terms, useful, tactic))
+            directly = price_traffic.mean_overhead(prices, terms, useful, tactic.size)
+            ratios.append(paid[-1] / directly)
+        return {"per useful query": min(paid), "hoarded, ratio": min(ratios)}
 
     return figures

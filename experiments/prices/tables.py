@@ -25,7 +25,10 @@ NATURAL, NEAR, NOISE, INSIDE = "tinyimagenet", "emnist", "noise", "pool"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure of a behaviour, in service times (queries where it says so), by policy."""
+    """One figure of a behaviour, in service times (queries where it says so), by policy.
+
+    A policy that no gate can charge by lacks what is played against a ledger.
+    """
 
     behaviour: str
     accounts: str
@@ -101,8 +104,10 @@ def goals(rows: Sequence[Row]) -> list[dict[str, Any]]:
             min,
         ),
         ("natural pool, per useful query: steering", ">= 3", tricks(f"{NATURAL}, steering"), min),
+        ("natural pool, per useful query: hoarding", ">= 3", tricks(f"{NATURAL}, hoarding"), min),
         ("unpaid filler, against none", ">= 1", lambda row: row.figure == "unpaid, ratio", min),
         ("retries, against none", ">= 1", lambda row: row.figure == "retried, ratio", min),
+        ("hoarding, against asking at once", ">= 1", lambda r: r.figure == "hoarded, ratio", min),
         ("thief with the right data, 1 account", "-", thief(INSIDE, f"1 of {BUDGET}"), max),
     ]
     found = [
@@ -118,12 +123,12 @@ def tabulate(result: Mapping[str, Any]) -> str:
     lines = [f"## {result['dataset']}, {result['measure']}, seed {result['seed']}", ""]
     lines += [line("goal", "wanted", *names), line(*["---"] * (len(names) + 2))]
     for goal in result["goals"]:
-        cells = (cell(goal["reached"][name]) for name in names)
+        cells = (_known(goal["reached"], name) for name in names)
         lines.append(line(goal["goal"], goal["wanted"], *cells))
     lines += ["", line("behaviour", "accounts", "figure", *names)]
     lines.append(line(*["---"] * (len(names) + 3)))
     for row in result["rows"]:
-        cells = (cell(row["values"][name]) for name in names)
+        cells = (_known(row["values"], name) for name in names)
         lines.append(line(row["behaviour"], row["accounts"], row["figure"], *cells))
     return "\n".join(lines)
 
@@ -147,6 +152,11 @@ def line(*cells: str) -> str:
 def cell(value: float) -> str:
     """Three digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _known(values: Mapping[str, float], name: str) -> str:
+    """What a policy reached, - where it was not tried."""
+    return cell(values[name]) if name in values else "-"
 
 
 def _rounded(value: Any) -> Any:

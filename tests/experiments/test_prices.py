@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 
 import numpy as np
@@ -12,8 +13,9 @@ from core.drift import DRIFTS
 from experiments import measures
 from experiments.__main__ import main
 from experiments.prices import fit as price_fit
-from experiments.prices import simulation, tables
+from experiments.prices import hoarder, simulation, tables
 from experiments.prices import traffic as price_traffic
+from experiments.prices.hoarder import Hoard
 from experiments.prices.traffic import Steering
 from server.calibration import fit, traffic
 from server.calibration.traffic import Sample
@@ -119,6 +121,8 @@ def small(monkeypatch):
     monkeypatch.setattr(traffic, "RESAMPLES", 2)
     monkeypatch.setattr(price_traffic, "tactics", lambda: [Steering(4.0, False, 64)])
     monkeypatch.setattr(simulation, "TRICK_QUERIES", 256)
+    monkeypatch.setattr(simulation, "HOARDED", 64)
+    monkeypatch.setattr(hoarder, "tactics", lambda: [Hoard(16, 2)])
 
 
 def plan_for(home, **changes):
@@ -165,7 +169,10 @@ def test_the_table_of_a_simulation(small, tmp_path):
     assert not any(goal.startswith("near pool") for goal in reached)  # nobody recorded one
     tiny = [row for row in result["rows"] if row["accounts"] == "many of 1"]
     assert all(row["values"]["rate"] >= 1.25 + 125 for row in tiny)  # entry work: 500 / 4
+    assert reached["hoarding, against asking at once"] >= 1
     text = tables.tabulate(result)
+    hoarding = next(line for line in text.splitlines() if line.startswith("| hoarding"))
+    assert hoarding.count("| - |") == 1  # cusum, by which no gate can charge
     assert "| natural pool, 1 account | >= 1000 |" in text
     file = tmp_path / "prices.json"
     tables.save(result, file, ["python", "-m", "experiments", "prices"])
@@ -204,13 +211,12 @@ def test_costs_are_those_that_were_recorded(digits_home):
     assert_same_answers(again.honest.costs, costs.honest.costs)
 
 
-def test_costs_that_nobody_recorded_are_refused(tmp_path, monkeypatch):
+def test_costs_that_nobody_recorded_are_refused(tmp_path, monkeypatch, capsys):
     command = ["experiments", "prices", "--dataset", "digits", "--home", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(
-        SystemExit, match=r"costs-surprisal-typicality.*is missing; run .*experiments measures"
-    ):
-        main()
+    assert main() == 1
+    said = capsys.readouterr().err
+    assert re.search(r"costs-surprisal-typicality.*is missing; run .*experiments measures", said)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pow import bench
 from pow.__main__ import duration, main
-from pow.hashcash import check
+from pow.hashcash import check, mint_reference
 
+Checked = Callable[..., tuple[int, list[str]]]
 GOOD = "1:4:991231:model-extraction-warning::AbCdEfGh:14"
 
 
@@ -69,6 +72,7 @@ def test_mint_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["mint", "a", "-x", "é"], "extension"),
         (["mint", "a", "-b", "12", "--threads", "0"], "threads must be"),
         (["check", GOOD, "-e", "soon"], "expiry is 'soon'"),
+        (["check", GOOD, "-g", "soon"], "grace period is 'soon'"),
         (["check", GOOD, "-b", "-1"], "bits must be"),
         (["bench", "--rounds", "0"], "rounds must be"),
         (["bench", "--threads", "0"], "threads must be"),
@@ -97,11 +101,90 @@ def test_check(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     assert "no stamp" in capsys.readouterr().err
 
 
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Checked:
+    """Exit code and output lines of `check`, with a text or bytes as standard input."""
+
+    def run(given: str | bytes, *options: str) -> tuple[int, list[str]]:
+        raw = given if isinstance(given, bytes) else given.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="ascii"))
+        code = main(["check", "-b", "4", "-e", "0", *options])
+        return code, capsys.readouterr().out.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"X-Hashcash: {GOOD}",
+        f"x-hashcash:{GOOD}",
+        f"HASHCASH:\t{GOOD} ",
+        f"X-Hashcash:\r\n {GOOD[:20]}\r\n\t{GOOD[20:]}\r\n",
+        f"\ufeffX-Hashcash: {GOOD}",
+        f"  {GOOD}",
+    ],
+)
+def test_stamps_as_headers(checked: Checked, given: str) -> None:
+    assert checked(given) == (0, [f"{GOOD}: ok"])
+    if not given.startswith("  "):
+        assert checked(given, "-X") == (0, [f"{GOOD}: ok"])
+    assert main(["check", "-b", "4", "-e", "0", given.removeprefix("\ufeff")]) == 0
+
+
+def test_what_is_indented_goes_on_with_a_header_only(checked: Checked) -> None:
+    code, lines = checked(f"{GOOD}\n {GOOD}\nX-Hashcash: {GOOD}\n {GOOD}")
+    assert [line.endswith(": ok") for line in lines] == [True, True, False]
+    assert code == 1
+
+
+def test_a_mail(checked: Checked) -> None:
+    other = GOOD.replace("model", "else")
+    mail = f"From: Zo\xeb\nX-Hashcash: {other}\nx-hashcash: 1:4:\n\t{GOOD[4:]}\nTo: b\n\n{GOOD}x\n"
+    code, lines = checked(mail.encode("latin-1"), "-X")
+    assert code == 0  # one stamp for each recipient: one of them has to be good
+    assert [line.endswith(": ok") for line in lines] == [False, True]
+    assert checked(f"X-Hashcash: {other}\n\nX-Hashcash: {GOOD}\n", "-X")[0] == 1
+    assert checked("Subject: hello\n\nworld\n", "-X") == (1, [])
+
+
+def test_the_case_of_a_resource(checked: Checked) -> None:
+    shouted = "MODEL-extraction-Warning"
+    assert checked(GOOD, "-r", shouted)[0] == 0
+    assert checked(GOOD, "-r", shouted, "-C")[0] == 1
+    assert checked(GOOD, "-r", GOOD.split(":")[3], "-C")[0] == 0
+
+
+def test_the_grace_period(capsys: pytest.CaptureFixture[str]) -> None:
+    day = 86_400
+    for offset, grace, good in (
+        (47 * 3600, "2d", True),
+        (49 * 3600, "2d", False),
+        (49 * 3600, "50h", True),
+        (120, "0", False),
+        (-29 * day, "2d", True),
+        (-29 * day, "0", False),
+        (-31 * day, "2d", False),
+        (-31 * day, "4d", True),
+    ):
+        stamp = mint_reference("foo", 4, now=time.time() + offset)
+        assert (main(["check", stamp, "-b", "4", "-g", grace]) == 0) is good, (offset, grace)
+    assert "lies in the future" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("0", None), ("0d", None), ("90", 90), ("10m", 600), ("28d", 2_419_200), ("1M", 2_592_000)],
+    [
+        ("0", 0),
+        ("0d", 0),
+        ("90", 90),
+        ("10m", 600),
+        ("28d", 2_419_200),
+        ("1M", 2_592_000),
+        ("1Y", 31_536_000),
+    ],
 )
-def test_durations(text: str, expected: float | None) -> None:
+def test_durations(text: str, expected: float) -> None:
     assert duration(text) == expected
 
 

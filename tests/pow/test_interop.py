@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -57,3 +58,69 @@ def test_it_accepts_every_stamp_of_a_challenge(work: int) -> None:
     )
     for counter in solve(challenge).counters:
         assert accepted(challenge.prefix + counter, challenge.puzzle.bits, "powgate")
+
+
+OFFSETS = ("-47h", "-49h", "47h", "49h", "-29d", "-31d")
+
+
+def minted(*options: str) -> str:
+    command = ["hashcash", "-m", "-q", "-b", "8", "-z", "12", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def both(stamp: str, *options: str, stdin: str = "") -> tuple[bool, bool]:
+    """What the program and `python -m pow check` say of a stamp, or of what they are given.
+
+    The program's options are about the resources that come after them.
+    """
+    theirs = ["hashcash", "-c", "-y", "-b", "8", *options, *([stamp] if stamp else [])]
+    ours = [sys.executable, "-m", "pow", "check", "-b", "8", *options, *([stamp] if stamp else [])]
+    found = [
+        subprocess.run(command, input=stdin, text=True, capture_output=True, check=False)
+        for command in (theirs, ours)
+    ]
+    return found[0].returncode == 0, found[1].returncode == 0
+
+
+@pytest.mark.parametrize("grace", [(), ("-g", "0"), ("-g", "50h"), ("-g", "3d"), ("-e", "0")])
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_dates_and_grace_periods(offset: str, grace: tuple[str, ...]) -> None:
+    stamp = minted("-t", offset if offset[0] == "-" else f"+{offset}", "foo")
+    theirs, ours = both(stamp, *grace, "-r", "foo")
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("minting", [(), ("-C",)])
+@pytest.mark.parametrize("checking", [(), ("-C",)])
+@pytest.mark.parametrize("resource", ["foo@example.org", "Foo@Example.org", "FOO@example.org"])
+def test_the_case_of_resources(
+    resource: str, minting: tuple[str, ...], checking: tuple[str, ...]
+) -> None:
+    theirs, ours = both(minted(*minting, "Foo@Example.org"), *checking, "-r", resource)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        "X-Hashcash: {0}\n",
+        "x-hashcash: {0}\n",
+        "X-HASHCASH:{0}\n",
+        "Hashcash: {0}\n",
+        "X-Hashcash:\n {0}\n",
+        "Received: x\nX-Hashcash: 1:8:200101:foo::bad:1\nX-Hashcash: {0}\nSubject: a\n\nbody\n",
+        "X-Hashcash: {0}\nX-Hashcash: 1:8:200101:foo::bad:1\n",
+        "X-Hashcash: {0}x\n",
+        " X-Hashcash: {0}\n",
+        "Subject: a\n",
+    ],
+)
+def test_the_headers_of_a_mail(mail: str) -> None:
+    theirs, ours = both("", "-X", "-r", "foo", stdin=mail.format(minted("foo")))
+    assert ours == theirs
+
+
+def test_a_folded_header() -> None:
+    stamp = minted("foo")
+    folded = f"X-Hashcash: {stamp[:12]}\n\t{stamp[12:]}\n"
+    assert both("", "-X", "-r", "foo", stdin=folded) == (True, True)

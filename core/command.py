@@ -1,0 +1,107 @@
+"""How a command ends: by a mistake, by Ctrl-C, or because nobody reads what it prints any longer.
+
+All commands of all packages end through `run`. It needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
+
+from core import environment
+
+MISTAKE = 1
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell says it."""
+
+UNREAD = 141
+"""128 + SIGPIPE: whoever read the output went away, as `head` does."""
+
+Mistakes = tuple[type[Exception], ...]
+
+
+def none() -> Mistakes:
+    """No errors besides OSError and ValueError are mistakes of the user."""
+    return ()
+
+
+def run(
+    command: Callable[[], int | None],
+    mistakes: Callable[[], Mistakes] = none,
+    *,
+    code: int = MISTAKE,
+) -> int:
+    """Exit code of a command. What stops it is said in one line on stderr.
+
+    Before it begins, what must not count of the user's environment is neutralised.
+
+    OSError, ValueError and `mistakes` are mistakes of the user, whose text explains them: `code`.
+    `mistakes` is asked when something was raised, so that it may import what is slow. A
+    KeyboardInterrupt that has a text says that.
+    """
+    environment.settle()
+    try:
+        try:
+            return command() or 0
+        finally:
+            _flush()
+    except KeyboardInterrupt as error:
+        _say(str(error) or "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError as error:
+        if _let_go():
+            return UNREAD
+        return _mistake(error, code)
+    except Exception as error:
+        if isinstance(error, (OSError, ValueError, *mistakes())):
+            return _mistake(error, code)
+        raise
+
+
+def explained(error: Exception) -> str:
+    """An error in one line; of the system's own, the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _mistake(error: Exception, code: int) -> int:
+    _say(f"error: {explained(error)}")
+    return code
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _let_go()
+
+
+def _flush() -> None:
+    """Writes what is left now: at the interpreter's end a closed pipe cannot be caught."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _let_go() -> bool:
+    """Whether stdout or stderr is a pipe that nobody reads; what is printed then goes nowhere."""
+    found = False
+    for stream in (sys.stdout, sys.stderr):
+        if _is_unread(stream):
+            found = True
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+    return found
+
+
+def _is_unread(stream: TextIO | None) -> bool:
+    poll = select.poll()
+    with suppress(OSError, ValueError, AttributeError):  # no stream, or one without a file
+        poll.register(stream.fileno(), 0)  # type: ignore[union-attr]
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
