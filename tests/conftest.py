@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -24,6 +25,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # nothing ignores it, too, and leaves those that tests start with their own.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, lambda number, frame: None)
+
+# The same examples every time: a test that fails fails for everybody.
+hypothesis.settings.register_profile("powgate", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("powgate")
 
 SHAPE = (1, 4, 4)
 CLASSES = 3
