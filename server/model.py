@@ -156,7 +156,7 @@ def _same(name: str, files: Path, found: Mapping[str, Any], wanted: Mapping[str,
         )
     for key, value in wanted.items():
         # The place of an archive may change; what is in it may not.
-        if found.get(key) != value and (key != "dataset" or found["split"] != wanted["split"]):
+        if found.get(key) != value and (key != "dataset" or found.get("split") != wanted["split"]):
             raise ValueError(
                 f"model {name} exists with {key} {found.get(key)!r}, not {value!r}; {remedy}"
             )

@@ -105,12 +105,16 @@ def load(
             f"--defence {defence}"
         )
     loaded = []
-    for i in range(len(found["seeds"])):
-        network = networks.build(found["network"], victim.shape, victim.classes, seed=0)
-        mine = {k.removeprefix(f"{i}."): v for k, v in arrays.items() if k.startswith(f"{i}.")}
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in mine.items()})
-        loaded.append(network)
-    return Surrogates(loaded)
+    try:
+        for i in range(len(found["seeds"])):
+            mine = {k.removeprefix(f"{i}."): v for k, v in arrays.items() if k.startswith(f"{i}.")}
+            loaded.append(networks.restore(found["network"], victim.shape, victim.classes, mine))
+        return Surrogates(loaded)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise artifacts.ArtifactError(
+            f"{path} holds no {kind} that can be used: {error}; prepare the model again with "
+            f"--defence {defence}"
+        ) from error
 
 
 def ready(files: Path, defence: str, config: Defence, victim: Network, key: bytes) -> Perturbation:

@@ -119,3 +119,19 @@ def test_a_ready_defence_serves(files, victim, split):
     config = Perturb(defence="gradient_redirection", budget=0.4, untrained=True).config()
     other = trained.ready(files, "gradient_redirection", config, victim, b"k" * 32)
     assert not np.allclose(other.answer(posterior, images, "alice"), given)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": None}, "holds no fresh that can be used"),
+        ({"seeds": [0, 1]}, "the array '.*' of a lenet-thin is missing"),
+        ({"network": "lenet"}, "expected float32"),
+        ({"network": 5}, "holds no fresh that can be used"),
+    ],
+)
+def test_surrogates_that_are_not_what_they_say_are_named(files, victim, tmp_path, change, message):
+    arrays, about = artifacts.load(files / "surrogates-fresh.safetensors")
+    artifacts.save(tmp_path / "surrogates-fresh.safetensors", arrays, {**about, **change})
+    with pytest.raises(artifacts.ArtifactError, match=message):
+        trained.load(tmp_path, "mad", victim)
