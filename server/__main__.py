@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -19,6 +20,8 @@ Command = (
 def main() -> int:
     """Runs one command; 0 is success, 1 a mistake that was explained in one line."""
     command = tyro.cli(Command, prog="python -m server", description=__doc__)
+    # grpc's own log has a line for each malformed call of anybody's; set it to see them.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from server import commands
 
     try:
