@@ -6,7 +6,7 @@ from typing import Any
 from unittest import mock
 
 import grpc
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 CALLS_A_CONNECTION = 16
 """Calls open on one connection, as many as one client is served at once; the client's library keeps
