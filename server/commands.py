@@ -19,7 +19,7 @@ from core import records
 from core.artifacts import ArtifactError
 from core.datasets import DatasetError
 from pow import rate
-from server import calibration, logs, measures, model, secret
+from server import calibration, logs, measures, model, secret, transport
 from server.authentication import ApiKeys, Authenticator, OpenDoor
 from server.calibration import Calibration, CalibrationError, make
 from server.calibration.plot import draw
@@ -33,7 +33,7 @@ from server.pricing import Rate
 from server.puzzles import Puzzles
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
-from server.serve import Parts, ServeError, Tls, raise_file_limit, running
+from server.serve import Parts, ServeError, Tls, running
 from server.victim import TorchVictim
 
 CLIENT = 640
@@ -223,7 +223,7 @@ async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> signal.
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
-    raise_file_limit()
+    transport.raise_file_limit()
     async with running(parts, address, tls) as listening:
         print(f"listening on {listening}", flush=True)
         return await stop

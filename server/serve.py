@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import resource
 import socket
 import ssl
 import time
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from pow.audience import Audience
 from pow.challenge import Keyring
 from protos import codec, gate_pb2, gate_pb2_grpc
+from server import transport
 from server.admission import Admission, Limits
 from server.authentication import Authenticator
 from server.defences import Perturbation
@@ -42,32 +42,6 @@ DRAIN_SECONDS = 10.0
 
 SETTLING_SECONDS = 0.5
 """How long the gate must have had nothing to do: what had just arrived begins, answers leave."""
-
-
-CALLS_A_CONNECTION = 16
-"""Calls open on one connection, as many as one client is served at once; the client's library keeps
-more of them back."""
-
-MAX_CONNECTIONS = 8_192
-"""Connections open at once, where the limit of open files allows them."""
-
-OWN_FILES = 128
-"""Files that the gate itself may have open."""
-
-HANDSHAKE_MS = 5_000
-"""For a connection to speak TLS and HTTP/2; one that says nothing is closed then."""
-
-IDLE_MS = 60_000
-"""How long a connection without a call stays open; a client connects again by itself."""
-
-AGE_MS = 600_000
-"""How long any connection lives: what a caller leaves open on it ends with it."""
-
-GRACE_MS = 60_000
-"""For the calls that are open on a connection when its time is up."""
-
-UNREAD_BYTES = 16_384
-"""Of a message that is not being received yet."""
 
 
 class ServeError(Exception):
@@ -155,10 +129,8 @@ async def running(
     )
     # Twice the largest batch: a batch a little too large still gets our own message.
     message_bytes = 2 * MAX_BATCH * 4 * int(np.prod(parts.model.victim.shape)) + 4096
-    server = grpc.aio.server(
-        interceptors=[Guard(parts.authenticator, Admission(message_bytes, limits or Limits()))],
-        options=transport(message_bytes),
-    )
+    guard = Guard(parts.authenticator, Admission(message_bytes, limits or Limits()))
+    server = transport.server(guard, message_bytes)
     gate_pb2_grpc.add_GateServicer_to_server(Servicer(gate, hash_rate=parts.hash_rate), server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
@@ -194,43 +166,6 @@ async def running(
         await gate.idle()
         torch_pool.shutdown()
         verify_pool.shutdown()
-
-
-def transport(message_bytes: int) -> list[tuple[str, int]]:
-    """Options of the transport: how large, how many and how idle things may be."""
-    return [
-        ("grpc.max_receive_message_length", message_bytes),
-        ("grpc.so_reuseport", 0),  # a port in use is an error, not a share of its traffic
-        ("grpc.max_concurrent_streams", CALLS_A_CONNECTION),
-        ("grpc.max_allowed_incoming_connections", connections()),
-        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
-        ("grpc.max_connection_idle_ms", IDLE_MS),
-        ("grpc.max_connection_age_ms", AGE_MS),
-        ("grpc.max_connection_age_grace_ms", GRACE_MS),
-        ("grpc.keepalive_time_ms", 30_000),  # a peer that is gone, or does not read, is found out
-        ("grpc.keepalive_timeout_ms", 10_000),
-        # What is received of a message before there is room for it: no more than this a call.
-        ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
-    ]
-
-
-def raise_file_limit() -> None:
-    """Allows this process as many open files as connections need, where the system lets it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + OWN_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def connections() -> int:
-    """Connections taken at once: as many as there are files to open, less those of our own."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return max(16, min(MAX_CONNECTIONS, files - OWN_FILES))
 
 
 def check_free(address: str) -> None:

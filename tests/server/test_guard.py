@@ -16,7 +16,7 @@ from http2 import PREFACE, closed, connect, headers, message, settings
 
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
-from server import serve
+from server import transport
 from server.admission import Limits
 
 PREDICT = "/powgate.v1.Gate/Predict"
@@ -25,7 +25,7 @@ LOCAL = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
 
 
 @contextmanager
-def silent_calls(address, method, count, *, metadata=(), connections=8):
+def silent_calls(address, method, count, *, metadata=(), connections=32):
     """Calls whose message never comes."""
     end = threading.Event()
 
@@ -204,8 +204,27 @@ def test_reflection_answers_what_it_does_not_know(gate, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize(
+    "path", [b"/\xff\xfe", b"/powgate.v1.Gate/\xff", b"", b"abc", b"/powgate.v1.Gate/Steal"]
+)
+def test_no_name_of_a_method_stops_the_gate(gate, path):
+    with connect(gate.address) as raw:
+        raw.sendall(PREFACE + settings() + headers(path, ()) + message(b""))
+        assert raw.recv(65_536)
+        assert honest_calls(gate.address) == 20
+
+
+@pytest.mark.parametrize("name", ["client-id", "authorization", "grpc-encoding", "x-bin"])
+def test_no_metadata_stops_the_gate(gate, name):
+    with connect(gate.address) as raw:
+        describe = headers("/powgate.v1.Gate/Describe", [(name, b"\xff\xfe")])
+        raw.sendall(PREFACE + settings() + describe + message(b""))
+        assert raw.recv(65_536)
+        assert honest_calls(gate.address) == 20
+
+
 def test_connections_that_say_nothing_are_closed(gate_with, monkeypatch):
-    monkeypatch.setattr(serve, "HANDSHAKE_MS", 200)
+    monkeypatch.setattr(transport, "HANDSHAKE_MS", 200)
     with gate_with() as gate, connect(gate.address) as mute, connect(gate.address) as half:
         half.sendall(PREFACE)
         assert closed(mute)
@@ -213,7 +232,7 @@ def test_connections_that_say_nothing_are_closed(gate_with, monkeypatch):
 
 
 def test_connections_without_a_call_are_closed(gate_with, monkeypatch):
-    monkeypatch.setattr(serve, "IDLE_MS", 200)
+    monkeypatch.setattr(transport, "IDLE_MS", 200)
     with gate_with() as gate, connect(gate.address) as idle:
         idle.sendall(PREFACE + settings())
         assert closed(idle)
@@ -224,8 +243,8 @@ def test_connections_without_a_call_are_closed(gate_with, monkeypatch):
 
 
 def test_more_connections_than_files_do_not_shut_the_door_for_good(gate_with, monkeypatch):
-    monkeypatch.setattr(serve, "HANDSHAKE_MS", 300)
-    monkeypatch.setattr(serve, "MAX_CONNECTIONS", 16)
+    monkeypatch.setattr(transport, "HANDSHAKE_MS", 300)
+    monkeypatch.setattr(transport, "MAX_CONNECTIONS", 16)
     with gate_with() as gate:
         crowd = [connect(gate.address) for _ in range(64)]
         try:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from certificates import certificate
 from commands import refused, serving
+from http2 import PREFACE, connect, headers, settings
 
 from client.session import Refused, Session, Unreachable
 from core.datasets import load
@@ -209,3 +210,16 @@ def test_a_gate_may_open_as_many_files_as_it_takes_connections(home, tmp_path):
             assert session.service.classes == 10
         soft = Path(f"/proc/{process.pid}/limits").read_text().split("Max open files")[1].split()[0]
     assert int(soft) > 400
+
+
+def test_a_flood_of_what_the_transport_refuses_fills_no_log(home, tmp_path):
+    """The library below has a log of its own, which no filter of ours sees."""
+    bad = PREFACE + settings() + headers("/x", [("grpc-encoding", b"\xff")])
+    with serving(home, "--open", "--ledger", tmp_path / "l.db") as (process, address):
+        for _ in range(50):
+            with connect(address) as raw:
+                raw.sendall(bad)
+                raw.recv(65_536)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert said.count("\n") < 10, said

@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from asking import ANNE, BOB, counters_of, refusal, request, slow_victim, solved, until
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
@@ -27,8 +28,6 @@ def test_describe(stub):
 
 
 def test_predict_seals_and_redeem_gives_the_key(gate, stub):
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     sealed, counters = solved(stub)
     assert not sealed.HasField("key")
     assert (sealed.receipt.work, sealed.receipt.queries_charged) == (64, 2)
@@ -50,8 +49,6 @@ def test_uint8_and_float_images_get_the_same_answer(gate_with):
         answers = []
         for images in (grey, (grey / np.float32(255)).astype(np.float32)):
             sealed = stub.Predict(request(images), metadata=ANNE)
-            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
             plain = AESGCM(sealed.key.key).decrypt(bytes(12), sealed.ciphertext, sealed.challenge)
             answers.append(codec.loads(plain))
         np.testing.assert_allclose(answers[0], answers[1])
@@ -114,6 +111,28 @@ def test_each_image_is_charged_its_own_cost(gate, stub, monkeypatch):
     for images in (np.concatenate([dark, bright]), np.concatenate([bright, other])):
         stub.Predict(request(images), metadata=ANNE)
     assert gate.ledger.account("anne").result().cost == pytest.approx(1.2 * NANO)
+
+
+def test_a_large_batch_is_answered_in_parts_that_others_can_pass(gate, stub, monkeypatch):
+    monkeypatch.setattr(gate.measure, "cost", lambda pixels, answer: pixels.mean(axis=(1, 2, 3)))
+    images = np.linspace(0, 1, 130 * 16, dtype=np.float32).reshape(130, 1, 4, 4)
+    sizes, answer = [], gate.victim.answer
+
+    def sized(pixels):
+        sizes.append(len(pixels))
+        return answer(pixels)
+
+    gate.victim.answer = sized
+    sealed = stub.Predict(request(images), metadata=ANNE)
+    counters = counters_of(Challenge.parse(sealed.challenge))
+    paid = pb.RedeemRequest(challenge=sealed.challenge, counters=counters)
+    key = stub.Redeem(paid, metadata=ANNE).key
+    plain = AESGCM(key).decrypt(bytes(12), sealed.ciphertext, sealed.challenge)
+    assert sizes == [64, 64, 2]
+    np.testing.assert_allclose(codec.loads(plain), answer(images).posterior(), rtol=1e-6)
+    account = gate.ledger.account("anne").result()
+    assert account.charged == 130
+    assert account.cost / NANO == pytest.approx(images.mean(axis=(1, 2, 3)).sum(), rel=1e-5)
 
 
 def test_calls_that_are_given_up_leave_the_ledger_alive(gate, stub):

@@ -19,7 +19,7 @@ def settings(**values: int) -> bytes:
     return frame(SETTINGS, payload)
 
 
-def headers(method: str, metadata, *, stream: int = 1) -> bytes:
+def headers(method: str | bytes, metadata, *, stream: int = 1) -> bytes:
     """A HEADERS frame that opens a gRPC call: every field a literal, nothing indexed."""
     fields = (
         (":method", "POST"),
@@ -31,10 +31,15 @@ def headers(method: str, metadata, *, stream: int = 1) -> bytes:
         *metadata,
     )
     block = b"".join(
-        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in fields
+        b"\0" + bytes([len(part)]) + part if at == 0 else bytes([len(part)]) + part
+        for field in fields
+        for at, part in enumerate(map(_bytes, field))
     )
     return frame(HEADERS, block, flags=END_HEADERS, stream=stream)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 def message(data: bytes, *, claimed: int | None = None, stream: int = 1) -> bytes:
