@@ -21,7 +21,7 @@ class Run:
     scenario: tyro.conf.Positional[str]
     """A TOML file, or the name of a scenario that comes along (demo, smoke)."""
     out: Path | None = None
-    """The folder to make (default: runs/NAME-DATE-TIME). A sweep that is there already goes on."""
+    """The folder to make (default: runs/NAME-DATE-TIME-CODE). A sweep that is there goes on."""
     home: Path | None = None
     """Where victims and data are kept (default: the user's cache folder)."""
     cluster: str | None = None
