@@ -143,3 +143,10 @@ def test_mistakes_are_one_line(tmp_path, flags, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_key_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("\ufeffsecret\n", encoding="utf-8")
+    connection = Connection(target="h:1", key_file=file)
+    assert connection.credentials() == {"key": "secret"}
