@@ -88,7 +88,7 @@ class Offers:
 
     def _ask(self, images: Images, request_id: str | None) -> Offer:
         offer = self._session.offer(images, request_id=request_id)
-        victim = offer.challenge.audience
+        victim = offer.victim
         if self._victim not in (None, victim):
             raise OtherVictim(f"the gate serves {victim} now; expected {self._victim}, as before")
         self._victim = victim

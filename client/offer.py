@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from pow.audience import Audience
 from pow.challenge import Challenge, ChallengeError
 from protos import gate_pb2 as pb
 
@@ -28,6 +29,11 @@ class Offer:
     sent: int  # bytes
     sealed: pb.SealedPrediction
     challenge: Challenge
+
+    @property
+    def victim(self) -> str:
+        """Fingerprint of the model and its measure, as the challenge names it."""
+        return Audience.parse(self.challenge.audience).fingerprint
 
     def to_json(self) -> dict[str, Any]:
         """The offer but for its images; it runs out at a time of the clock on the wall."""

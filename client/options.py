@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from client.bounds import DEADLINE, MAX_WORK
 from core.home import default_home
 
 
@@ -23,11 +24,21 @@ class Connection:
     """Name to give to an open gate."""
     ca: Path | None = None
     """PEM certificate to trust; with it the connection is TLS."""
+    tls: bool = False
+    """TLS, trusting the certificates that this system trusts."""
+    insecure: bool = False
+    """Send the API key in clear to another machine."""
+    name: str | None = None
+    """Public name of the gate, where it is dialled under another."""
     solver: Literal["native", "python", "virtual"] = "native"
     threads: int = 1
     """Threads of the native solver."""
     timeout: float = 60.0
-    """Seconds to wait for each answer of the gate."""
+    """Seconds to wait for each answer of the gate, and for one that is away or full."""
+    deadline: float = DEADLINE
+    """Seconds that one prediction may take, solving included."""
+    max_work: int = MAX_WORK
+    """Expected hashes that are solved for one prediction, at most."""
 
     def credentials(self) -> dict[str, str]:
         """Session arguments of who is calling. Raises ValueError unless exactly one is given."""

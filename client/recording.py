@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from client.errors import DeadlineExceeded, GateError, Refused, TooMuchWork, Unreachable
+from client.exchange import Exchange
 from client.options import Connection
-from client.session import Exchange, Refused, Session, Unreachable
+from client.session import Session
 from core.records import RecordWriter, provenance
 
 STOPPED = 3
 """Exit code of a client that the gate refused, that lost the gate, or that was told to stop."""
 
 
-class Interrupted(Exception):
-    """The process was told to stop (SIGTERM)."""
+class Interrupted(BaseException):
+    """The process was told to stop (SIGTERM): like KeyboardInterrupt, no error."""
 
 
 class Recorder:
@@ -48,6 +50,7 @@ class Recorder:
         self._start = clock()
         self._lock = threading.Lock()
         self.asked = 0
+        self._lost: OSError | ValueError | None = None
 
     def observe(self, exchange: Exchange, *, account: str = "") -> None:
         """One predict() that was answered and opened, under another account if one is given."""
@@ -58,8 +61,18 @@ class Recorder:
 
     def write(self, kind: str, /, **fields: Any) -> None:
         """One line, with the seconds since the start."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.write(kind, at=self._clock() - self._start, **fields)
+        except (OSError, ValueError) as error:
+            self._lost = self._lost or error
+            raise
+
+    def check_whole(self) -> None:
+        """Raises OSError where a line could not be written."""
+        if self._lost is not None:
+            raise OSError(f"the record has lost a line: {self._lost}") from self._lost
 
     def close(self) -> None:
         """Closes the file."""
@@ -92,9 +105,14 @@ def connect(
         key=credentials.get("key"),
         client_id=credentials.get("client_id"),
         ca=connection.ca,
+        tls=connection.tls,
+        insecure=connection.insecure,
+        name=connection.name,
         solver=connection.solver,
         threads=connection.threads,
         timeout=connection.timeout,
+        deadline=connection.deadline,
+        max_work=connection.max_work,
         observe=observe,
         rng=rng,
     )
@@ -104,18 +122,24 @@ def connect(
 def recorded(recorder: Recorder) -> Iterator[None]:
     """Writes how what is done meanwhile ended, and closes the record.
 
-    Refused, Unreachable, Interrupted and KeyboardInterrupt are recorded and go on to the caller.
+    GateErrors, Interrupted and KeyboardInterrupt are recorded and go on to the caller. Raises
+    OSError where a line was lost: an observer's failure costs no answer, but a record with a hole
+    is none.
     """
     status, reason = "crashed", "the client ended by an exception of its own"
     try:
         with stoppable():
             yield
+        recorder.check_whole()
         status, reason = "done", ""
-    except Refused as error:
+    except ENDED as error:
         status, reason = "refused", str(error)
         raise
     except Unreachable as error:
         status, reason = "unreachable", str(error)
+        raise
+    except GateError as error:
+        reason = str(error)
         raise
     except (Interrupted, KeyboardInterrupt):
         status, reason = "interrupted", "told to stop"
@@ -139,5 +163,8 @@ def stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-STOPS = (Refused, Unreachable, Interrupted)
+ENDED = (Refused, TooMuchWork, DeadlineExceeded)
+"""What ends a client with status refused: the gate's refusal, or its own of such a price."""
+
+STOPS = (*ENDED, Unreachable, Interrupted)
 """How a client may end early without having crashed."""

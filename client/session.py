@@ -1,121 +1,109 @@
 """A session with a gate: ask, solve, redeem, open; and where the time went.
 
-with Session("localhost:50051", key="…", ca=Path("ca.pem")) as session:
+with Session("gate.example:50051", key="…", tls=True) as session:
     probabilities = session.predict(images)
 """
 
+from __future__ import annotations
+
+import logging
+import math
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-import grpc
 import numpy as np
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from numpy.typing import NDArray
 
+from client.arguments import (
+    about,
+    check_seconds,
+    check_solving,
+    credentials,
+    endpoint,
+    request_uuid,
+)
+from client.bounds import DEADLINE, MAX_WORK
+from client.calls import Calls
+from client.errors import (
+    BadAnswer,
+    Closed,
+    DeadlineExceeded,
+    GateError,
+    Refused,
+    TooMuchWork,
+    Unreachable,
+)
+from client.exchange import Exchange, Spent
+from client.images import as_images
 from client.offer import Offer
-from core.arrays import check_images
-from pow.challenge import Challenge, ChallengeError
-from pow.solver import Cancelled, search, solve
+from client.solved import Solved
+from client.solving import Solving
+from client.wire import (
+    Account,
+    ForeignPuzzle,
+    Own,
+    Service,
+    open_answer,
+    read_account,
+    read_challenge,
+    read_service,
+)
+from core.arrays import digest
 from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
 
-SOLVERS = ("native", "python", "virtual")
+__all__ = [
+    "Account",
+    "BadAnswer",
+    "Closed",
+    "DeadlineExceeded",
+    "Exchange",
+    "GateError",
+    "Refused",
+    "Service",
+    "Session",
+    "TooMuchWork",
+    "Unreachable",
+]
 
-_ZERO_NONCE = bytes(12)  # the gate seals every answer under a key of its own
+PAYMENTS = 3
+"""How often an offer is paid for, at most: one that ran out while it was solved is asked anew."""
+
+SPOILT = (
+    "EXPIRED_CHALLENGE",
+    "FOREIGN_CHALLENGE",
+    "FORGED_CHALLENGE",
+    "MALFORMED_CHALLENGE",
+    "NOTHING_TO_REDEEM",
+    "WRONG_COUNTERS",
+)
+"""Reasons after which a solution is of no use any more. After any other it is kept."""
+
+_LOG = logging.getLogger("powgate.client")
 
 _T = TypeVar("_T")
-
-
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What a client hears of a gate that is not there, and of one that stops: nobody else cancels."""
-
-
-class GateError(Exception):
-    """The gate did not answer as asked."""
-
-
-class Refused(GateError):
-    """The gate refused. `reason` is a word for programs, such as TOO_MANY_UNPAID."""
-
-    def __init__(self, reason: str, message: str, retry_seconds: float | None) -> None:
-        super().__init__(f"{message} ({reason})")
-        self.reason = reason
-        self.message = message
-        self.retry_seconds = retry_seconds
-
-
-class Unreachable(GateError):
-    """The gate could not be reached, or gave up, within the time allowed."""
-
-
-class Closed(GateError):
-    """The session was closed while a request or a puzzle was under way."""
-
-
-class BadAnswer(GateError):
-    """The gate's answer could not be read or opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One predict(): seconds, work and bytes. total = network + server + solve + open."""
-
-    request_id: str
-    images: int
-    total: float
-    network: float
-    server: float
-    solve: float
-    open: float
-    cpu: float  # seconds of this process
-    hashes: int  # tried
-    work: int  # asked, in expected hashes
-    bits: int
-    count: int  # stamps, k
-    sent: int  # bytes
-    received: int  # bytes
-    solver: str
-    virtual: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What the gate serves."""
-
-    model: str
-    shape: tuple[int, int, int]  # (c, h, w) of one image
-    classes: int
-    max_batch: int
-    max_unpaid: int
-    algorithm: str
-    hash_rate: float  # hashes per second on which prices in seconds rest
-    fingerprint: str  # of the model and its measure; empty from a gate that does not tell
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What this client has asked."""
-
-    queries: int  # images
-    unpaid_batches: int
 
 
 class Session:
     """A client of one gate. Threads may share it; each predict() is one request and one payment.
 
-    Give `key` for a gate with API keys, `client_id` for an open one. With `ca` (PEM) the connection
-    is TLS. `threads` is what the solver may use; `timeout` bounds each call in seconds, and how
-    long an unreachable gate is tried. `observe` is told of every exchange.
+    Give `key` for a gate with API keys, `client_id` for an open one. `tls=True` trusts the
+    system's certificates, `ca` those of a PEM file; a key is sent in clear only to this machine,
+    or with `insecure=True`. `name` is the gate's public name where it is dialled under another.
+
+    `timeout` bounds each call in seconds, and how long a gate that is away or full is asked again;
+    `deadline` all of predict(), solving included; `max_work` what is solved for one answer, in
+    expected hashes (client.bounds). None is no bound. `threads` is what the solver may use.
+    `observe` is told of every exchange; what it raises is logged, once. `stub`, `clock` and `sleep`
+    stand in for a gate and for time. Raises ValueError for arguments that cannot be.
     """
 
     def __init__(
@@ -124,38 +112,48 @@ class Session:
         *,
         key: str | None = None,
         client_id: str | None = None,
-        ca: Path | None = None,
+        ca: Path | str | None = None,
+        tls: bool = False,
+        insecure: bool = False,
+        name: str | None = None,
         solver: Literal["native", "python", "virtual"] = "native",
         threads: int = 1,
         timeout: float = 60.0,
+        deadline: float | None = DEADLINE,
+        max_work: int | None = MAX_WORK,
         observe: Callable[[Exchange], None] | None = None,
         rng: np.random.Generator | None = None,
+        stub: Any = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
-        if solver not in SOLVERS:
-            raise ValueError(f"solver is {solver!r}; expected one of {', '.join(SOLVERS)}")
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; expected at least 1")
-        if (key is None) == (client_id is None):
-            raise ValueError("give either an API key or a client id")
-        self._solver = solver
-        self._threads = threads
-        self._timeout = timeout
+        check_solving(solver, threads, rng, max_work)
+        check_seconds("timeout", timeout)
+        if deadline is not None:
+            check_seconds("deadline", deadline)
+        metadata = credentials(key, client_id)
+        self._endpoint = endpoint(
+            target, keyed=key is not None, ca=ca, tls=tls, insecure=insecure, name=name
+        )
+        self._client_id = client_id
+        self._deadline = math.inf if deadline is None else deadline
         self._observe = observe
-        self._rng = rng
-        self._cancel = threading.Event()
-        if key is not None:
-            self._metadata = (("authorization", f"Bearer {key}"),)
-        else:
-            self._metadata = (("client-id", str(client_id)),)
-        options = [("grpc.max_receive_message_length", 64 * 2**20)]
-        if ca is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            credentials = grpc.ssl_channel_credentials(ca.read_bytes())
-            self._channel = grpc.secure_channel(target, credentials, options)
-        self._stub = GateStub(self._channel)
+        self._observe_failed = False
+        self._clock = clock
+        self._channel = self._endpoint.open() if stub is None else None
+        self._stub = GateStub(self._channel) if stub is None else stub
+        self._calls = Calls(
+            metadata,
+            timeout=timeout,
+            fault=self._endpoint.fault if stub is None else lambda seconds: None,
+            clock=clock,
+            sleep=sleep,
+        )
+        self._solving = Solving(solver, threads, max_work, rng, self._calls.closed)
         self._service: Service | None = None
         self._describing = threading.Lock()
+        self._places: threading.Semaphore | None = None
+        self._solved = Solved()
 
     def __enter__(self) -> Self:
         return self
@@ -170,78 +168,102 @@ class Session:
 
     def close(self) -> None:
         """Ends the session; a puzzle being solved is given up."""
-        self._cancel.set()
-        self._channel.close()
+        self._calls.closed.set()
+        if self._channel is not None:
+            self._channel.close()
 
     @property
     def service(self) -> Service:
-        """What the gate serves, asked once. Raises Refused, Unreachable, BadAnswer.
+        """What the gate serves, asked once. Raises Refused, Unreachable, BadAnswer, Closed.
 
         Also loads the compiled solver, about half a second that no answer should have to wait for.
         """
+        return self._described(None)
+
+    def _described(self, stale: Service | None, until: float = math.inf) -> Service:
+        """What the gate serves, asked anew if that is what was known so far."""
         with self._describing:
-            if self._service is None:
-                said = self._call(self._stub.Describe, pb.DescribeRequest())
-                if len(said.input_shape) != 3 or min(said.input_shape) < 1 or said.classes < 2:
-                    raise BadAnswer(
-                        f"the gate serves images of shape {tuple(said.input_shape)} in "
-                        f"{said.classes} classes; expected (c, h, w) and at least 2 classes"
-                    )
-                if self._solver == "native":
-                    kernel = "sha256" if said.algorithm == "sha256" else "sha1"
-                    search("x" * 60, 12, 1, algorithm=kernel)
-                channels, height, width = said.input_shape
-                self._service = Service(
-                    model=said.model,
-                    shape=(channels, height, width),
-                    classes=said.classes,
-                    max_batch=said.max_batch,
-                    max_unpaid=said.max_unpaid,
-                    algorithm=said.algorithm,
-                    hash_rate=said.hash_rate,
-                    fingerprint=said.fingerprint,
-                )
+            self._calls.check_open()
+            if self._service is stale:
+                said = self._call(self._stub.Describe, pb.DescribeRequest(), until=until)
+                service = read_service(said, self._endpoint, self._client_id)
+                if self._service is None:
+                    self._solving.get_ready(service.algorithm)
+                self._places = self._places or threading.Semaphore(service.max_unpaid)
+                self._service = service
+            assert self._service is not None
             return self._service
 
     def account(self) -> Account:
-        """What this client has asked so far. Raises Refused, Unreachable."""
-        said = self._call(self._stub.GetAccount, pb.GetAccountRequest())
-        return Account(said.queries, said.unpaid_batches)
+        """What this client has asked so far. Raises Refused, Unreachable, BadAnswer, Closed."""
+        return read_account(self._call(self._stub.GetAccount, pb.GetAccountRequest()))
 
     def predict(
-        self, images: NDArray[Any], *, request_id: str | None = None
+        self, images: Any, *, request_id: str | uuid.UUID | None = None
     ) -> NDArray[np.float32]:
-        """Class probabilities (b, k) of images (b, c, h, w), uint8 or float32 in [0, 1].
+        """Class probabilities (b, k) of images (b, c, h, w), uint8 or floats in [0, 1].
 
-        Only an unavailable gate is asked again, with the same request id, so that nothing is
-        charged twice; give the UUID yourself to ask the same request again later. Raises
-        core.arrays.InvalidImages before anything is sent, and Refused, Unreachable, BadAnswer,
-        Closed.
+        What else is taken as images says client.images; one image is a batch of 1. Threads beyond
+        the gate's `max_unpaid` wait for their turn. A gate that is away or full is asked again with
+        the same request id, so that nothing is charged twice; give the UUID yourself to ask the
+        same request again later, or take that of the GateError. Raises core.arrays.InvalidImages
+        and ValueError before anything is sent, and Refused, Unreachable, BadAnswer, TooMuchWork,
+        DeadlineExceeded, Closed.
         """
-        return self.accept(self.offer(images, request_id=request_id))
+        until = self._clock() + self._deadline
+        mine = request_uuid(request_id)
+        with about(mine):
+            service = self._described(None, until)
+            batch = as_images(images, service.shape, service.max_batch)
+            with self._place(until):
+                offer = self._solved.offer(mine, batch)
+                if offer is None or self._clock() >= offer.until:
+                    offer = self._offered(batch, mine, until, unpaid_waits=True)
+                return self._paid(offer, until)
 
-    def offer(self, images: NDArray[Any], *, request_id: str | None = None) -> Offer:
-        """What an answer to images (b, c, h, w) costs, and the answer itself, under seal.
+    def offer(self, images: Any, *, request_id: str | uuid.UUID | None = None) -> Offer:
+        """What an answer to images costs, and the answer itself, under seal.
 
         The account is charged, and has one unpaid batch more until the offer is accepted; the gate
-        allows `service.max_unpaid` of them. Raises as predict() does.
+        allows `service.max_unpaid` of them, and this does not wait for one. Raises as predict()
+        does, but for TooMuchWork: nothing is solved.
         """
-        service = self.service
-        check_images(images, service.shape, service.max_batch)
+        until = self._clock() + self._deadline
+        mine = request_uuid(request_id)
+        with about(mine):
+            service = self._described(None, until)
+            batch = as_images(images, service.shape, service.max_batch)
+            return self._offered(batch, mine, until)
+
+    def accept(self, offer: Offer) -> NDArray[np.float32]:
+        """Pays for an offer: class probabilities (b, k).
+
+        One that has run out is asked for again, under its own request id, so that nothing is
+        charged twice. Raises as predict() does.
+        """
+        with about(offer.request_id):
+            return self._paid(offer, self._clock() + self._deadline)
+
+    def _offered(
+        self, batch: NDArray[Any], request_id: str, until: float, *, unpaid_waits: bool = False
+    ) -> Offer:
+        """The gate's offer, checked."""
         started, cpu = time.perf_counter(), time.process_time()
-        request = pb.PredictRequest(
-            request_id=request_id or str(uuid.uuid4()), inputs=codec.encode(images)
+        service = self._described(None, until)
+        request = pb.PredictRequest(request_id=request_id, inputs=codec.encode(batch))
+        sealed = self._call(self._stub.Predict, request, until=until, unpaid_waits=unpaid_waits)
+        own = Own(
+            request_id, digest(batch.dtype.name, batch.shape, request.inputs.data), len(batch)
         )
-        sealed = self._call(self._stub.Predict, request)
         try:
-            challenge = Challenge.parse(sealed.challenge)
-        except ChallengeError as error:
-            raise _unreadable(error) from error
+            challenge = read_challenge(sealed, own, service)
+        except ForeignPuzzle:  # the gate may have been restarted, and have another audience
+            challenge = read_challenge(sealed, own, self._described(service, until))
         return Offer(
-            request_id=request.request_id,
-            images=images,
+            request_id=request_id,
+            images=batch,
             work=sealed.receipt.work,
-            until=time.monotonic() + challenge.expires - challenge.issued,
+            until=self._clock() + challenge.expires - challenge.issued,
             seconds=time.perf_counter() - started,
             cpu=time.process_time() - cpu,
             sent=request.ByteSize(),
@@ -249,109 +271,85 @@ class Session:
             challenge=challenge,
         )
 
-    def accept(self, offer: Offer) -> NDArray[np.float32]:
-        """Pays for an offer: class probabilities (b, k).
-
-        One that has run out is asked for again, under its own request id, so that nothing is
-        charged twice. Raises Refused, Unreachable, BadAnswer, Closed.
-        """
-        service = self.service
-        if time.monotonic() >= offer.until:
-            offer = self.offer(offer.images, request_id=offer.request_id)
-        sealed, challenge = offer.sealed, offer.challenge
+    def _paid(self, offer: Offer, until: float) -> NDArray[np.float32]:
+        """The answer of an offer, solved and redeemed; asked for anew where it ran out."""
+        service = self._described(None, until)
         started, cpu = time.perf_counter(), time.process_time()
-        sent, received = offer.sent, sealed.ByteSize()
-        try:
-            if sealed.HasField("key"):
-                key, hashes, solving, virtual = sealed.key.key, 0, 0.0, False
-            else:
-                solution = solve(
-                    challenge,
-                    solver=self._solver,
-                    threads=self._threads,
-                    cancel=self._cancel,
-                    rate=service.hash_rate,
-                    rng=self._rng,
-                )
-                hashes, solving, virtual = solution.hashes, solution.seconds, solution.virtual
-                redeem = pb.RedeemRequest(challenge=sealed.challenge, counters=solution.counters)
-                paid = self._call(self._stub.Redeem, redeem)
-                sent, received = sent + redeem.ByteSize(), received + paid.ByteSize()
-                key = paid.key
-            opening = time.perf_counter()
-            plain = AESGCM(key).decrypt(_ZERO_NONCE, sealed.ciphertext, sealed.challenge)
-            probabilities: NDArray[np.float32] = codec.loads(plain)
-        except Cancelled as error:
-            raise Closed("the session was closed before the answer was paid for") from error
-        except (ChallengeError, InvalidTag, ValueError) as error:
-            raise _unreadable(error) from error
-        if probabilities.shape != (len(offer.images), service.classes):
-            raise BadAnswer(
-                f"the answer has shape {probabilities.shape}; "
-                f"expected {(len(offer.images), service.classes)}"
-            )
-        ended = time.perf_counter()
-        # Virtual work takes no time here: its drawn seconds are added to what was measured.
-        total = offer.seconds + ended - started + (solving if virtual else 0.0)
-        server, opened = sealed.receipt.server_seconds, ended - opening
-        if self._observe is not None:
-            self._observe(
-                Exchange(
-                    request_id=offer.request_id,
-                    images=len(offer.images),
-                    total=total,
-                    network=total - server - solving - opened,
-                    server=server,
-                    solve=solving,
-                    open=opened,
-                    cpu=offer.cpu + time.process_time() - cpu,
-                    hashes=hashes,
-                    work=offer.work,
-                    bits=challenge.puzzle.bits,
-                    count=challenge.puzzle.count,
-                    sent=sent,
-                    received=received,
-                    solver=self._solver,
-                    virtual=virtual,
-                )
-            )
-        return probabilities
-
-    def _call(self, method: Callable[..., _T], request: Any) -> _T:
-        """One RPC, repeated while the gate is unavailable and time is left."""
-        deadline = time.monotonic() + self._timeout
-        pause = 0.1
-        while True:
+        spent = Spent(offer)
+        for attempt in range(1, PAYMENTS + 1):
+            if self._clock() >= offer.until:
+                offer = self._offered(offer.images, offer.request_id, until, unpaid_waits=True)
+                spent.asked(offer)
             try:
-                return method(request, metadata=self._metadata, timeout=deadline - time.monotonic())
-            except grpc.RpcError as error:
-                if self._cancel.is_set():
-                    raise Closed("the session was closed before the gate answered") from error
-                if error.code() not in AWAY:
-                    raise _explained(error) from error
-                if time.monotonic() + pause >= deadline:
-                    raise Unreachable(f"no answer in {self._timeout:g} s: {error.details()}") from (
-                        error
-                    )
-            time.sleep(pause)
-            pause *= 2
+                key = self._key(offer, spent, until)
+                break
+            except Refused as error:
+                if error.reason != "EXPIRED_CHALLENGE" or attempt == PAYMENTS:
+                    raise
+                offer = replace(offer, until=-math.inf)
+        opening = time.perf_counter()
+        answer = open_answer(offer.sealed, key, images=len(offer.images), classes=service.classes)
+        ended = time.perf_counter()
+        if self._observe is not None:
+            self._tell(
+                spent.exchange(
+                    offer,
+                    solver=self._solving.solver,
+                    seconds=ended - started,
+                    opened=ended - opening,
+                    cpu=time.process_time() - cpu,
+                )
+            )
+        return answer
 
+    def _key(self, offer: Offer, spent: Spent, until: float) -> bytes:
+        """The key of an offer: given, or solved for and redeemed."""
+        sealed = offer.sealed
+        if sealed.HasField("key"):
+            return bytes(sealed.key.key)
+        solution = self._solved.solution(offer)
+        if solution is None:
+            solution = self._solving.solution(
+                offer.challenge,
+                seconds=until - self._clock(),
+                rate=self._described(None, until).hash_rate,
+            )
+            spent.solved(solution)
+            self._solved.keep(offer, solution)
+        redeem = pb.RedeemRequest(challenge=sealed.challenge, counters=solution.counters)
+        try:
+            paid = self._call(self._stub.Redeem, redeem, until=until)
+        except Refused as error:
+            if error.reason in SPOILT:
+                self._solved.drop(offer)
+            raise
+        self._solved.drop(offer)
+        spent.redeemed(redeem.ByteSize(), paid.ByteSize())
+        return bytes(paid.key)
 
-def _unreadable(error: Exception) -> BadAnswer:
-    """For what came from the gate and is no answer to be opened."""
-    return BadAnswer(f"the gate's answer cannot be opened: {error!r}")
+    @contextmanager
+    def _place(self, until: float) -> Iterator[None]:
+        """One of as many requests as the gate lets one account have unpaid."""
+        assert self._places is not None
+        while not self._places.acquire(timeout=0.2):
+            self._calls.check_open()
+            if self._clock() >= until:
+                raise DeadlineExceeded("the deadline passed before earlier requests were paid for")
+        try:
+            yield
+        finally:
+            self._places.release()
 
+    def _tell(self, exchange: Exchange) -> None:
+        """An observer that fails must not cost a paid answer."""
+        assert self._observe is not None
+        try:
+            self._observe(exchange)
+        except Exception:
+            if not self._observe_failed:
+                _LOG.exception("observe failed (logged once); the answer is given all the same")
+            self._observe_failed = True
 
-def _explained(error: grpc.RpcError) -> GateError:
-    """The refusal inside an RPC error."""
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Unreachable(f"no answer in time: {error.details()}")
-    status = rpc_status.from_call(error)
-    reason, retry = error.code().name, None
-    for detail in () if status is None else status.details:
-        info, wait = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info):
-            reason = info.reason
-        elif detail.Unpack(wait):
-            retry = wait.retry_delay.ToNanoseconds() / 1e9
-    return Refused(reason, error.details() or reason, retry)
+    def _call(self, method: Callable[..., _T], request: Any, **options: Any) -> _T:
+        """One RPC, made again while that helps; see `Calls`."""
+        return self._calls(method, request, **options)

@@ -46,14 +46,20 @@ def check_images(
         raise InvalidImages("the batch is empty, expected at least 1 image")
     if limit is not None and len(images) > limit:
         raise InvalidImages(f"the batch holds {len(images)} images, expected at most {limit}")
-    if images.dtype == np.uint8:
+    check_values(images)
+
+
+def check_values(images: NDArray[Any]) -> None:
+    """Refuse floats that are not in [0, 1]. Raises InvalidImages."""
+    if images.dtype == np.uint8 or not images.size:
         return
     low, high = float(images.min()), float(images.max())  # a NaN anywhere makes both NaN
     if np.isnan(low):
         raise InvalidImages("images contain NaN, expected values in [0, 1]")
     if low < 0.0 or high > 1.0:
         value = low if low < 0.0 else high
-        raise InvalidImages(f"images contain {value:g}, expected values in [0, 1]")
+        hint = " (divide values from 0 to 255 by 255)" if 1.0 < high <= 255.0 and low >= 0.0 else ""
+        raise InvalidImages(f"images contain {value:g}, expected values in [0, 1]{hint}")
 
 
 def to_float(images: NDArray[Any]) -> NDArray[np.float32]:

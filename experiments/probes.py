@@ -273,10 +273,10 @@ class WatchedSession(Session):
 
     calling = 0.0  # seconds
 
-    def _call(self, method: Callable[..., _T], request: Any) -> _T:
+    def _call(self, method: Callable[..., _T], request: Any, **options: Any) -> _T:
         started = time.perf_counter()
         try:
-            return super()._call(method, request)
+            return super()._call(method, request, **options)
         finally:
             self.calling += time.perf_counter() - started
 

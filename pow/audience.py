@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _ID: Final = re.compile(r"[0-9a-f]{16}")
+MAX_HOSTS: Final = 180  # bytes of all host names: an audience has at most 256
+
 _HOST: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 
 
@@ -36,6 +38,9 @@ class Audience:
                 raise ValueError(
                     f"host name {host[:80]!r} must be letters, digits, '.', ':', '_', '-'"
                 )
+        names = ",".join(self.hosts)
+        if len(names) > MAX_HOSTS:
+            raise ValueError(f"host names have {len(names)} bytes, expected at most {MAX_HOSTS}")
 
     def __str__(self) -> str:
         hosts = ",".join(self.hosts) or "-"

@@ -6,15 +6,17 @@ needed. Its bytes, all integers big-endian:
 
     token = body || MAC
     body  = for each field: uint16 length || bytes
-            version "powgate/1", key id (8 hex), algorithm, bits (uint8), count (uint8),
+            version "powgate/2", key id (8 hex), algorithm, bits (uint8), count (uint8),
             issued, expires (uint64 each), audience, client, request id, digest, nonce (16)
     MAC   = HMAC-SHA256(HKDF(secret, info "powgate/1 mac"), body)[:24]
 
-24 bytes are 32 base64 characters, so that the stamps' prefix
+The stamps name the whole token, so that whoever solves it has read what it says: had they the MAC
+alone, a relay could put another gate's MAC under a text of its own. They share the prefix
 
-    1:b:YYMMDDhhmmss:powgate::<base64 of the MAC>:
+    1:b:YYMMDDhhmmss:powgate::<base64 of SHA-256(token)[:24]>:
 
-has 59 or 60 characters and the counter straddles the first 64-byte block (see pow.kernels).
+24 bytes are 32 base64 characters: it has 59 or 60 characters, and the counter straddles the first
+64-byte block (see pow.kernels).
 Standard library only.
 """
 
@@ -37,13 +39,14 @@ from pow.puzzle import Puzzle
 RESOURCE: Final = "powgate"
 
 MAC_BYTES: Final = 24
+NAME_BYTES: Final = 24  # of the token, in its stamps
 NONCE_BYTES: Final = 16
 SECRET_BYTES: Final = 32
 MAX_TEXT: Final = 256  # bytes of an audience, a client or a request id
 MAX_DIGEST: Final = 64  # bytes
 MAX_TOKEN: Final = 1024  # bytes
 
-_VERSION = b"powgate/1"
+_VERSION = b"powgate/2"
 _FIELDS = 12
 
 
@@ -89,8 +92,9 @@ class Challenge:
     @property
     def prefix(self) -> str:
         """Every stamp of the challenge up to its counter (59 or 60 characters)."""
-        mac = base64.b64encode(self.token[-MAC_BYTES:]).decode("ascii")
-        return f"1:{self.puzzle.bits}:{format_date(self.issued)}:{RESOURCE}::{mac}:"
+        name = hashlib.sha256(self.token).digest()[:NAME_BYTES]
+        named = base64.b64encode(name).decode("ascii")
+        return f"1:{self.puzzle.bits}:{format_date(self.issued)}:{RESOURCE}::{named}:"
 
     @classmethod
     def parse(cls, token: bytes) -> Challenge:

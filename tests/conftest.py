@@ -112,6 +112,7 @@ def running_gate(
     record=None,
     perturbation=None,
     fingerprint: str = "f" * 64,
+    hosts: tuple[str, ...] = (),
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -138,6 +139,7 @@ def running_gate(
         clock=clock,
         elapsed=clock,
         perturbation=perturbation,
+        hosts=hosts,
     )
     started = threading.Event()
     box = SimpleNamespace(address=None, error=None)

@@ -10,6 +10,7 @@ import pytest
 from client import honest
 from client.honest import ask_at_pace, repeated_order
 from client.options import Connection, Honest
+from client.recording import connect
 from core.drift import drifted
 from core.records import read
 
@@ -143,6 +144,42 @@ def test_mistakes_are_one_line(tmp_path, flags, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_every_flag_of_a_connection_reaches_its_session(monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(
+        "client.recording.Session", lambda target, **options: given.update(options, target=target)
+    )
+    connection = Connection(
+        target="gate.example:1",
+        client_id="anne",
+        ca=tmp_path,
+        tls=True,
+        insecure=True,
+        name="other.example",
+        solver="python",
+        threads=3,
+        timeout=4.0,
+        deadline=5.0,
+        max_work=6,
+    )
+    connect(connection, connection.credentials(), observe=print, rng=None)
+    for name in Connection.__dataclass_fields__:
+        if name != "key_file":
+            assert given[name] == getattr(connection, name)
+
+
+def test_a_key_in_clear_is_refused_in_one_line(tmp_path):
+    (tmp_path / "key").write_text("k3y\n")
+    done = run(
+        *("--target", "gate.example:1", "--key-file", str(tmp_path / "key")),
+        *("--home", str(tmp_path), "--dataset", "digits"),
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "in clear; expected tls=True" in done.stderr
+    assert "k3y" not in done.stderr
 
 
 def test_a_key_file_may_begin_with_a_byte_order_mark(tmp_path):

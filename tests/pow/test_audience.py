@@ -41,6 +41,10 @@ def test_it_is_written_like_this():
         (" ".join(["a" * 16] * 4 + ["a,,b"]), "host name '' must be"),
         (" ".join(["a" * 16] * 4 + ["a,-"]), "host name '-' must be"),
         (" ".join(["a" * 16] * 4 + ["-", "-"]), "6 fields"),
+        (
+            " ".join(["a" * 16] * 4 + ["a" * 100 + "," + "b" * 80]),
+            "181 bytes, expected at most",
+        ),
     ],
 )
 def test_what_is_none_is_refused(text, why):

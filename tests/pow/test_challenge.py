@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pow.challenge import (
+    MAC_BYTES,
     Challenge,
     ExpiredChallenge,
     ForeignChallenge,
@@ -52,6 +53,16 @@ def solve(challenge: Challenge) -> list[str]:
     return found
 
 
+def test_a_token_under_another_text_is_another_puzzle() -> None:
+    # A relay that shows its user a text of its own above the MAC of a gate gets no stamp of use.
+    theirs, shown = issue(client="relay", audience="gate"), issue(client="ann", audience="relay")
+    grafted = Challenge.parse(shown.token[:-MAC_BYTES] + theirs.token[-MAC_BYTES:])
+    assert (grafted.client, grafted.puzzle) == ("ann", theirs.puzzle)
+    assert grafted.prefix != theirs.prefix
+    with pytest.raises(WrongCounters):
+        verify_counters(theirs, solve(grafted))
+
+
 def test_no_work_needs_no_counters() -> None:
     verify_counters(issue(0), [])
 
@@ -75,7 +86,7 @@ def test_the_token_is_what_the_document_says() -> None:
     assert challenge.puzzle == Puzzle("sha1", 16, 16)
     assert (challenge.issued, challenge.expires) == (1_795_262_400, 1_795_263_000)
     assert challenge.token.hex() == (
-        "0009706f77676174652f310008" + challenge.key_id.encode().hex() + "000473686131"
+        "0009706f77676174652f320008" + challenge.key_id.encode().hex() + "000473686131"
         "000110"
         "000110"
         "0008000000006b0187c0"
@@ -116,7 +127,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
         (b"", "cut short"),
         (issue().token[:-1], "cut short"),
         (issue().token + b"\x00", "cut short"),
-        (issue().token.replace(b"powgate/1", b"powgate/2"), "version"),
+        (issue().token.replace(b"powgate/2", b"powgate/1"), "version"),
         (issue().token.replace(b"\x00\x04sha1", b"\x00\x04sha9"), "algorithm"),
         (issue().token.replace(b"\x00\x03ann", b"\x00\x03a\xffn"), "not a challenge"),
         (bytes(2000), "at most 1024"),

@@ -1,0 +1,155 @@
+"""Calls to a gate, made again while that helps and time is left."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from client.errors import BadAnswer, Closed, DeadlineExceeded, GateError, Refused, Unreachable
+
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a client hears of a gate that is not there, and of one that stops: nobody else cancels."""
+
+_FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
+_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+_UNPAID = "TOO_MANY_UNPAID"
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_MOST_TEXT = 500  # characters of a refusal
+
+_T = TypeVar("_T")
+
+
+class Calls:
+    """Makes calls as one account. `fault(seconds)` tells why a gate can never be reached."""
+
+    def __init__(
+        self,
+        metadata: tuple[tuple[str, str], ...],
+        *,
+        timeout: float,
+        fault: Callable[[float], str | None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._metadata = metadata
+        self._timeout = timeout
+        self._fault = fault
+        self._clock = clock
+        self.closed = threading.Event()
+        self._sleep = sleep or self.closed.wait
+        self._reached = False
+
+    def __call__(
+        self,
+        method: Callable[..., _T],
+        request: Any,
+        *,
+        until: float = float("inf"),
+        unpaid_waits: bool = False,
+    ) -> _T:
+        """One RPC, made again while the gate is away, or full, and time is left.
+
+        Time is `timeout` seconds, or up to `until` on the clock if that is sooner. A gate that has
+        too many unpaid batches of this account is full only where `unpaid_waits`. Raises Refused,
+        Unreachable, BadAnswer, Closed, DeadlineExceeded.
+        """
+        limit = min(self._clock() + self._timeout, until)
+        pause = _FIRST_PAUSE
+        while True:
+            self.check_open()
+            try:
+                answer = method(
+                    request, metadata=self._metadata, timeout=max(0.0, limit - self._clock())
+                )
+            except grpc.RpcError as error:
+                if self.closed.is_set():
+                    raise Closed("the session was closed before the gate answered") from error
+                failure, wait = self._judged(error, unpaid_waits)
+                if error.code() is _LATE:
+                    raise self._over(limit == until, failure) from error
+                if wait is None:
+                    raise failure from error
+                away = error.code() in AWAY
+                if away and not self._reached:
+                    why = self._fault(max(0.01, limit - self._clock()))
+                    if why is not None:
+                        raise Unreachable(why) from error
+                wait = max(wait, pause)
+                if self._clock() + wait >= limit:
+                    if away or limit == until:
+                        raise self._over(limit == until, failure) from error
+                    raise failure from error
+            except ValueError as error:  # how gRPC says that a channel is closed
+                self.check_open()
+                raise Unreachable(f"the call cannot be made: {error}") from error
+            else:
+                self._reached = True
+                return answer
+            self._sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def check_open(self) -> None:
+        """Raises Closed once the session is closed."""
+        if self.closed.is_set():
+            raise Closed("the session is closed")
+
+    def _judged(self, error: grpc.RpcError, unpaid_waits: bool) -> tuple[GateError, float | None]:
+        """What a failed call means, and after how many seconds to make it again, if at all."""
+        failure = refusal(error)
+        code = error.code()
+        told = isinstance(failure, Refused) and failure.reason != code.name
+        retry = failure.retry_seconds if isinstance(failure, Refused) else None
+        if code not in AWAY or told:
+            self._reached = True
+        if code in AWAY:
+            return failure, retry or 0.0
+        if code is not _FULL or not isinstance(failure, Refused):
+            return failure, None
+        if failure.reason == _UNPAID:
+            return failure, (retry or 0.0) if unpaid_waits else None
+        if not told:  # of the transport: all its calls are taken, or a message is too large
+            return failure, None if "larger than max" in failure.message else retry or 0.0
+        return failure, retry
+
+    def _over(self, deadline: bool, failure: GateError) -> GateError:
+        """What to raise when time is out: that of the whole request, or of this call."""
+        if deadline:
+            return DeadlineExceeded(f"the deadline passed before the gate answered: {failure}")
+        return Unreachable(f"no answer in {self._timeout:g} s: {failure}")
+
+
+def refusal(error: grpc.RpcError) -> GateError:
+    """The refusal inside an RPC error; BadAnswer where its details are none."""
+    code, message = error.code(), line(error.details())
+    reason, retry = code.name, None
+    try:
+        status = rpc_status.from_call(error)
+        for detail in () if status is None else status.details:
+            info, wait = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+            if detail.Unpack(info):
+                reason = info.reason
+            elif detail.Unpack(wait):
+                retry = wait.retry_delay.seconds + wait.retry_delay.nanos / 1e9
+    except (DecodeError, TypeError, ValueError) as wrong:
+        return BadAnswer(f"a refusal ({code.name}) that cannot be read: {line(str(wrong))}")
+    if not re.fullmatch(r"[A-Z0-9_]{1,63}", reason) or not 0 <= (retry or 0.0) < 1e9:
+        return BadAnswer(
+            f"a refusal ({code.name}) that cannot be read: reason {reason[:63]!r}, "
+            f"to be repeated after {retry} s"
+        )
+    return Refused(reason, message or reason, retry)
+
+
+def line(text: str | None) -> str:
+    """What a gate says as one line that a terminal can show."""
+    shown = (text or "")[:_MOST_TEXT]
+    return "".join(letter if letter.isprintable() else " " for letter in shown)

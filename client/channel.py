@@ -1,0 +1,171 @@
+"""The connection to a gate: where it is, how it is secured, and what no waiting would mend.
+
+A channel to this machine never goes through a proxy. One to another host does where the environment
+says so (`https_proxy`, `http_proxy`, `grpc_proxy`, and `no_proxy` for exceptions), as gRPC does
+everywhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import ssl
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+MAX_MESSAGE = 64 * 2**20
+"""Bytes of an answer, at most."""
+
+_PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """HOST:PORT of a gate. `name` is its public name, where it is not dialled by that."""
+
+    host: str
+    port: int
+    roots: bytes | None = None  # PEM, trusted to sign its certificate; None: no TLS
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, target: str, roots: bytes | None = None, name: str | None = None) -> Endpoint:
+        """Raises ValueError for anything but HOST:PORT, [IPv6]:PORT."""
+        wrong = f"target is {target!r}; expected HOST:PORT, such as gate.example:50051"
+        if not isinstance(target, str):
+            raise ValueError(wrong)
+        host, _, port = target.rpartition(":")
+        if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+            raise ValueError(wrong)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+            if not isinstance(_ip(host), ipaddress.IPv6Address):
+                raise ValueError(wrong)
+        elif not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", host):
+            raise ValueError(wrong)
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", name):
+            raise ValueError(f"name is {name!r}; expected a host name, such as gate.example")
+        return cls(host, int(port), roots, name)
+
+    @property
+    def target(self) -> str:
+        """HOST:PORT."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is on this machine, by its name or address."""
+        address = _ip(self.host)
+        if address is None:
+            return plain_name(self.host).split(".")[-1] == "localhost"
+        mapped = getattr(address, "ipv4_mapped", None)
+        return (mapped or address).is_loopback
+
+    def open(self) -> grpc.Channel:
+        """A channel to it."""
+        options: list[tuple[str, str | int]] = [("grpc.max_receive_message_length", MAX_MESSAGE)]
+        if self.loopback:
+            options.append(("grpc.enable_http_proxy", 0))
+        if self.roots is None:
+            return grpc.insecure_channel(self.target, options)
+        if self.name is not None:
+            options.append(("grpc.ssl_target_name_override", self.name))
+        return grpc.secure_channel(self.target, grpc.ssl_channel_credentials(self.roots), options)
+
+    def fault(self, seconds: float) -> str | None:
+        """Why no channel to it will ever open: a name nobody knows, a certificate that is refused.
+
+        None where it may only be away. Asked of the network itself, as gRPC says no more than that
+        it failed; takes `seconds` at most, or what looking up a name takes.
+        """
+        if not self.loopback and _proxied(self.host):
+            return None
+        try:
+            socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            return f"{self.host} cannot be resolved: {error.strerror}"
+        try:
+            seconds = min(seconds, _PROBE_SECONDS)
+            with socket.create_connection((self.host, self.port), seconds) as raw:
+                return self._handshake_fault(raw)
+        except (OSError, ValueError):
+            return None
+
+    def _handshake_fault(self, raw: socket.socket) -> str | None:
+        context = _trusting(self.roots)
+        context.set_alpn_protocols(["h2"])
+        try:
+            context.wrap_socket(raw, server_hostname=self.name or self.host).close()
+        except ssl.SSLCertVerificationError as error:
+            return f"the certificate of {self.target} is refused: {error.verify_message}"
+        except ssl.SSLError as error:
+            if self.roots is not None and error.reason in _PLAIN:
+                return f"{self.target} does not speak TLS"
+            return None
+        if self.roots is None:
+            return f"{self.target} speaks TLS; give ca, or tls=True for the system's roots"
+        return None
+
+
+_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+
+
+def read_roots(ca: Path | str) -> bytes:
+    """Certificates of a PEM file. Raises OSError, and ValueError where none are in it."""
+    found = Path(ca).read_bytes()
+    try:
+        _trusting(found)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"{ca} holds no PEM certificate to trust: {error}") from error
+    return found
+
+
+def system_roots() -> bytes:
+    """The certificates that this system trusts, PEM: where OpenSSL looks for them.
+
+    gRPC would take a list of its own. Raises ValueError where there are none.
+    """
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is not None:
+        return Path(paths.cafile).read_bytes()
+    if paths.capath is not None:
+        hashed = sorted(Path(paths.capath).glob("*.[0-9]"))
+        if hashed:
+            return b"\n".join(path.read_bytes() for path in hashed)
+    known = ssl.create_default_context().get_ca_certs(binary_form=True)  # of macOS, of Windows
+    if not known:
+        raise ValueError("this system has no certificates to trust; set SSL_CERT_FILE, or give ca")
+    return "".join(map(ssl.DER_cert_to_PEM_cert, known)).encode()
+
+
+def _trusting(roots: bytes | None) -> ssl.SSLContext:
+    """A context that trusts these certificates; without, one that looks at none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if roots is None:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    else:  # what stands around a certificate may be in any language
+        context.load_verify_locations(cadata=roots.decode("ascii", "ignore"))
+    return context
+
+
+def plain_name(host: str) -> str:
+    """A host name or address as it is compared: lower case, addresses in their short form."""
+    address = _ip(host)
+    return host.lower().rstrip(".") if address is None else str(address)
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _proxied(host: str) -> bool:
+    proxies = urllib.request.getproxies()
+    named = any(kind in proxies for kind in ("grpc", "https", "http"))
+    return named and not urllib.request.proxy_bypass(host)

@@ -1,0 +1,259 @@
+"""Whom a session connects to: names, proxies, certificates, keys; and what it is told at once."""
+
+import socket
+import threading
+import time
+import uuid
+
+import numpy as np
+import pytest
+from fake_gate import FakeGate
+
+from client.channel import Endpoint, system_roots
+from client.session import Closed, Refused, Session, Unreachable
+from server.authentication import ApiKeys
+from server.serve import Tls
+
+IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
+SOON = 5.0  # seconds, where the time-out is 60
+
+
+@pytest.fixture
+def secure(gate_with, certificates):
+    """Starts gates under TLS; yields their port."""
+
+    def gate(name="localhost", **options):
+        return gate_with(tls=Tls.read(*certificates(name)), **options)
+
+    return gate
+
+
+def port(gate):
+    return gate.address.rpartition(":")[2]
+
+
+@pytest.mark.parametrize(
+    ("target", "loopback"),
+    [
+        ("localhost:1", True),
+        ("LOCALHOST.:1", True),
+        ("gate.localhost:1", True),
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("[::ffff:127.0.0.1]:1", True),
+        ("gate.example:1", False),
+        ("localhost.example:1", False),
+        ("10.0.0.1:1", False),
+        ("0.0.0.0:1", False),
+        ("[2001:db8::1]:1", False),
+    ],
+)
+def test_what_is_on_this_machine(target, loopback):
+    endpoint = Endpoint.parse(target)
+    assert endpoint.loopback is loopback
+    assert endpoint.target == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("", "gate", "gate:", ":1", "gate:0", "gate:65536", "gate:1x", "::1:5", "[gate]:1"),
+        *("a b:1", "http://gate:1", "gate:1/path", "gäte.example:1", None, 5),
+    ],
+)
+def test_a_target_that_is_none(target):
+    with pytest.raises(ValueError, match="expected HOST:PORT"):
+        Session(target, client_id="anne")
+
+
+@pytest.mark.parametrize("target", ["10.0.0.1:1", "gate.example:1"])
+def test_a_key_does_not_travel_in_clear(target, own_certificate):
+    with pytest.raises(ValueError, match=r"in clear; expected tls=True, ca=… or") as caught:
+        Session(target, key="k3y")
+    assert "k3y" not in str(caught.value)
+    for meant in ({"insecure": True}, {"tls": True}, {"ca": own_certificate}):
+        Session(target, key="k3y", **meant).close()
+    Session(target, client_id="anne").close()
+    Session("127.0.0.1:1", key="k3y").close()
+
+
+def test_insecure_is_not_given_with_tls(own_certificate):
+    for other in ({"tls": True}, {"ca": own_certificate}):
+        with pytest.raises(ValueError, match="insecure is given with tls or ca"):
+            Session("gate.example:1", key="k", insecure=True, **other)
+
+
+@pytest.mark.parametrize(
+    "key", ["k\n", "\nk", "k\r\nx: y", " k", "k ", "", "kéy", "k\x00", "k\x7f", "k" * 5000, b"k", 5]
+)
+@pytest.mark.parametrize("what", ["key", "client_id"])
+def test_a_key_that_no_header_carries(what, key):
+    with pytest.raises(ValueError, match=f"{what} (has|is)") as caught:
+        Session("127.0.0.1:1", **{what: key})
+    assert "kéy" not in str(caught.value)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10_000, 1.5, "2", True])
+def test_threads_that_no_solver_takes(threads):
+    with pytest.raises(ValueError, match="threads is"):
+        Session("127.0.0.1:1", client_id="anne", threads=threads)
+
+
+def test_a_virtual_solver_needs_a_generator():
+    with pytest.raises(ValueError, match="rng is None"):
+        Session("127.0.0.1:1", client_id="anne", solver="virtual")
+
+
+def test_request_ids_are_uuids():
+    gate, mine = FakeGate(), uuid.uuid4()
+    with Session("gate.example:1", client_id="anne", stub=gate) as session:
+        session.predict(IMAGES, request_id=mine)
+        assert gate.requests[0].request_id == str(mine)
+        for wrong in ("mine", 7, b"x", str(mine).upper(), mine.hex):
+            with pytest.raises(ValueError, match="request id is"):
+                session.predict(IMAGES, request_id=wrong)
+    assert gate.asked["Predict"] == 1
+
+
+def test_a_session_that_is_closed_says_so(gate):
+    session = Session(gate.address, client_id="anne")
+    offer = session.offer(IMAGES)
+    session.close()
+    session.close()
+    for use in (
+        lambda: session.predict(IMAGES),
+        lambda: session.offer(IMAGES),
+        lambda: session.accept(offer),
+        session.account,
+        lambda: session.service,
+    ):
+        with pytest.raises(Closed, match="the session is closed"):
+            use()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_nothing_on_this_machine_goes_through_a_proxy(gate, monkeypatch, variable):
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody there
+    with Session(gate.address, client_id="anne", timeout=5) as session:
+        assert session.predict(IMAGES).shape == (2, 3)
+
+
+def test_another_host_is_reached_through_the_proxy(monkeypatch):
+    # As gRPC does everywhere, and what the user of a proxy needs.
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        heard = []
+
+        def listen():
+            connection, _ = proxy.accept()
+            with connection:
+                heard.append(connection.recv(99))
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        with (
+            Session("gate.invalid:50051", client_id="anne", timeout=1.0) as session,
+            pytest.raises(Unreachable),
+        ):
+            session.predict(IMAGES)
+        listening.join(10)
+    assert heard[0].startswith(b"CONNECT gate.invalid:50051")
+
+
+def test_a_name_that_nobody_knows_is_told_at_once(monkeypatch):
+    def unknown(*args, **options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    began = time.monotonic()
+    with (
+        Session("gate.invalid:50051", client_id="anne") as session,
+        pytest.raises(Unreachable, match=r"gate\.invalid cannot be resolved: Name or service"),
+    ):
+        session.predict(IMAGES)
+    assert time.monotonic() - began < SOON
+
+
+def test_a_gate_that_is_not_up_yet_is_waited_for(gate_with):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    endpoint = Endpoint.parse(address)
+    assert endpoint.fault(1.0) is None
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(secure, certificates):
+    began = time.monotonic()
+    with (
+        secure() as gate,
+        Session(
+            f"localhost:{port(gate)}", client_id="anne", ca=certificates("other")[0]
+        ) as session,
+        pytest.raises(Unreachable, match=r"certificate of localhost:\d+ is refused: self"),
+    ):
+        session.predict(IMAGES)
+    assert time.monotonic() - began < SOON
+
+
+def test_a_certificate_of_another_host_is_told_at_once(secure, certificates):
+    ca = certificates("gate.example")[0]
+    with secure("gate.example") as gate:
+        target = f"localhost:{port(gate)}"
+        with (
+            Session(target, client_id="anne", ca=ca) as session,
+            pytest.raises(Unreachable, match="is refused: Hostname mismatch"),
+        ):
+            session.predict(IMAGES)
+    with (
+        secure("gate.example", hosts=("gate.example",)) as gate,
+        Session(f"localhost:{port(gate)}", client_id="anne", ca=ca, name="gate.example") as session,
+    ):
+        assert session.predict(IMAGES).shape == (2, 3)
+
+
+def test_tls_and_clear_text_that_meet_are_told_at_once(gate, secure, own_certificate):
+    with (
+        Session(gate.address, client_id="anne", ca=own_certificate) as session,
+        pytest.raises(Unreachable, match="does not speak TLS"),
+    ):
+        session.predict(IMAGES)
+    with (
+        secure() as other,
+        Session(other.address, client_id="anne") as session,
+        pytest.raises(Unreachable, match="speaks TLS; give ca, or tls=True"),
+    ):
+        session.predict(IMAGES)
+
+
+@pytest.mark.parametrize("content", ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_file_of_no_certificates(tmp_path, content):
+    (tmp_path / "ca.pem").write_text(content)
+    with pytest.raises(ValueError, match=r"ca\.pem holds no PEM certificate"):
+        Session("localhost:1", client_id="anne", ca=tmp_path / "ca.pem")
+    with pytest.raises(FileNotFoundError):
+        Session("localhost:1", client_id="anne", ca=tmp_path / "none.pem")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_tls_trusts_what_the_system_trusts(secure, own_certificate, tmp_path, monkeypatch, kind):
+    (tmp_path / "0123abcd.0").write_bytes(own_certificate.read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(own_certificate if kind == "file" else tmp_path / "no"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path if kind == "folder" else tmp_path / "no"))
+    keys = ApiKeys({"anne": "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"})
+    with (
+        secure(authenticator=keys) as gate,
+        Session(f"localhost:{port(gate)}", key="key", tls=True) as session,
+    ):
+        assert session.predict(IMAGES).shape == (2, 3)
+        with (
+            Session(f"localhost:{port(gate)}", key="other", tls=True) as another,
+            pytest.raises(Refused, match="UNKNOWN_KEY"),
+        ):
+            another.predict(IMAGES)
+
+
+def test_a_system_that_trusts_nobody_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "no"))
+    with pytest.raises(ValueError, match="set SSL_CERT_FILE, or give ca"):
+        system_roots()

@@ -1,0 +1,166 @@
+"""Images as users hold them: taken as they are meant, or refused with how to convert."""
+
+import numpy as np
+import pytest
+from fake_gate import FakeGate
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from client.images import as_images
+from client.session import Session
+from core.arrays import InvalidImages
+
+GREY, COLOUR = (1, 4, 5), (3, 4, 5)
+RNG = np.random.default_rng(0)
+
+
+def bytes_of(*shape):
+    return RNG.integers(0, 256, shape, np.uint8)
+
+
+def floats_of(*shape, dtype=np.float32):
+    return RNG.random(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("images", [bytes_of(2, 3, 4, 5), floats_of(2, 3, 4, 5)])
+def test_what_is_right_is_not_touched(images):
+    assert as_images(images, COLOUR, 8) is images
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ">f4", ">f8"])
+def test_other_floats_become_float32(dtype):
+    images = floats_of(2, 3, 4, 5, dtype=dtype)
+    taken = as_images(images, COLOUR, 8)
+    assert taken.dtype == np.float32
+    np.testing.assert_array_equal(taken, images.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [GREY, COLOUR])
+def test_one_image_and_other_orders_of_axes(dtype, shape):
+    batch = (floats_of(3, *shape) * 255).astype(dtype)
+    if dtype != np.uint8:
+        batch = batch / np.asarray(255, dtype)
+    expected = batch.astype(np.float32) if dtype == np.float64 else batch
+    np.testing.assert_array_equal(as_images(batch.transpose(0, 2, 3, 1), shape, 8), expected)
+    one = expected[:1]
+    np.testing.assert_array_equal(as_images(batch[0], shape, 8), one)
+    np.testing.assert_array_equal(as_images(batch[0].transpose(1, 2, 0), shape, 8), one)
+    np.testing.assert_array_equal(as_images(list(batch), shape, 8), expected)
+    if dtype == np.float64:
+        np.testing.assert_array_equal(as_images(batch.tolist(), shape, 8), expected)
+    if shape == GREY:
+        np.testing.assert_array_equal(as_images(batch[:, 0], shape, 8), expected)
+        np.testing.assert_array_equal(as_images(batch[0, 0], shape, 8), one)
+
+
+def test_torch_tensors():
+    torch = pytest.importorskip("torch")
+    images = torch.rand(2, 3, 4, 5, requires_grad=True)
+    np.testing.assert_array_equal(as_images(images, COLOUR, 8), images.detach().numpy())
+    np.testing.assert_array_equal(as_images(images.double(), COLOUR, 8), images.detach().numpy())
+    np.testing.assert_array_equal(as_images(list(images), COLOUR, 8), images.detach().numpy())
+    np.testing.assert_array_equal(
+        as_images(images.permute(0, 2, 3, 1), COLOUR, 8), images.detach().numpy()
+    )
+    with pytest.raises(InvalidImages, match=r"tensor\.float\(\)"):
+        as_images(images.bfloat16(), COLOUR, 8)
+
+
+@pytest.mark.parametrize(("mode", "shape"), [("L", GREY), ("RGB", COLOUR)])
+def test_pil_images(mode, shape):
+    pixels = bytes_of(4, 5) if mode == "L" else bytes_of(4, 5, 3)
+    image = Image.fromarray(pixels)
+    assert image.mode == mode
+    expected = pixels.reshape(1, 4, 5, -1).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(as_images(image, shape, 8), expected)
+    np.testing.assert_array_equal(
+        as_images([image, image], shape, 8), np.tile(expected, (2, 1, 1, 1))
+    )
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "RGBA", "LA", "CMYK", "HSV", "YCbCr", "I", "F", "I;16"])
+def test_pil_images_whose_numbers_mean_something_else(mode):
+    image = Image.new("L", (5, 4)).convert(mode) if mode != "HSV" else Image.new("HSV", (5, 4))
+    with pytest.raises(InvalidImages, match=r"image\.convert"):
+        as_images(image, COLOUR if mode in ("HSV", "YCbCr") else GREY, 8)
+
+
+@pytest.mark.parametrize(
+    ("images", "shape", "message"),
+    [
+        (floats_of(2, 3, 4, 5) * 255, COLOUR, r"expected values in \[0, 1\] \(divide"),
+        (floats_of(2, 3, 4, 5) * 2 - 1, COLOUR, r"expected values in \[0, 1\]$"),
+        (np.full((1, 3, 4, 5), 1 + 1e-12), COLOUR, "expected values in"),
+        (np.full((1, 3, 4, 5), -1e-300), COLOUR, "expected values in"),
+        (np.full((1, 3, 4, 5), np.nan), COLOUR, "NaN"),
+        (np.full((1, 3, 4, 5), np.inf, np.float16), COLOUR, "inf"),
+        (np.full((1, 3, 4, 5), 1e300), COLOUR, "1e.300"),
+        (bytes_of(2, 3, 4, 5).astype(np.int64), COLOUR, r"images\.astype\(numpy\.uint8\)"),
+        (bytes_of(2, 3, 4, 5) > 9, COLOUR, r"images\.astype\(numpy\.float32\)"),
+        (floats_of(1, 3, 4, 5).astype(complex), COLOUR, "complex"),
+        (np.array([None] * 60).reshape(1, 3, 4, 5), COLOUR, "object"),
+        (np.ma.masked_less(floats_of(1, 3, 4, 5), 0.5), COLOUR, "mask"),
+        (floats_of(2, 60), COLOUR, "rank 2"),
+        (floats_of(2, 3, 5, 4), COLOUR, "each image is 3x5x4"),
+        (floats_of(3, 3, 5, 5), COLOUR, "each image is 3x5x5"),
+        (floats_of(2, 4, 5, 4), COLOUR, "4x5x4"),
+        (floats_of(4, 5), COLOUR, "rank 2"),
+        ([], COLOUR, "empty"),
+        ([floats_of(3, 4, 5), floats_of(3, 4, 4)], COLOUR, "image 1 .* images alike"),
+        ([floats_of(3, 4, 5), bytes_of(3, 4, 5)], COLOUR, "image 1 is uint8"),
+        ([[0.5], [0.5, 0.5]], COLOUR, "no array"),
+        ("images", COLOUR, "are a str"),
+        (None, COLOUR, "NoneType"),
+        ({"images": 1}, COLOUR, "dict"),
+        (0.5, GREY, "float"),
+    ],
+)
+def test_what_is_not_taken_says_how_to_convert(images, shape, message):
+    with pytest.raises(InvalidImages, match=message) as caught:
+        as_images(images, shape, 8)
+    assert "\n" not in str(caught.value)
+
+
+def test_axes_that_can_be_read_in_two_ways_are_refused():
+    square = (4, 4, 4)
+    batch = floats_of(2, *square)
+    assert as_images(batch, square, 8) is batch  # the order that is documented
+    with pytest.raises(InvalidImages, match=r"may be one image \(c, h, w\) or one image \(h, w, c"):
+        as_images(batch[0], square, 8)
+
+
+@given(st.data())
+def test_no_value_is_ever_changed(data):
+    shape = tuple(data.draw(st.tuples(*[st.integers(1, 4)] * 3), label="shape"))
+    given_shape = data.draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
+    size = int(np.prod(given_shape))
+    dtype = data.draw(st.sampled_from([np.uint8, np.float16, np.float32, np.float64]))
+    values = np.arange(size) if dtype == np.uint8 else np.linspace(0, 1, size)
+    images = values.astype(dtype).reshape(given_shape)
+    try:
+        taken = as_images(images, shape, 999)
+    except InvalidImages:
+        return
+    assert taken.shape[1:] == shape
+    expected = images.astype(taken.dtype)
+    np.testing.assert_array_equal(np.sort(taken.ravel()), np.sort(expected.ravel()))
+
+
+@pytest.mark.parametrize("images", [floats_of(4, 4), floats_of(1, 4, 4, dtype=np.float64)])
+def test_a_session_takes_one_image_as_a_batch_of_one(images):
+    gate = FakeGate()
+    with Session("gate.example:1", client_id="anne", stub=gate) as session:
+        assert session.predict(images).shape == (1, 3)
+    assert list(gate.requests[0].inputs.shape) == [1, 1, 4, 4]
+
+
+def test_a_session_asks_nothing_of_images_that_are_none():
+    gate = FakeGate()
+    with (
+        Session("gate.example:1", client_id="anne", stub=gate) as session,
+        pytest.raises(InvalidImages),
+    ):
+        session.predict(floats_of(4, 4) * 9)
+    assert gate.asked["Predict"] == 0

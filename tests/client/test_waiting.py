@@ -1,0 +1,267 @@
+"""What was solved or paid for is never lost: sessions wait, ask again, and give the answer."""
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from fake_gate import Failure, FakeGate, FakeTime, refused
+from grpc import StatusCode
+
+import client.solving
+from client.session import BadAnswer, Refused, Session, Unreachable
+
+IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
+FULL = StatusCode.RESOURCE_EXHAUSTED
+MINE = "00000000-0000-0000-0000-000000000007"
+
+
+@pytest.fixture
+def time():
+    return FakeTime()
+
+
+@pytest.fixture
+def solved(monkeypatch):
+    """Counts the puzzles that were solved."""
+    puzzles, solve = [], client.solving.solve
+    monkeypatch.setattr(
+        client.solving, "solve", lambda *a, **k: puzzles.append(a) or solve(*a, **k)
+    )
+    return puzzles
+
+
+def asking(gate, time, **options):
+    return Session(
+        "gate.example:1", client_id="anne", stub=gate, clock=time, sleep=time.sleep, **options
+    )
+
+
+def test_many_threads_share_a_session_and_all_get_their_answers(gate_with):
+    # More than the gate allows unpaid, and each has much to solve.
+    with (
+        gate_with(hashes=1 << 14) as gate,
+        Session(gate.address, client_id="anne", solver="python") as session,
+        ThreadPoolExecutor(12) as pool,
+    ):
+        batches = [IMAGES * np.float32(i / 36) for i in range(36)]
+        answers = list(pool.map(session.predict, batches))
+        assert [answer.shape for answer in answers] == [(2, 3)] * 36
+        assert session.account().queries == 72
+        assert session.account().unpaid_batches == 0
+
+
+def test_two_sessions_of_one_account_wait_for_each_other(gate_with):
+    with (
+        gate_with(hashes=1 << 10) as gate,
+        Session(gate.address, client_id="anne", solver="python") as one,
+        Session(gate.address, client_id="anne", solver="python") as other,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        batches = [IMAGES * np.float32(i / 32) for i in range(32)]
+        asked = [pool.submit((one, other)[i % 2].predict, each) for i, each in enumerate(batches)]
+        assert [each.result().shape for each in asked] == [(2, 3)] * 32
+
+
+@pytest.mark.parametrize(
+    ("failure", "pauses"),
+    [
+        (refused(FULL, "TOO_MANY_IN_FLIGHT", 0.1), [0.1, 0.2]),
+        (refused(FULL, "TOO_MANY_IN_FLIGHT", 3.0), [3.0, 3.0]),
+        (refused(FULL, "TOO_MANY_UNPAID"), [0.1, 0.2]),
+        (refused(FULL, "TOO_MANY_UNPAID", 7.5), [7.5, 7.5]),
+        (refused(FULL, "SOMETHING_NEW", 1.5), [1.5, 1.5]),
+        (Failure(FULL, "Concurrent RPC limit exceeded!"), [0.1, 0.2]),
+        (refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0), [1.0, 1.0]),
+    ],
+)
+def test_a_gate_that_is_full_is_asked_again_when_it_says(time, failure, pauses):
+    gate = FakeGate()
+    gate.failing["Predict"] = [failure, failure]
+    with asking(gate, time) as session:
+        assert session.predict(IMAGES).shape == (2, 3)
+    assert time.slept == pytest.approx(pauses)
+    assert len({each.request_id for each in gate.requests}) == 1
+
+
+@pytest.mark.parametrize("method", ["Describe", "Redeem", "GetAccount"])
+def test_every_call_waits_for_a_gate_that_is_full(time, method):
+    gate = FakeGate()
+    gate.failing[method] = [Failure(FULL, "Concurrent RPC limit exceeded!")]
+    with asking(gate, time) as session:
+        session.predict(IMAGES)
+        session.account()
+    assert gate.asked[method] == 2
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        refused(FULL, "RETRIES_EXHAUSTED"),
+        refused(FULL, "TOO_MANY_WRONG_COUNTERS", 60.0),  # longer than this session waits
+        refused(FULL, "TOO_MANY_IN_FLIGHT", 1e6),
+        Failure(FULL, "CLIENT: Received message larger than max (9 vs. 4)"),
+        refused(StatusCode.INVALID_ARGUMENT, "INVALID_IMAGES", 0.1),
+    ],
+)
+def test_what_waiting_does_not_help_is_refused_at_once(time, failure):
+    gate = FakeGate()
+    gate.failing["Predict"] = [failure]
+    with asking(gate, time) as session, pytest.raises(Refused) as caught:
+        session.predict(IMAGES, request_id=MINE)
+    assert caught.value.request_id == MINE
+    assert time.slept == []
+
+
+def test_it_waits_no_longer_than_its_timeout(time):
+    gate = FakeGate()
+    gate.failing["Predict"] = [refused(FULL, "TOO_MANY_IN_FLIGHT", 0.1)] * 999
+    with asking(gate, time, timeout=9.0) as session, pytest.raises(Refused, match="IN_FLIGHT"):
+        session.predict(IMAGES)
+    assert 4 < sum(time.slept) < 9
+
+
+def test_an_offer_does_not_wait_for_what_only_its_caller_can_pay(time):
+    gate = FakeGate()
+    gate.failing["Predict"] = [refused(FULL, "TOO_MANY_UNPAID", 1.0)]
+    with asking(gate, time) as session, pytest.raises(Refused, match="TOO_MANY_UNPAID"):
+        session.offer(IMAGES)
+
+
+def test_a_challenge_that_expired_while_it_was_solved_is_asked_for_again(time, solved):
+    # The machine slept, or its clock is not the gate's: only the gate knows.
+    gate, seen = FakeGate(), []
+    gate.failing["Redeem"] = [refused(StatusCode.FAILED_PRECONDITION, "EXPIRED_CHALLENGE")] * 2
+    with asking(gate, time, observe=seen.append) as session:
+        session.predict(IMAGES, request_id=MINE)
+    assert [each.request_id for each in gate.requests] == [MINE] * 3
+    assert len(solved) == 3
+    (exchange,) = seen
+    assert exchange.hashes >= 3 * 16  # all that was tried for this answer
+    parts = exchange.network + exchange.server + exchange.solve + exchange.open
+    assert parts == pytest.approx(exchange.total)
+
+
+def test_a_gate_whose_challenges_always_are_expired_is_asked_three_times(time):
+    gate = FakeGate()
+    gate.failing["Redeem"] = [refused(StatusCode.FAILED_PRECONDITION, "EXPIRED_CHALLENGE")] * 9
+    with asking(gate, time) as session, pytest.raises(Refused, match="EXPIRED"):
+        session.predict(IMAGES)
+    assert (gate.asked["Predict"], gate.asked["Redeem"]) == (3, 3)
+
+
+def test_an_observer_that_raises_costs_no_answer(time, caplog):
+    def observe(exchange):
+        raise RuntimeError("disk full")
+
+    gate = FakeGate()
+    with asking(gate, time, observe=observe) as session, caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert session.predict(IMAGES).shape == (2, 3)
+    assert [record.name for record in caplog.records] == ["powgate.client"]
+    assert "disk full" in caplog.text
+
+
+def test_a_solution_that_could_not_be_redeemed_is_kept(time, solved):
+    gate = FakeGate()
+    gate.failing["Redeem"] = [Failure(StatusCode.UNAVAILABLE, "gone")] * 9
+    with asking(gate, time, timeout=1.0) as session:
+        with pytest.raises(Unreachable) as caught:
+            session.predict(IMAGES)
+        gate.failing["Redeem"].clear()  # it is back
+        answer = session.predict(IMAGES, request_id=caught.value.request_id)
+    assert answer.shape == (2, 3)
+    assert (len(solved), gate.asked["Predict"]) == (1, 1)
+
+
+@pytest.mark.parametrize("reason", ["FORGED_CHALLENGE", "NOTHING_TO_REDEEM"])
+def test_a_solution_that_is_of_no_use_any_more_is_not_kept(time, solved, reason):
+    gate = FakeGate()
+    gate.failing["Redeem"] = [refused(StatusCode.INVALID_ARGUMENT, reason)]
+    with asking(gate, time) as session:
+        with pytest.raises(Refused) as caught:
+            session.predict(IMAGES)
+        session.predict(IMAGES, request_id=caught.value.request_id)
+    assert (len(solved), gate.asked["Predict"]) == (2, 2)
+
+
+def test_a_kept_solution_is_of_its_own_images_only(time, solved):
+    gate = FakeGate()
+    gate.failing["Redeem"] = [refused(StatusCode.INTERNAL, "INTERNAL")]
+    with asking(gate, time) as session:
+        with pytest.raises(Refused):
+            session.predict(IMAGES, request_id=MINE)
+        session.predict(1 - IMAGES, request_id=MINE)
+    assert (len(solved), gate.asked["Predict"]) == (2, 2)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_answer_that_was_paid_for_and_got_lost_can_be_had_again(gate_with, monkeypatch, same):
+    # The gate settles the charge, and dies before its key arrives.
+    with gate_with() as gate, Session(gate.address, client_id="anne") as session:
+        session.service  # noqa: B018
+        redeem, dying = session._stub.Redeem, [True]
+
+        def lossy(request, **options):
+            key = redeem(request, **options)
+            if dying and dying.pop():
+                raise Failure(StatusCode.INTERNAL, "the connection broke")
+            return key
+
+        monkeypatch.setattr(session._stub, "Redeem", lossy)
+        with pytest.raises(Refused) as caught:
+            session.predict(IMAGES)
+        assert session.account().unpaid_batches == 0
+        with Session(gate.address, client_id="anne") as another:
+            again = (session if same else another).predict(
+                IMAGES, request_id=caught.value.request_id
+            )
+        assert again.argmax(axis=1).tolist() == [0, 2]
+        assert session.account().queries == 2
+
+
+def test_a_new_session_gets_what_another_paid_for(gate_with):
+    with gate_with() as gate:
+        with Session(gate.address, client_id="anne") as session:
+            offer = session.offer(IMAGES)
+            first = session.accept(offer)
+        with Session(gate.address, client_id="anne") as another:
+            again = another.predict(IMAGES, request_id=offer.request_id)
+            assert another.account().queries == 2
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_session_that_is_closed_wakes_who_waits(time):
+    gate = FakeGate()
+    gate.max_unpaid = 1
+    began, go = threading.Event(), threading.Event()
+
+    def slow(sealed):
+        began.set()
+        go.wait(10)
+        return sealed
+
+    gate.changed["Predict"] = slow
+    session = Session("gate.example:1", client_id="anne", stub=gate)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(session.predict, IMAGES)
+        began.wait(10)
+        second = pool.submit(session.predict, IMAGES)
+        session.close()
+        with pytest.raises(Exception, match="the session is closed"):
+            second.result(10)
+        go.set()
+        with pytest.raises(Exception, match="closed"):
+            first.result(10)
+
+
+def test_an_answer_that_cannot_be_opened_says_which_request_it_was(time):
+    gate = FakeGate()
+    gate.answers = lambda images: np.full((len(images), 3), np.nan, np.float32)
+    with asking(gate, time) as session:
+        with pytest.raises(BadAnswer) as caught:
+            session.predict(IMAGES, request_id=MINE)
+        assert caught.value.request_id == MINE
+        gate.answers = lambda images: np.full((len(images), 3), 1 / 3, np.float32)
+        assert session.predict(IMAGES, request_id=MINE).shape == (2, 3)
