@@ -77,7 +77,10 @@ def run(attack: ModuleType, config: Any, thief: Thief) -> None:
             )
         network = networks.build(thief.network, service.shape, service.classes, seed=thief.seed)
         student = Student(network, seed=thief.seed)
-        plan = attack.plan(config, _world(attack, thief, service, student, world_rng))
+        world = _world(attack, thief, service, student, world_rng)
+        if 0 < len(world.pool) < config.budget:
+            recorder.write("pool", images=len(world.pool), budget=config.budget)
+        plan = attack.plan(config, world)
         transcript = None
         if thief.surrogates is not None:
             transcript = Transcript(

@@ -55,7 +55,7 @@ class Connection:
             if count == 1:
                 return [{"client_id": str(self.client_id)}]
             return [{"client_id": f"{self.client_id}-{n}"} for n in range(1, count + 1)]
-        keys = self.key_file.read_text().split()
+        keys = self.key_file.read_text(encoding="utf-8-sig").split()
         if not keys:
             raise ValueError(f"{self.key_file} is empty; expected an API key")
         if len(keys) != count:

@@ -75,6 +75,20 @@ def read(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def read_single(path: Path) -> NDArray[Any]:
+    """The array of a file that holds one by itself (.npy). Raises OSError, ArchiveError."""
+    try:
+        with open(path, "rb") as file:
+            shape, dtype = _declared(file)
+            held = os.fstat(file.fileno()).st_size - file.tell()
+            fits(_size("the array", shape, dtype, held))
+            file.seek(0)
+            array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+            return array
+    except _DAMAGE as error:
+        raise _unreadable(error, "an array") from error
+
+
 def listed(found: dict[str, Header]) -> str:
     """What an archive holds, for a message."""
     named = [f"{name} {found[name]}" for name in sorted(found)[:NAMED]]
@@ -113,11 +127,11 @@ _DAMAGE = (
 )
 
 
-def _unreadable(error: BaseException) -> ArchiveError:
+def _unreadable(error: BaseException, what: str = "an archive of arrays") -> ArchiveError:
     if isinstance(error, ArchiveError):
         return error
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ArchiveError(f"cannot be read as an archive of arrays: {reason}")
+    return ArchiveError(f"cannot be read as {what}: {reason}")
 
 
 def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Header:
@@ -125,13 +139,16 @@ def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Header:
     with archive.open(entry) as member:
         shape, dtype = _declared(member)
         start = member.tell()
+    name = entry.filename.removesuffix(SUFFIX)
+    return Header(dtype, shape, _size(name, shape, dtype, entry.file_size - start))
+
+
+def _size(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], held: int) -> int:
+    """Bytes of an array, where it declares what it holds. Raises ValueError."""
     size = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or (not dtype.hasobject and size != entry.file_size - start):
-        name = entry.filename.removesuffix(SUFFIX)
-        raise ValueError(
-            f"{name} declares {dtype} {shape}, {size} bytes, but holds {entry.file_size - start}"
-        )
-    return Header(dtype, shape, size)
+    if min(shape, default=0) < 0 or (not dtype.hasobject and size != held):
+        raise ValueError(f"{name} declares {dtype} {shape}, {size} bytes, but holds {held}")
+    return size
 
 
 def _declared(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -19,7 +19,8 @@ def run(
 ) -> Results:
     """Runs a scenario, or a sweep by file or name, and returns what was found.
 
-    `out` is the folder to make (default: runs/NAME-DATE-TIME); an unfinished sweep in it goes on.
+    `out` is the folder to make (default: runs/NAME-DATE-TIME-CODE); an unfinished sweep in it goes
+    on.
     `home` keeps victims and data (default: the user's cache folder). `cluster` is the address of a
     Ray to run a scenario by file or name on. Raises ScenarioError, RunError, FolderError,
     ArtifactError and DatasetError, and ValueError for a scenario object with a cluster.

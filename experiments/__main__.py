@@ -27,6 +27,7 @@ VERBS: Mapping[type, Callable[[Any], None]] = {
     options.Defences: verbs.compare_defences,
     options.DefencesSpeed: verbs.defences_speed,
     options.Prices: verbs.simulate_prices,
+    options.Privacy: verbs.privacy,
     options.Strength: verbs.strength,
     options.VirtualCheck: verbs.virtual_check,
     options.Replay: verbs.replay,

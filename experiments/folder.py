@@ -48,6 +48,8 @@ CLIENT_KINDS: Mapping[str, Fields] = {
     "checkpoint": {"asked": (int,), "at": REAL, "path": (str,), "train_seconds": REAL},
     # Asked, and perhaps never paid for.
     "price": {"request_id": (str,), "images": (int,), "work": (int,), "at": REAL},
+    # Of a thief whose pool has fewer images than its budget.
+    "pool": {"images": (int,), "budget": (int,)},
     "end": {"status": (str,), "reason": (str,), "at": REAL},
 }
 SERVER_KINDS: Mapping[str, Fields] = {
@@ -117,6 +119,7 @@ class ClientRun:
     reason: str = ""
     seconds: float = 0.0  # from its start to its end, virtual solving included
     background: bool = False  # the run did not wait for its end
+    pool: tuple[int, int] | None = None  # images in a pool that has fewer than the budget, budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +256,7 @@ def _client(
     requests: list[Request] = []
     checkpoints: list[Checkpoint] = []
     status, reason = "", ""
+    pool: tuple[int, int] | None = None
     drawn = 0.0  # seconds of virtual solving, which the client's clock did not see
     seconds = float(ended["at"]) if ended else 0.0
     crashed = ended is None or ended["stopped"] or ended["code"] not in (0, 3)
@@ -274,6 +278,8 @@ def _client(
             fields = {key: row[key] for key in CLIENT_KINDS["checkpoint"]}
             fields["at"] += drawn
             checkpoints.append(Checkpoint(accuracy=accuracy, fidelity=fidelity, **fields))
+        elif kind == "pool":
+            pool = row["images"], row["budget"]
         elif kind == "end":
             status, reason, seconds = row["status"], row["reason"], row["at"] + drawn
             if status not in END_STATUSES:
@@ -297,4 +303,5 @@ def _client(
         reason=reason,
         seconds=seconds,
         background=client.get("background", False),
+        pool=pool,
     )

@@ -21,7 +21,7 @@ class Run:
     scenario: tyro.conf.Positional[str]
     """A TOML file, or the name of a scenario that comes along (demo, smoke)."""
     out: Path | None = None
-    """The folder to make (default: runs/NAME-DATE-TIME). A sweep that is there already goes on."""
+    """The folder to make (default: runs/NAME-DATE-TIME-CODE). A sweep that is there goes on."""
     home: Path | None = None
     """Where victims and data are kept (default: the user's cache folder)."""
     cluster: str | None = None
@@ -273,6 +273,31 @@ class VirtualCheck:
     """Where victims are kept (default: the user's cache folder)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """PATE accounting of your own votes: what each query costs in epsilon, and all together.
+
+    For answers by GNMax, or with --threshold by Confident GNMax (Papernot et al., ICLR 2018).
+    """
+
+    votes: tyro.conf.Positional[Path]
+    """A .npy or .npz file: how many teachers voted for each class (k), query by query (n, k)."""
+    sigma: float
+    """Standard deviation of the noise on each count."""
+    delta: float = 1e-5
+    """The delta that epsilon is for."""
+    threshold: float = 0.0
+    """Queries are answered where the largest count, with noise, reaches this."""
+    sigma_threshold: float = 0.0
+    """Standard deviation of that noise."""
+    teachers: int | None = None
+    """How many votes each query has to have (default: not looked at)."""
+    array: str | None = None
+    """Which array of an .npz (default: `votes`, or the only one)."""
+    json: bool = False
+    """Print all of it as JSON instead of a table."""
+
+
 Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Report, tyro.conf.subcommand("report")]
@@ -288,6 +313,7 @@ Verb = (
     | Annotated[Defences, tyro.conf.subcommand("defences")]
     | Annotated[DefencesSpeed, tyro.conf.subcommand("defences-speed")]
     | Annotated[Prices, tyro.conf.subcommand("prices")]
+    | Annotated[Privacy, tyro.conf.subcommand("privacy")]
     | Annotated[Strength, tyro.conf.subcommand("strength")]
     | Annotated[VirtualCheck, tyro.conf.subcommand("virtual-check")]
     | Annotated[Replay, tyro.conf.subcommand("replay")]

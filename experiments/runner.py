@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from core import private
 from core.artifacts import ArtifactError, write_atomically
+from core.command import UNREAD
 from core.documents import read_json
 from core.records import provenance
 from experiments import commands, evaluation, report
@@ -183,8 +185,9 @@ def _unseen(stage: str) -> None:
 
 
 def new_folder(name: str) -> Path:
-    """Where a run goes that is not told otherwise."""
-    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    """Where a run goes that is not told otherwise; no two runs of one second go to the same."""
+    now = datetime.datetime.now()
+    return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _step(name: str, command: list[str], logs: Path, console: Console) -> None:
@@ -195,6 +198,8 @@ def _step(name: str, command: list[str], logs: Path, console: Console) -> None:
         code = child.wait()
     finally:
         stop([child], grace=5.0)
+    if code == UNREAD:
+        raise BrokenPipeError(f"nobody reads what {name} prints")
     if code:
         words = child.tail(1) or "it said nothing"
         raise RunError(f"{name} failed (exit code {code}): {words}")

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 ABOUT = "sweep.json"
 
+LARGEST = 10_000
+"""Combinations of a sweep, at most; each is a run of its own."""
+
 Values = Mapping[tuple[str, ...], list[Any]]
 
 
@@ -63,10 +66,14 @@ def cells(raw: Mapping[str, Any], *, source: str = "scenario") -> tuple[Cell, ..
     mistakes: list[str] = []
     values = _values(raw["sweep"], (), mistakes)
     mistakes += [wrong for way, each in values.items() if (wrong := _astray(base, way, each))]
+    many = prod(len(each) for each in values.values())
+    if many > LARGEST:
+        lengths = " x ".join(str(len(each)) for each in values.values())
+        mistakes.append(f"sweep makes {many:,} runs ({lengths}), expected at most {LARGEST:,}")
     if mistakes:
         raise ScenarioError(source, mistakes)
     found: list[Cell] = []
-    width = len(str(prod(len(each) for each in values.values())))
+    width = len(str(many))
     for number, chosen in enumerate(product(*(enumerate(each) for each in values.values())), 1):
         choice = list(zip(values, chosen, strict=True))  # (way, (place in its list, value))
         given = base
@@ -103,11 +110,12 @@ def _values(table: Any, way: tuple[str, ...], mistakes: list[str]) -> dict[tuple
         expected = "a list of at least one value" if way else "a table of lists"
         mistakes.append(f"{path} is {shown(table)}, expected {expected}")
         return {}
-    mistakes += [
-        f"{path}[{at}] is {shown(value)} a second time"
-        for at, value in enumerate(table)
-        if any(value == other and type(value) is type(other) for other in table[:at])
-    ]
+    seen: set[str] = set()
+    for at, value in enumerate(table):
+        key = json.dumps(value, sort_keys=True, default=repr)
+        if key in seen:
+            mistakes.append(f"{path}[{at}] is {shown(value)} a second time")
+        seen.add(key)
     return {way: table}
 
 

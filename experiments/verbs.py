@@ -25,6 +25,7 @@ from experiments.options import (
     Measures,
     MeasuresSpeed,
     Prices,
+    Privacy,
     Publish,
     Replay,
     Report,
@@ -291,6 +292,21 @@ def simulate_prices(verb: Prices) -> None:
     print(tables.tabulate(result))
     if verb.json is not None:
         tables.save(result, verb.json, _command())
+
+
+def privacy(verb: Privacy) -> None:
+    """Accounts for votes that somebody else recorded."""
+    from experiments import privacy
+
+    votes = privacy.read(verb.votes, verb.array, verb.teachers)
+    found = privacy.account(
+        votes,
+        sigma=verb.sigma,
+        delta=verb.delta,
+        threshold=verb.threshold,
+        sigma_threshold=verb.sigma_threshold,
+    )
+    print(privacy.as_json(found, _command()) if verb.json else privacy.table(found))
 
 
 def strength(verb: Strength) -> None:

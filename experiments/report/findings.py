@@ -35,12 +35,31 @@ def sentences(summary: Summary) -> list[str]:
     ]
     if trouble:
         found.append(f"Not every client finished: {listed(trouble)}.")
+    found += _short_pools(summary)
     found += [
         f"The server under {arm['policy']} did not end well (exit code {arm['server_code']})."
         for arm in arms
         if arm["server_code"] not in (0, None)
     ]
     return found or ["No client got an answer."]
+
+
+def _short_pools(summary: Summary) -> list[str]:
+    """Of thieves who asked for less than their budget because their pool had no more images."""
+    short: dict[str, str] = {}
+    for arm in summary["arms"]:
+        for client in arm["clients"]:
+            pool = client.get("pool")
+            if pool and client["status"] == "done" and client["images"] < pool["budget"]:
+                short[client["name"]] = (
+                    f"{client['name']} asked {client['images']:,} images of its budget of"
+                    f" {pool['budget']:,}, as its pool has {pool['images']:,}"
+                )
+    if not short:
+        return []
+    more = [f"{len(short) - FEW} more did so, too"] if len(short) > FEW else []
+    text = "; ".join([*list(short.values())[:FEW], *more])
+    return [f"{text[0].upper()}{text[1:]}."]
 
 
 def listed(parts: list[str]) -> str:

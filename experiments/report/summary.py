@@ -24,6 +24,7 @@ quantile, interpolated linearly between the values there are.
         background             whether the run did not wait for its end: it may be "stopped"
         accounts               that were answered; a thief may deal his batches among several
         images                 answered
+        pool                   {"images", "budget"} of a thief whose pool has fewer; else missing
         accuracy, fidelity     of the last surrogate, on held-out images; fidelity is the share of
                                them on which it agrees with the victim
         cost_per_image         privacy cost by the server's records
@@ -158,6 +159,11 @@ def _client(
         "background": client.background,
         "accounts": len({request.client for request in client.requests}),
         "images": images,
+        **(
+            {"pool": dict(zip(("images", "budget"), client.pool, strict=True))}
+            if client.pool
+            else {}
+        ),
         "accuracy": last.accuracy if last else None,
         "fidelity": last.fidelity if last else None,
         "cost_per_image": sum(r.cost for r in client.requests) / images if images else None,

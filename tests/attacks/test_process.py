@@ -65,6 +65,15 @@ def test_a_theft_leaves_surrogates_and_a_record(gate, tmp_path):
         assert artifacts.load_network(kept)[1] == {"asked": asked}
 
 
+@pytest.mark.parametrize(("pool_size", "noted"), [(59, [(59, 60)]), (60, [])])
+def test_a_pool_that_is_smaller_than_the_budget_is_in_the_record(gate, tmp_path, pool_size, noted):
+    attack = attacks.load("random")
+    cfg = attack.Config(budget=60, batch=20, rounds=1, epochs=1)
+    process.run(attack, cfg, thief(gate, tmp_path, pool_size=pool_size))
+    lines = [line for line in read(tmp_path / "thief.jsonl")[1] if line["kind"] == "pool"]
+    assert [(line["images"], line["budget"]) for line in lines] == noted
+
+
 @pytest.mark.parametrize(
     ("deal", "dealt"), [("parallel", [1, 2, 3, 1, 2, 3]), ("series", [1, 1, 2, 2, 3, 3])]
 )

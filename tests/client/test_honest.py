@@ -180,3 +180,10 @@ def test_a_key_in_clear_is_refused_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
     assert "in clear; expected tls=True" in done.stderr
     assert "k3y" not in done.stderr
+
+
+def test_a_key_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("\ufeffsecret\n", encoding="utf-8")
+    connection = Connection(target="h:1", key_file=file)
+    assert connection.credentials() == {"key": "secret"}

@@ -258,3 +258,15 @@ def test_a_victim_from_a_file_gets_a_name_of_its_own() -> None:
         )
     assert len(names) == 2
     assert all("/" not in name for name in names)
+
+
+def test_runs_of_one_second_go_to_folders_of_their_own() -> None:
+    assert len({runner.new_folder("demo") for _ in range(20)}) == 20
+
+
+def test_a_step_whose_output_nobody_reads_is_no_failure(monkeypatch, tmp_path: Path) -> None:
+    unread = [sys.executable, "-S", "-c", "import sys; sys.exit(141)"]
+    monkeypatch.setattr(commands, "prepare", lambda scenario, home: unread)
+    with pytest.raises(BrokenPipeError):
+        run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -301,3 +301,14 @@ def test_a_run_without_arms_is_refused(folder: Path) -> None:
         (folder / arm / "runner.jsonl").unlink()
     with pytest.raises(FolderError, match="no finished arm"):
         read(folder)
+
+
+@pytest.mark.parametrize(("budget", "said"), [(1000, True), (20, False)])
+def test_a_pool_that_ended_before_the_budget_is_said(folder: Path, budget: int, said: bool) -> None:
+    pool = {"kind": "pool", "images": 12, "budget": budget, "at": 0.0}
+    append(folder / "rate" / "clients" / "bob.jsonl", pool)
+    summary = summarise(read(folder))
+    assert clients(folder, "rate")["bob"]["pool"] == {"images": 12, "budget": budget}
+    assert "pool" not in clients(folder, "rate")["ann"]
+    sentence = "Bob asked 20 images of its budget of 1,000, as its pool has 12."
+    assert (sentence in sentences(summary)) is said

@@ -173,3 +173,8 @@ def test_a_folder_of_something_else_is_left_alone(runs: Runs, tmp_path: Path) ->
     with pytest.raises(RunError, match="cannot create"):
         go(tmp_path / "file" / "out")
     assert runs.asked == [1, 2, 3]
+
+
+def test_a_product_that_is_too_large_is_refused_at_once() -> None:
+    with pytest.raises(ScenarioError, match=r"sweep makes 1,000,000 runs \(1000 x 1000\), expec"):
+        cells({"seed": list(range(1000)), "limit": list(range(1, 1001))})

@@ -55,6 +55,16 @@ def test_a_gate_serves_and_drains_on_sigterm(home, images, tmp_path):
     assert [line["kind"] for line in lines] == ["predict", "redeem"]
 
 
+def test_a_ctrl_c_ends_a_gate_in_order_and_says_so(home, images, tmp_path):
+    flags = ("--open", "--policy", "none", "--ledger", tmp_path / "l.db")
+    with serving(home, *flags) as (process, address):
+        with Session(address, client_id="anne") as session:
+            session.predict(images[:4])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == "interrupted\n"
+
+
 def test_kill_9_of_a_gate_loses_no_charge_a_client_saw(home, images, tmp_path):
     """Three times at a random moment of a run; the client carries on, nothing is charged twice."""
     chance = random.Random(11)
