@@ -9,17 +9,16 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
-from core.arrays import check_images, digest, to_float
+from core.arrays import check_images, digest
 from pow.audience import Audience
 from pow.challenge import (
     Challenge,
@@ -31,9 +30,9 @@ from pow.challenge import (
 )
 from pow.puzzle import Puzzle
 from server.defences import Perturbation
-from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Charge, Ledger, Payment
+from server.inference import Inference, Steps
+from server.ledger import MAX_UNPAID, NANO, Account, Charge, Ledger, Payment
 from server.model import Model
-from server.pricing import BATCH
 from server.puzzles import Puzzles, Strikes
 from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
 
@@ -59,21 +58,6 @@ class Sealed:
     seconds: float  # spent in the gate
 
 
-@dataclass(slots=True)
-class _Steps:
-    """Seconds spent in each step of one request."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
 class Gate:
     """Prices, charges and seals. `encode` turns a posterior (b, k) into the bytes to seal."""
 
@@ -95,14 +79,13 @@ class Gate:
     ) -> None:
         self.model = model
         self.audience = audience
-        self._perturbation = perturbation
         self.puzzles = puzzles
         self._ledger = ledger
         self._keyring = keyring
         self._encode = encode
         self._record = record
         self._clock = clock
-        self._torch_pool = torch_pool
+        self._inference = Inference(model, perturbation, torch_pool)
         self._verify_pool = verify_pool
         self._verified = VerifiedDigests()
         self._strikes = Strikes(elapsed)
@@ -218,17 +201,16 @@ class Gate:
     ) -> Sealed:
         inputs = digest(images.dtype.name, images.shape, images.tobytes())
         known = await asyncio.wrap_future(self._ledger.recall(client, request_id, inputs))
-        steps = _Steps()
+        steps = Steps()
         if isinstance(known, Charge):
             charge, retry = known, True
-            posterior, _ = await self._answer(client, images, retry, steps)
+            posterior = await self._inference.again(client, images, steps)
         else:
             retry = False
             self._check_room(client, known)
             self._computing[client] += 1
             try:
-                posterior, batch = await self._answer(client, images, retry, steps)
-                assert batch is not None
+                posterior, batch = await self._inference.answer(client, images, steps)
                 with steps.timed("ledger"):
                     charge = await asyncio.wrap_future(
                         self._ledger.ask(client, request_id, inputs, batch)
@@ -281,47 +263,12 @@ class Gate:
             self._strikes.add(client)
             raise
 
-    async def _answer(
-        self, client: str, images: NDArray[Any], retry: bool, steps: "_Steps"
-    ) -> tuple[NDArray[np.float32], Batch | None]:
-        """In parts, each a job of its own: what others wait for does not depend on the batch."""
-        loop, pixels, parts = asyncio.get_running_loop(), to_float(images), []
-        for first in range(0, len(pixels), BATCH):
-            part = pixels[first : first + BATCH]
-            parts.append(
-                await loop.run_in_executor(
-                    self._torch_pool, self._compute, client, part, retry, steps
-                )
-            )
-        posterior = np.concatenate([posterior for posterior, _ in parts])
-        batches = [batch for _, batch in parts if batch is not None]
-        return posterior, None if retry else _joined(batches)
-
     def _write(self, kind: str, /, **fields: Any) -> None:
         """One line of the record. A record that fails must not cost a client its answer."""
         try:
             self._record(kind, **fields)
         except OSError:
             _LOG.exception("a line of the record is lost")
-
-    def _compute(
-        self, client: str, pixels: NDArray[np.float32], retry: bool, steps: _Steps
-    ) -> tuple[NDArray[np.float32], Batch | None]:
-        """Posterior (b, k) to give out, and what to charge; a retry is never measured again.
-
-        The measure sees what the victim says, the client what the defence makes of it.
-        """
-        with steps.timed("victim"):
-            answer = self.model.victim.answer(pixels)
-            posterior = answer.posterior()
-        batch = None
-        if not retry:
-            with steps.timed("measure"):
-                batch = _batch(pixels, self.model.measure.cost(pixels, answer))
-        if self._perturbation is not None:
-            with steps.timed("defence"):
-                posterior = self._perturbation.answer(posterior, pixels, client)
-        return posterior, batch
 
     def _seal(
         self,
@@ -359,22 +306,6 @@ def _less(counter: Counter[str], name: str) -> None:
     counter[name] -= 1
     if not counter[name]:
         del counter[name]
-
-
-def _batch(pixels: NDArray[np.float32], costs: NDArray[np.float64]) -> Batch:
-    """What the ledger is told of images (b, c, h, w) and their privacy costs (b,)."""
-    return Batch(
-        tuple(round(float(cost) * NANO) for cost in costs),
-        tuple(digest("float32", image.shape, image.tobytes())[:DIGEST_BYTES] for image in pixels),
-    )
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of the images of several."""
-    return Batch(
-        tuple(cost for batch in batches for cost in batch.costs),
-        tuple(digest for batch in batches for digest in batch.digests),
-    )
 
 
 def check_request_id(request_id: str) -> None:
