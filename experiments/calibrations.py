@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from core.artifacts import write_atomically
+from core.documents import read_json
 from core.records import provenance
 from experiments import commands
 from experiments.scenario import Scenario
@@ -25,10 +26,10 @@ class Calibrations:
     def note(self, scenario: Scenario, folder: Path) -> None:
         """Remembers what the run in `folder` was priced by, if it is worth something here."""
         try:
-            about = json.loads((folder / "scenario.json").read_text(encoding="utf-8"))
+            about = read_json(folder / "scenario.json")
             made = about["calibration"]
             file = commands.calibration(scenario, self._home)
-            last = json.loads(file.read_text(encoding="utf-8"))
+            last = read_json(file)
             here = provenance(None)
             fits = made["fingerprint"] == last["fingerprint"] and all(
                 made["provenance"][key] == here[key] for key in ("host", "git_revision")

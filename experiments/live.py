@@ -6,13 +6,14 @@ them: a view must not end a run, and the report names the file and the line.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from core.documents import parse_json
 
 POINTS = 120
 """Points of a history that are kept, at most."""
@@ -42,7 +43,7 @@ class Tail:
         found = []
         for line in whole.splitlines():
             with suppress(ValueError):
-                found.append(json.loads(line))
+                found.append(parse_json(line))
         return [record for record in found if isinstance(record, dict)]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from core import records
+from core import private, records
 from core.artifacts import ArtifactError
 from core.datasets import DatasetError
 from pow import rate
@@ -136,6 +136,8 @@ def serve(options: Serve) -> None:
     tls = _tls(options)
     config = options.perturb.config()
     served = model.load(options.home, options.model, options.measure)
+    if options.ledger is None:  # it goes beside the model
+        private.folder(model.folder(options.home, options.model))
     perturbation = _perturbation(options, config, served)
     algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":

@@ -197,7 +197,7 @@ def test_a_run_that_is_too_large_is_not_sent(
 def test_a_home_that_cannot_be_made_is_named(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     reason, packed = jobs.away(job(tmp_path / "file" / "home"))
-    assert reason == f"{HOST}: {tmp_path}/file/home/datasets: Not a directory"
+    assert reason == f"{HOST}: {tmp_path}/file/home: Not a directory"
     assert packed == b""
 
 

@@ -167,7 +167,7 @@ def test_a_cell_of_another_format_is_missing(folder: Path) -> None:
     (out / "1-x" / "summary.json").write_text("{")
     first, second = summarise(out)["cells"]
     assert second["missing"] == "summary.json: format 1, expected 2"
-    assert first["missing"].startswith("summary.json: Expecting property name")
+    assert first["missing"].startswith("summary.json: not JSON (Expecting property name")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cells": []}', '{"given": {}, "cells": [{}]}'])
