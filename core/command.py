@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TextIO
 
 from core import environment
@@ -20,6 +23,9 @@ INTERRUPTED = 130
 
 UNREAD = 141
 """128 + SIGPIPE: whoever read the output went away, as `head` does."""
+
+AGAIN = 0.05
+"""Seconds until a Ctrl-C that came during an import is tried again."""
 
 Mistakes = tuple[type[Exception], ...]
 
@@ -46,7 +52,8 @@ def run(
     environment.settle()
     try:
         try:
-            return command() or 0
+            with _interruptible():
+                return command() or 0
         finally:
             _flush()
     except KeyboardInterrupt as error:
@@ -60,6 +67,37 @@ def run(
         if isinstance(error, (OSError, ValueError, *mistakes())):
             return _mistake(error, code)
         raise
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Keeps a Ctrl-C from modules that are being imported: in the middle of it, some abort."""
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or before is not signal.default_int_handler:  # as in the background
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not _imports(frame):
+            raise KeyboardInterrupt
+        again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def explained(error: Exception) -> str:

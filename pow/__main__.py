@@ -225,14 +225,15 @@ def bench(command: Bench) -> int:
     from pow import bench as benchmark
 
     found = benchmark.contenders(command.algorithms, command.threads)
-    total = len(found) * command.rounds
+    total, console = len(found) * command.rounds, _console()
     measured = list(
         track(
             benchmark.run(found, command.rounds),
             "measuring",
             total=total,
-            console=_console(),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
     )
     table = benchmark.tabulate(measured)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -112,3 +113,24 @@ def test_a_ctrl_c():
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=60)
     assert (child.returncode, err) == (130, "interrupted\n")
+
+
+def test_a_ctrl_c_waits_for_an_import(tmp_path, monkeypatch):
+    """Some modules abort the process if one comes in the middle of their making."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport json\ndone = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    waited = threading.Event()
+
+    def run():
+        module = importlib.import_module("slow_to_import")
+        assert module.done
+        waited.wait(60)  # for the Ctrl-C
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert command.run(run) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sys.modules.pop("slow_to_import").done
