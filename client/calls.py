@@ -74,7 +74,7 @@ class Calls:
                 if self.closed.is_set():
                     raise Closed("the session was closed before the gate answered") from error
                 failure, wait = self._judged(error, unpaid_waits)
-                if error.code() is _LATE:
+                if error.code() is _LATE and not _told(failure, error.code()):
                     raise self._over(limit == until, failure) from error
                 if wait is None:
                     raise failure from error
@@ -106,7 +106,7 @@ class Calls:
         """What a failed call means, and after how many seconds to make it again, if at all."""
         failure = refusal(error)
         code = error.code()
-        told = isinstance(failure, Refused) and failure.reason != code.name
+        told = _told(failure, code)
         retry = failure.retry_seconds if isinstance(failure, Refused) else None
         if code not in AWAY or told:
             self._reached = True
@@ -125,6 +125,11 @@ class Calls:
         if deadline:
             return DeadlineExceeded(f"the deadline passed before the gate answered: {failure}")
         return Unreachable(f"no answer in {self._timeout:g} s: {failure}")
+
+
+def _told(failure: GateError, code: grpc.StatusCode) -> bool:
+    """Whether the gate itself said why, and not the transport."""
+    return isinstance(failure, Refused) and failure.reason != code.name
 
 
 def refusal(error: grpc.RpcError) -> GateError:

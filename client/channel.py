@@ -17,6 +17,8 @@ from pathlib import Path
 
 import grpc
 
+from core.environment import DIRECT
+
 MAX_MESSAGE = 64 * 2**20
 """Bytes of an answer, at most."""
 
@@ -69,7 +71,7 @@ class Endpoint:
         """A channel to it."""
         options: list[tuple[str, str | int]] = [("grpc.max_receive_message_length", MAX_MESSAGE)]
         if self.loopback:
-            options.append(("grpc.enable_http_proxy", 0))
+            options.extend(DIRECT)
         if self.roots is None:
             return grpc.insecure_channel(self.target, options)
         if self.name is not None:

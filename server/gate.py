@@ -120,11 +120,8 @@ class Gate:
         self._strikes.check(client)
         # Not counted with the predictions: work that is done must find room.
         await self._to_its_end(
-            self._redeeming, client, lambda: self._verify(client, challenge, counters)
+            self._redeeming, client, lambda: self._settle(client, books, challenge, counters)
         )
-        payment = Payment(books, challenge.request_id, challenge.digest, challenge.puzzle)
-        if await asyncio.wrap_future(self._ledger.settle(client, payment)):
-            self._write("redeem", client=client, request_id=challenge.request_id)
         return self._keyring.sealing_key(challenge)
 
     def _books(self, challenge: Challenge) -> str:
@@ -160,7 +157,8 @@ class Gate:
     ) -> _T:
         """Work for a client, finished even if the client hangs up.
 
-        Otherwise whoever cancels in time has the victim computed, or counters checked, for nothing.
+        Otherwise whoever cancels in time has the victim computed, or counters checked, for nothing,
+        and pays without a line in the record.
         """
         if under_way[client] >= MAX_UNPAID:
             raise TooManyInFlight(
@@ -249,6 +247,15 @@ class Gate:
                 f"{account.unpaid} batches are unpaid{more}; redeem one before asking for more "
                 f"(at most {MAX_UNPAID})"
             )
+
+    async def _settle(
+        self, client: str, books: str, challenge: Challenge, counters: Sequence[str]
+    ) -> None:
+        """Checks counters, marks the charge as paid, and records that once."""
+        await self._verify(client, challenge, counters)
+        payment = Payment(books, challenge.request_id, challenge.digest, challenge.puzzle)
+        if await asyncio.wrap_future(self._ledger.settle(client, payment)):
+            self._write("redeem", client=client, request_id=challenge.request_id)
 
     async def _verify(self, client: str, challenge: Challenge, counters: Sequence[str]) -> None:
         """Raises WrongCounters, and remembers that the client sent them."""

@@ -61,7 +61,7 @@ class SqliteLedger:
         self._tariff = tariff
         self._clock = clock
         self._retention = retention
-        self._writer = Writer(path, upkeep=self._prune, upkeep_seconds=PRUNE_SECONDS)
+        self._writer = Writer(path, upkeep=self._is_behind, upkeep_seconds=PRUNE_SECONDS)
         thresholds = tuple(tariff.thresholds)
 
         def name(db: sqlite3.Connection) -> str:
@@ -192,6 +192,10 @@ class SqliteLedger:
 
     def _prune(self, db: sqlite3.Connection) -> int:
         return rows.prune(db, self._clock() - self._retention)
+
+    def _is_behind(self, db: sqlite3.Connection) -> bool:
+        """Prunes; whether there may be more to delete."""
+        return self._prune(db) == rows.PRUNED
 
 
 def _find(db: sqlite3.Connection, key: Key, digest: bytes) -> Row | None:

@@ -21,6 +21,9 @@ GROUP = 256
 BUSY_SECONDS = 5.0
 """How long to wait for another process's transaction before refusing."""
 
+BEHIND_SECONDS = 1.0
+"""Between two rounds of upkeep while there is more to do than one round does."""
+
 IN_MEMORY = ":memory:"
 
 _T = TypeVar("_T")
@@ -37,20 +40,21 @@ class Writer:
     """Runs jobs on a ledger file, in a thread of its own. `path` ":memory:" is no file.
 
     `upkeep` runs in a transaction of its own when the file is opened, and every `upkeep_seconds`
-    while there are jobs. The constructor raises LedgerUnavailable for a file that cannot be opened
-    as a ledger.
+    while there are jobs; it says whether there is more to do, and then runs again sooner. The
+    constructor raises LedgerUnavailable for a file that cannot be opened as a ledger.
     """
 
     def __init__(
         self,
         path: Path | str,
         *,
-        upkeep: Callable[[sqlite3.Connection], object],
+        upkeep: Callable[[sqlite3.Connection], bool],
         upkeep_seconds: float,
     ) -> None:
         self._path = str(path)
         self._upkeep = upkeep
         self._upkeep_seconds = upkeep_seconds
+        self._behind = False
         self._files: tuple[tuple[int, int], ...] = ()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -105,10 +109,13 @@ class Writer:
                 self._commit(db, group)
                 if last:
                     break
-                if time.monotonic() - kept_up >= self._upkeep_seconds:
+                pause = self._upkeep_seconds
+                if self._behind:
+                    pause = min(pause, BEHIND_SECONDS)
+                if time.monotonic() - kept_up >= pause:
                     kept_up = time.monotonic()
                     with contextlib.suppress(sqlite3.Error):  # tried again; nothing depends on it
-                        self._transaction(db, self._upkeep)
+                        self._behind = self._transaction(db, self._upkeep)
         finally:  # whatever ended the writer, nobody may wait for it
             db.close()
             with self._closing:
@@ -132,7 +139,7 @@ class Writer:
             write_ahead(db, BUSY_SECONDS)
             check_version(db)
             db.executescript(SCHEMA)
-            self._transaction(db, self._upkeep)
+            self._behind = self._transaction(db, self._upkeep)
             self._files = self._identity()
         except BaseException:
             db.close()

@@ -103,6 +103,7 @@ def test_every_call_waits_for_a_gate_that_is_full(time, method):
         refused(FULL, "TOO_MANY_IN_FLIGHT", 1e6),
         Failure(FULL, "CLIENT: Received message larger than max (9 vs. 4)"),
         refused(StatusCode.INVALID_ARGUMENT, "INVALID_IMAGES", 0.1),
+        refused(StatusCode.DEADLINE_EXCEEDED, "BODY_TOO_SLOW"),  # the gate's limit, not ours
     ],
 )
 def test_what_waiting_does_not_help_is_refused_at_once(time, failure):

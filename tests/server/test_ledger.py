@@ -136,6 +136,20 @@ class TestInFile(LedgerContract):
         assert ledger._submit(_charges).result() == 0
         ledger.close()
 
+    def test_it_prunes_as_fast_as_it_is_asked(self, tmp_path, clock, monkeypatch):
+        """More ends in a busy minute than one round deletes: the next one follows soon."""
+        monkeypatch.setattr("server.ledger.rows.PRUNED", 2)
+        monkeypatch.setattr("server.ledger.writer.BEHIND_SECONDS", 0.0)
+        ledger = self.open_ledger(tmp_path, clock=clock)
+        for number in range(6):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+        ledger.close()
+        clock.now += RETENTION + 601
+        ledger = self.open_ledger(tmp_path, clock=clock)
+        left = [ledger._submit(_charges).result() for _ in range(4)]
+        assert left[-1] == 0  # after one round for each job
+        ledger.close()
+
     def test_nothing_that_can_be_redeemed_may_be_deleted(self, tmp_path):
         with pytest.raises(ValueError, match="retention is 86459 s; expected at least 86460 s"):
             SqliteLedger(

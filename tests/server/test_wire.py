@@ -1,6 +1,8 @@
 """The wire, over loopback: what each RPC does, and what hanging up, failing and ending do to it."""
 
+import threading
 import time
+from concurrent.futures import Future
 
 import grpc
 import numpy as np
@@ -184,6 +186,29 @@ def test_hanging_up_does_not_save_a_strike(gate_with, monkeypatch):
                 reasons.append(error.code())
         time.sleep(0.3)
         assert refusal(stub.Redeem, wrong, metadata=ANNE)[1] == "TOO_MANY_WRONG_COUNTERS"
+
+
+def test_a_payment_is_recorded_though_its_client_hung_up(gate, stub, monkeypatch):
+    sealed, counters = solved(stub)
+    settle, settling, go = gate.ledger.settle, threading.Event(), threading.Event()
+
+    def slowly(client, payment):
+        found = settle(client, payment)
+        found.result()
+        settling.set()
+        slow = Future()
+        slow.set_running_or_notify_cancel()  # too late to be given up
+        threading.Thread(target=lambda: (go.wait(10), slow.set_result(found.result()))).start()
+        return slow
+
+    monkeypatch.setattr(gate.ledger, "settle", slowly)
+    paid = pb.RedeemRequest(challenge=sealed.challenge, counters=counters)
+    call = stub.Redeem.future(paid, metadata=ANNE)
+    assert settling.wait(10)
+    call.cancel()
+    assert refusal(stub.Redeem, pb.RedeemRequest(), metadata=ANNE)  # the gate has heard of it
+    go.set()
+    until(lambda: [record["kind"] for record in gate.records] == ["predict", "redeem"])
 
 
 def test_a_record_that_cannot_be_written_costs_nobody_an_answer(gate_with, caplog):
