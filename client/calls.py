@@ -93,6 +93,8 @@ class Calls:
                 raise Unreachable(f"the call cannot be made: {error}") from error
             else:
                 self._reached = True
+                if answer is None:  # how gRPC says that a call ended well without a message
+                    raise BadAnswer("the gate says that it answered, and sent no answer")
                 return answer
             self._sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)

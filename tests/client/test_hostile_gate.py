@@ -3,6 +3,7 @@
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import numpy as np
@@ -377,6 +378,17 @@ def test_a_wire_of_garbage_is_a_gate_error():
             session.predict(IMAGES)
     finally:
         server.stop(None).wait()
+
+
+@pytest.mark.parametrize("method", ["Describe", "Predict", "Redeem", "GetAccount"])
+def test_a_call_that_ended_well_without_an_answer_is_a_gate_error(method):
+    # gRPC hands None to whoever called.
+    gate = FakeGate()
+    gate.changed[method] = lambda said: None
+    with asking(gate) as session:
+        ask = session.account if method == "GetAccount" else partial(session.predict, IMAGES)
+        with pytest.raises(BadAnswer, match="sent no answer"):
+            ask()
 
 
 def test_refused_is_what_it_was():
