@@ -2,6 +2,7 @@
 
 import json
 import math
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -362,6 +363,29 @@ def test_only_gate_errors_come_of_what_a_gate_sends(data):
         except GateError as error:
             errors.append(error)
     assert all(str(error).isprintable() for error in errors)
+
+
+@pytest.mark.parametrize("code", [StatusCode.INTERNAL, StatusCode.UNAVAILABLE])
+def test_a_traceback_shows_nothing_that_a_gate_said_as_it_stands(code):
+    def said(request, context):
+        context.abort(code, "\x1b[2J\nanother line")
+
+    class Refusing(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(said)
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=(Refusing(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with (
+            Session(f"127.0.0.1:{port}", client_id="anne", timeout=0.5) as session,
+            pytest.raises(GateError) as caught,
+        ):
+            session.predict(IMAGES)
+    finally:
+        server.stop(None).wait()
+    assert "\x1b" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_wire_of_garbage_is_a_gate_error():
