@@ -26,15 +26,19 @@ def expected_hashes(puzzle: Puzzle) -> int:
     return puzzle.work * (ARGON2ID_TRY if puzzle.algorithm == "argon2id" else 1)
 
 
-def check_work(puzzle: Puzzle, max_work: int | None) -> None:
-    """Raises TooMuchWork for a puzzle beyond `max_work`; a virtual one is drawn, not solved."""
+def check_work(puzzle: Puzzle, max_work: int | None, *, before: int = 0) -> None:
+    """Raises TooMuchWork for a puzzle beyond `max_work`; a virtual one is drawn, not solved.
+
+    `before` is what was solved for the same answer in vain, in expected hashes.
+    """
     if max_work is None or puzzle.algorithm == "virtual":
         return
-    work = expected_hashes(puzzle)
+    work = before + expected_hashes(puzzle)
     if work > max_work:
+        vain = f", {before} of them solved already, in vain" if before else ""
         raise TooMuchWork(
             f"the gate asks for {puzzle.count} stamps of {puzzle.bits} bits ({puzzle.algorithm}), "
-            f"{work} expected hashes; max_work is {max_work}",
+            f"{work} expected hashes{vain}; max_work is {max_work}",
             work=work,
             max_work=max_work,
         )

@@ -71,28 +71,31 @@ class Calls:
                     request, metadata=self._metadata, timeout=max(0.0, limit - self._clock())
                 )
             except grpc.RpcError as error:
+                # `from None`: a traceback of gRPC's error shows what the gate said as it stands
                 if self.closed.is_set():
-                    raise Closed("the session was closed before the gate answered") from error
+                    raise Closed("the session was closed before the gate answered") from None
                 failure, wait = self._judged(error, unpaid_waits)
                 if error.code() is _LATE and not _told(failure, error.code()):
-                    raise self._over(limit == until, failure) from error
+                    raise self._over(limit == until, failure) from None
                 if wait is None:
-                    raise failure from error
+                    raise failure from None
                 away = error.code() in AWAY
                 if away and not self._reached:
                     why = self._fault(max(0.01, limit - self._clock()))
                     if why is not None:
-                        raise Unreachable(why) from error
+                        raise Unreachable(why) from None
                 wait = max(wait, pause)
                 if self._clock() + wait >= limit:
                     if away or limit == until:
-                        raise self._over(limit == until, failure) from error
-                    raise failure from error
+                        raise self._over(limit == until, failure) from None
+                    raise failure from None
             except ValueError as error:  # how gRPC says that a channel is closed
                 self.check_open()
                 raise Unreachable(f"the call cannot be made: {error}") from error
             else:
                 self._reached = True
+                if answer is None:  # how gRPC says that a call ended well without a message
+                    raise BadAnswer("the gate says that it answered, and sent no answer")
                 return answer
             self._sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)

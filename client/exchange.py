@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from client.bounds import expected_hashes
 from client.offer import Offer
+from pow.puzzle import Puzzle
 from pow.solver import Solution
 
 
@@ -37,6 +39,7 @@ class Spent:
         self._seconds, self._cpu = offer.seconds, offer.cpu
         self._server, self._sent, self._received = 0.0, 0, 0
         self._hashes, self._solving, self._virtual = 0, 0.0, False
+        self.work = 0  # solved, in expected hashes (client.bounds)
         self.asked(offer)
 
     def asked(self, offer: Offer) -> None:
@@ -45,8 +48,9 @@ class Spent:
         self._sent += offer.sent
         self._received += offer.sealed.ByteSize()
 
-    def solved(self, solution: Solution) -> None:
+    def solved(self, puzzle: Puzzle, solution: Solution) -> None:
         """A puzzle was solved, or drawn."""
+        self.work += expected_hashes(puzzle)
         self._hashes += solution.hashes
         self._solving += solution.seconds
         self._virtual = solution.virtual

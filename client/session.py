@@ -313,8 +313,9 @@ class Session:
                 offer.challenge,
                 seconds=until - self._clock(),
                 rate=self._described(None, until).hash_rate,
+                before=spent.work,
             )
-            spent.solved(solution)
+            spent.solved(offer.challenge.puzzle, solution)
             self._solved.keep(offer, solution)
         redeem = pb.RedeemRequest(challenge=sealed.challenge, counters=solution.counters)
         try:

@@ -36,12 +36,15 @@ class Solving:
             kernel = "sha256" if algorithm == "sha256" else "sha1"
             search("x" * 60, 12, 1, algorithm=kernel)
 
-    def solution(self, challenge: Challenge, *, seconds: float, rate: float) -> Solution:
+    def solution(
+        self, challenge: Challenge, *, seconds: float, rate: float, before: int
+    ) -> Solution:
         """The stamps of a challenge, found within `seconds`; `rate` is of virtual hashes.
 
+        `before` is what was solved for the same answer in vain, in expected hashes.
         Raises TooMuchWork, DeadlineExceeded, Closed, BadAnswer.
         """
-        check_work(challenge.puzzle, self.max_work)
+        check_work(challenge.puzzle, self.max_work, before=before)
         if seconds <= 0:
             raise DeadlineExceeded("the deadline passed before the puzzle could be begun")
         try:

@@ -28,9 +28,11 @@ PLAIN: Final = {
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
     """Neutralises what must not get into measurements and figures, or would end a command.
 
-    gRPC asks no proxy for this machine; matplotlib draws as it does without settings; what a
-    terminal cannot show is shown in plain letters.
+    gRPC asks no proxy for this machine, and keeps its log to itself: it shows what the other side
+    sent as it stands, escape sequences included. matplotlib draws as it does without settings; what
+    a terminal cannot show is shown in plain letters.
     """
+    environment.setdefault("GRPC_VERBOSITY", "NONE")
     known = environment.get("no_grpc_proxy") or environment.get("no_proxy") or ""
     if LOOPBACK not in known:
         environment["no_grpc_proxy"] = f"{known},{LOOPBACK}" if known else LOOPBACK

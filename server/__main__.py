@@ -25,8 +25,6 @@ def main() -> int:
 
 def _chosen() -> None:
     options = tyro.cli(Command, prog="python -m server", description=__doc__)
-    # grpc's own log has a line for each malformed call of anybody's; set it to see them.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from server import commands
 
     os.umask(private.UMASK)  # whatever a library writes for us: a ledger and its log, too

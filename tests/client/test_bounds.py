@@ -51,6 +51,19 @@ def test_work_is_read_from_the_puzzle():
     assert first == second  # the charge stayed, and was paid for
 
 
+def test_what_was_solved_in_vain_is_work_too():
+    # A gate that calls every challenge expired had three times max_work solved for one answer.
+    gate = FakeGate(1 << 10)
+    gate.failing["Redeem"] = [refused(StatusCode.FAILED_PRECONDITION, "EXPIRED_CHALLENGE")] * 9
+    with (
+        asking(gate, max_work=(1 << 11) + 1) as session,
+        pytest.raises(TooMuchWork, match="2048 of them solved already, in vain") as caught,
+    ):
+        session.predict(IMAGES)
+    assert gate.asked["Redeem"] == 2
+    assert caught.value.work == 3 << 10
+
+
 def test_tries_of_argon2id_are_dearer_than_hashes():
     assert expected_hashes(Puzzle("argon2id", 0, 4)) == 4 * ARGON2ID_TRY
     gate = FakeGate(1 << 24, algorithm="argon2id")

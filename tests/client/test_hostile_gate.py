@@ -2,7 +2,9 @@
 
 import json
 import math
+import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import numpy as np
@@ -363,6 +365,29 @@ def test_only_gate_errors_come_of_what_a_gate_sends(data):
     assert all(str(error).isprintable() for error in errors)
 
 
+@pytest.mark.parametrize("code", [StatusCode.INTERNAL, StatusCode.UNAVAILABLE])
+def test_a_traceback_shows_nothing_that_a_gate_said_as_it_stands(code):
+    def said(request, context):
+        context.abort(code, "\x1b[2J\nanother line")
+
+    class Refusing(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(said)
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=(Refusing(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with (
+            Session(f"127.0.0.1:{port}", client_id="anne", timeout=0.5) as session,
+            pytest.raises(GateError) as caught,
+        ):
+            session.predict(IMAGES)
+    finally:
+        server.stop(None).wait()
+    assert "\x1b" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_a_wire_of_garbage_is_a_gate_error():
     # Not even messages: bytes that no parser takes, from a real server.
     class Garbage(grpc.GenericRpcHandler):
@@ -377,6 +402,17 @@ def test_a_wire_of_garbage_is_a_gate_error():
             session.predict(IMAGES)
     finally:
         server.stop(None).wait()
+
+
+@pytest.mark.parametrize("method", ["Describe", "Predict", "Redeem", "GetAccount"])
+def test_a_call_that_ended_well_without_an_answer_is_a_gate_error(method):
+    # gRPC hands None to whoever called.
+    gate = FakeGate()
+    gate.changed[method] = lambda said: None
+    with asking(gate) as session:
+        ask = session.account if method == "GetAccount" else partial(session.predict, IMAGES)
+        with pytest.raises(BadAnswer, match="sent no answer"):
+            ask()
 
 
 def test_refused_is_what_it_was():

@@ -105,7 +105,11 @@ def test_what_is_set_for_proxies_stays():
         "no_proxy": "example.org",
         "no_grpc_proxy": f"example.org,{LOOPBACK}",
         "MATPLOTLIBRC": os.devnull,
+        "GRPC_VERBOSITY": "NONE",
     }
+    environment["GRPC_VERBOSITY"] = "DEBUG"
+    settle(environment)
+    assert environment["GRPC_VERBOSITY"] == "DEBUG"
 
 
 @pytest.mark.parametrize("package", ["attacks", "client", "experiments", "pow", "server"])
