@@ -2,14 +2,13 @@
 
 import hashlib
 import hmac
-import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
+from core.documents import read_toml
 from server.refusals import BadClientId, MissingKey, UnknownKey
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -52,18 +51,14 @@ class ApiKeys:
         The file is the owner's alone, as the secret is: who can guess at digests of keys, can try
         them without asking anybody.
         """
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            data = file.read()
+        mode = path.stat().st_mode & 0o777
         try:
             if mode & 0o077:
                 raise ValueError(f"mode is {mode:o}; expected 600: it must be its owner's alone")
-            owners = tomllib.loads(data.decode("utf-8-sig"))  # editors may write a byte-order mark
+            owners = read_toml(path)
             if not owners:
                 raise ValueError("no keys in it")
             return cls(owners)
-        except RecursionError:
-            raise ValueError(f"{path}: nested too deeply; expected OWNER = DIGEST lines") from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
