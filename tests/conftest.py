@@ -129,6 +129,7 @@ def running_gate(
     fingerprint: str = "f" * 64,
     hosts: tuple[str, ...] = (),
     limits=None,
+    elapsed=None,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
     from server.authentication import OpenDoor
@@ -153,7 +154,7 @@ def running_gate(
         hash_rate=hash_rate,
         record=record or (lambda kind, **fields: records.append({"kind": kind, **fields})),
         clock=clock,
-        elapsed=clock,
+        elapsed=elapsed or clock,
         perturbation=perturbation,
         hosts=hosts,
     )

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from core.environment import DIRECT
 from pow.challenge import Keyring
 from protos import codec, gate_pb2, gate_pb2_grpc
+from server.admission import Limits
 from server.authentication import OpenDoor
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.pricing import BATCH, Free, PolicyTariff
 from server.puzzles import Puzzles
 from server.serve import Parts, running
+
+UNPACED = Limits(rate=1e9)
+"""The one client of a measurement asks as fast as it is answered."""
 
 FREE = PolicyTariff(Free(), rate=1.0, honest=0.0, puzzles=Puzzles("sha1"))
 """What is asked under policy `none`: nothing."""
@@ -38,7 +42,7 @@ async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: i
     )
     batch = np.resize(images, (BATCH, *images.shape[1:]))
     try:
-        async with running(parts, "127.0.0.1:0") as address:
+        async with running(parts, "127.0.0.1:0", limits=UNPACED) as address:
             seconds = await asyncio.to_thread(_ask, address, batch, repeats)
     finally:
         ledger.close()

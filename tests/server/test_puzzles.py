@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
+from ledgers import Clock
 
 from client.session import Session
 from pow.challenge import Challenge
@@ -127,6 +128,22 @@ def test_a_flood_of_wrong_counters_is_cut_off_and_harms_nobody_else(gate_with, a
         gate.clock.now += STRIKE_SECONDS
         counters = solve(Challenge.parse(token)).counters
         assert stub.Redeem(pb.RedeemRequest(challenge=token, counters=counters), metadata=ANNE).key
+
+
+def test_a_clock_set_back_does_not_prolong_strikes(gate_with):
+    elapsed = Clock()
+    with gate_with(elapsed=elapsed) as gate, grpc.insecure_channel(gate.address) as channel:
+        stub = GateStub(channel)
+        wrong = pb.RedeemRequest(challenge=ask(stub, ANNE), counters=["a"])
+        for _ in range(STRIKES + 1):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Redeem(wrong, metadata=ANNE)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        gate.clock.now -= 86_400
+        elapsed.now += STRIKE_SECONDS
+        token = ask(stub, ANNE)
+        paid = pb.RedeemRequest(challenge=token, counters=solve(Challenge.parse(token)).counters)
+        assert stub.Redeem(paid, metadata=ANNE).key
 
 
 def test_strikes_are_forgotten_one_by_one():
