@@ -27,6 +27,7 @@ REMEMBERED = 1_024
 """Clients without a call here that are kept, for how fast they have been asking."""
 
 Read = Callable[[], Awaitable[bytes]]
+Turn = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,18 +189,25 @@ class Admission:
             self._refused -= 1
 
     @asynccontextmanager
-    async def stream(self, client: str) -> AsyncIterator[None]:
-        """Room for a stream of a client. Raises TooManyCalls, and StreamOver when time is up."""
-        try:
-            await self._client(client).pace.turn(self.limits.turn_seconds)
-        except TimeoutError as error:
-            raise TooManyCalls("this client opens streams and calls without a pause") from error
+    async def stream(self, client: str) -> AsyncIterator[Turn]:
+        """Room for a stream of a client. Raises TooManyCalls, and StreamOver when time is up.
+
+        What it yields waits for the turn of one message more, which counts as a call.
+        """
+
+        async def turn() -> None:
+            try:
+                await self._client(client).pace.turn(self.limits.turn_seconds)
+            except TimeoutError as error:
+                raise TooManyCalls("this client opens streams and calls without a pause") from error
+
+        await turn()
         if self._streams[client] >= self.limits.streams:
             raise TooManyCalls(f"{self._streams[client]} streams are open; expected no more")
         self._streams[client] += 1
         try:
             async with asyncio.timeout(self.limits.stream_seconds):
-                yield
+                yield turn
         except TimeoutError as error:
             raise StreamOver(
                 f"the stream was open for {self.limits.stream_seconds:g} s; open it again"

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 from grpc_status import rpc_status
 
-from server.admission import Admission
+from server.admission import Admission, Turn
 from server.authentication import CALLER, Authenticator
 from server.catalogue import status_of
 from server.refusals import LedgerUnavailable, MalformedMessage
@@ -94,8 +94,8 @@ class Guard(grpc.aio.ServerInterceptor):
                     raise
             await writing
         else:
-            async with self._admission.stream(client):
-                await _stream(handler, method, context)
+            async with self._admission.stream(client) as turn:
+                await _stream(handler, method, context, turn)
 
 
 async def _answer(handler: _Handler, data: bytes, method: str, context: _Context) -> Any:
@@ -104,19 +104,23 @@ async def _answer(handler: _Handler, data: bytes, method: str, context: _Context
     return await inner(_parsed(handler, method, data), context)
 
 
-async def _stream(handler: _Handler, method: str, context: _Context) -> None:
+async def _stream(handler: _Handler, method: str, context: _Context, turn: Turn) -> None:
     """Runs a handler of many answers: health's Watch writes them itself, reflection yields them."""
     if handler.unary_stream is not None:
         data = await _read(context, method)
         await cast(_Inner, handler.unary_stream)(_parsed(handler, method, data), context)
         return
     inner = cast(_InnerStream, handler.stream_stream)
-    async for answer in inner(_messages(handler, method, context), context):
+    async for answer in inner(_messages(handler, method, context, turn), context):
         await context.write(answer)
 
 
-async def _messages(handler: _Handler, method: str, context: _Context) -> AsyncIterator[Any]:
+async def _messages(
+    handler: _Handler, method: str, context: _Context, turn: Turn
+) -> AsyncIterator[Any]:
+    """The messages of a stream, each in the turn of a call: no more of them than of calls."""
     while (data := await context.read()) is not grpc.aio.EOF:
+        await turn()
         yield _parsed(handler, method, data)
 
 

@@ -164,6 +164,20 @@ def test_watches_of_a_client_are_few_and_end(gate_with):
             assert (code, why) == ("UNAVAILABLE", "STREAM_OVER")
 
 
+def test_the_messages_of_a_stream_take_turns_as_calls_do(gate_with):
+    """Otherwise one stream keeps the gate as busy as it likes, beside all limits of calls."""
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    with (
+        gate_with(limits=Limits(rate=50.0, burst=5)) as gate,
+        grpc.insecure_channel(gate.address) as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        started = time.monotonic()
+        answers = stub.ServerReflectionInfo(iter([asked] * 30), metadata=ANNE)
+        assert sum(1 for _ in answers) == 30
+        assert time.monotonic() - started > 0.4
+
+
 def test_messages_that_are_none_leave_no_traceback(gate, caplog):
     with grpc.insecure_channel(gate.address) as channel:
         reflect = channel.stream_stream(REFLECTION)
