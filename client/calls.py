@@ -54,15 +54,16 @@ class Calls:
         request: Any,
         *,
         until: float = float("inf"),
+        began: float | None = None,
         unpaid_waits: bool = False,
     ) -> _T:
         """One RPC, made again while the gate is away, or full, and time is left.
 
-        Time is `timeout` seconds, or up to `until` on the clock if that is sooner. A gate that has
-        too many unpaid batches of this account is full only where `unpaid_waits`. Raises Refused,
-        Unreachable, BadAnswer, Closed, DeadlineExceeded.
+        Time is `timeout` seconds, from `began` on the clock where given, or up to `until` on it if
+        that is sooner. A gate that has too many unpaid batches of this account is full only where
+        `unpaid_waits`. Raises Refused, Unreachable, BadAnswer, Closed, DeadlineExceeded.
         """
-        limit = min(self._clock() + self._timeout, until)
+        limit = min((self._clock() if began is None else began) + self._timeout, until)
         pause = _FIRST_PAUSE
         while True:
             self.check_open()

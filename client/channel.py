@@ -60,23 +60,28 @@ class Endpoint:
 
     @property
     def loopback(self) -> bool:
-        """Whether it is on this machine, by its name or address."""
+        """Whether it is on this machine, by its name or address.
+
+        `localhost.` may be another: with the dot at its end gRPC asks the network who that is.
+        """
         address = _ip(self.host)
         if address is None:
-            return plain_name(self.host).split(".")[-1] == "localhost"
+            return self.host.lower().split(".")[-1] == "localhost"
         mapped = getattr(address, "ipv4_mapped", None)
         return (mapped or address).is_loopback
 
     def open(self) -> grpc.Channel:
         """A channel to it."""
+        # with a scheme, so that gRPC takes no host for one: `unix:1` would be a file
+        target = f"dns:///{self.target}"
         options: list[tuple[str, str | int]] = [("grpc.max_receive_message_length", MAX_MESSAGE)]
         if self.loopback:
             options.extend(DIRECT)
         if self.roots is None:
-            return grpc.insecure_channel(self.target, options)
+            return grpc.insecure_channel(target, options)
         if self.name is not None:
             options.append(("grpc.ssl_target_name_override", self.name))
-        return grpc.secure_channel(self.target, grpc.ssl_channel_credentials(self.roots), options)
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(self.roots), options)
 
     def fault(self, seconds: float) -> str | None:
         """Why no channel to it will ever open: a name nobody knows, a certificate that is refused.
@@ -90,6 +95,8 @@ class Endpoint:
             socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError as error:
             return f"{self.host} cannot be resolved: {error.strerror}"
+        except UnicodeError:  # an empty label, or one of more than 63 characters
+            return f"{self.host} cannot be resolved: it is no host name"
         try:
             seconds = min(seconds, _PROBE_SECONDS)
             with socket.create_connection((self.host, self.port), seconds) as raw:

@@ -18,6 +18,9 @@ from core.arrays import InvalidImages, check_images, check_values
 PIL_MODES = ("L", "RGB")
 """Of the others the numbers mean something else: places in a palette, hues, an alpha channel."""
 
+MAX_RANK = 8
+"""How deep lists are looked into; no images have so many axes."""
+
 Shape = tuple[int, int, int]
 _Move = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -66,7 +69,7 @@ def _stacked(images: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
     """An array of equal images, one axis more than each; of plain numbers, theirs."""
     if not images:
         raise InvalidImages("the batch is empty, expected at least 1 image")
-    if all(isinstance(image, (list, tuple, int, float)) for image in images):
+    if _numbers(images):
         try:
             return np.array(images)
         except ValueError as error:
@@ -80,6 +83,15 @@ def _stacked(images: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
                 f"{first.shape}; expected images alike"
             )
     return np.stack(arrays)
+
+
+def _numbers(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bool:
+    """Whether lists hold nothing but numbers: what else is in them is looked at one by one."""
+    return all(
+        isinstance(item, (int, float, np.generic))
+        or (isinstance(item, (list, tuple)) and (depth == MAX_RANK or _numbers(item, depth + 1)))
+        for item in items
+    )
 
 
 def _typed(array: NDArray[Any]) -> NDArray[Any]:

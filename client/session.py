@@ -182,10 +182,13 @@ class Session:
 
     def _described(self, stale: Service | None, until: float = math.inf) -> Service:
         """What the gate serves, asked anew if that is what was known so far."""
-        with self._describing:
+        began = self._clock()  # who waits for another's call has waited for the gate
+        with self._turn(self._describing, until):
             self._calls.check_open()
             if self._service is stale:
-                said = self._call(self._stub.Describe, pb.DescribeRequest(), until=until)
+                said = self._call(
+                    self._stub.Describe, pb.DescribeRequest(), until=until, began=began
+                )
                 service = read_service(said, self._endpoint, self._client_id)
                 if self._service is None:
                     self._solving.get_ready(service.algorithm)
@@ -215,7 +218,8 @@ class Session:
         with about(mine):
             service = self._described(None, until)
             batch = as_images(images, service.shape, service.max_batch)
-            with self._place(until):
+            assert self._places is not None  # as many as one account may have unpaid
+            with self._turn(self._places, until):
                 offer = self._solved.offer(mine, batch)
                 if offer is None or self._clock() >= offer.until:
                     offer = self._offered(batch, mine, until, unpaid_waits=True)
@@ -329,17 +333,16 @@ class Session:
         return bytes(paid.key)
 
     @contextmanager
-    def _place(self, until: float) -> Iterator[None]:
-        """One of as many requests as the gate lets one account have unpaid."""
-        assert self._places is not None
-        while not self._places.acquire(timeout=0.2):
+    def _turn(self, turns: threading.Lock | threading.Semaphore, until: float) -> Iterator[None]:
+        """One's turn among the threads that share this session, or DeadlineExceeded, or Closed."""
+        while not turns.acquire(timeout=0.2):
             self._calls.check_open()
             if self._clock() >= until:
-                raise DeadlineExceeded("the deadline passed before earlier requests were paid for")
+                raise DeadlineExceeded("the deadline passed before earlier requests had ended")
         try:
             yield
         finally:
-            self._places.release()
+            turns.release()
 
     def _tell(self, exchange: Exchange) -> None:
         """An observer that fails must not cost a paid answer."""

@@ -4,7 +4,9 @@ import socket
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
 from fake_gate import FakeGate
@@ -36,7 +38,9 @@ def port(gate):
     ("target", "loopback"),
     [
         ("localhost:1", True),
-        ("LOCALHOST.:1", True),
+        ("LOCALHOST:1", True),
+        ("localhost.:1", False),  # gRPC asks the network for it
+        ("gate.localhost.:1", False),
         ("gate.localhost:1", True),
         ("127.0.0.1:1", True),
         ("127.9.9.9:1", True),
@@ -173,6 +177,31 @@ def test_a_name_that_nobody_knows_is_told_at_once(monkeypatch):
     ):
         session.predict(IMAGES)
     assert time.monotonic() - began < SOON
+
+
+@pytest.mark.parametrize("host", ["gate..example", ".example", "g" * 64 + ".example"])
+def test_a_name_that_is_none_is_told_at_once(host):
+    with (
+        Session(f"{host}:50051", client_id="anne") as session,
+        pytest.raises(Unreachable, match="cannot be resolved: it is no host name"),
+    ):
+        session.predict(IMAGES)
+
+
+def test_a_host_is_not_taken_for_a_scheme(gate, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_insecure_port(f"unix:{tmp_path}/50051")
+    server.start()
+    try:
+        channel = Endpoint.parse("unix:50051").open()
+        with channel, pytest.raises(grpc.FutureTimeoutError):
+            grpc.channel_ready_future(channel).result(timeout=0.5)
+    finally:
+        server.stop(None).wait()
+    channel = Endpoint.parse(gate.address).open()
+    with channel:
+        grpc.channel_ready_future(channel).result(timeout=5)
 
 
 def test_a_gate_that_is_not_up_yet_is_waited_for(gate_with):

@@ -66,6 +66,8 @@ def test_torch_tensors():
     )
     with pytest.raises(InvalidImages, match=r"tensor\.float\(\)"):
         as_images(images.bfloat16(), COLOUR, 8)
+    with pytest.raises(InvalidImages, match=r"tensor\.float\(\)"):
+        as_images([list(images.bfloat16())], COLOUR, 8)
 
 
 @pytest.mark.parametrize(("mode", "shape"), [("L", GREY), ("RGB", COLOUR)])
@@ -85,6 +87,30 @@ def test_pil_images_whose_numbers_mean_something_else(mode):
     image = Image.new("L", (5, 4)).convert(mode) if mode != "HSV" else Image.new("HSV", (5, 4))
     with pytest.raises(InvalidImages, match=r"image\.convert"):
         as_images(image, COLOUR if mode in ("HSV", "YCbCr") else GREY, 8)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.new("L", (5, 4)).convert("P"), r"image\.convert"),
+        (np.ma.masked_less(bytes_of(4, 5), 9), "mask"),
+    ],
+)
+def test_lists_in_lists_are_looked_into(image, message):
+    # numpy makes numbers of them without a question: those of a palette, what is under a mask.
+    for images in ([[image]], [(image,)], ([image], [image])):
+        with pytest.raises(InvalidImages, match=message):
+            as_images(images, GREY, 8)
+
+
+def test_lists_without_end_are_refused():
+    cyclic, deep = [], [0.5]
+    cyclic.append(cyclic)
+    for _ in range(5_000):
+        deep = [deep]
+    for images in (cyclic, deep):
+        with pytest.raises(InvalidImages, match="no array"):
+            as_images(images, GREY, 8)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """What was solved or paid for is never lost: sessions wait, ask again, and give the answer."""
 
 import logging
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from fake_gate import Failure, FakeGate, FakeTime, refused
 from grpc import StatusCode
 
 import client.solving
-from client.session import BadAnswer, Refused, Session, Unreachable
+from client.session import BadAnswer, Closed, DeadlineExceeded, Refused, Session, Unreachable
 
 IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
 FULL = StatusCode.RESOURCE_EXHAUSTED
@@ -231,6 +233,35 @@ def test_a_new_session_gets_what_another_paid_for(gate_with):
             again = another.predict(IMAGES, request_id=offer.request_id)
             assert another.account().queries == 2
     np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "kind"),
+    [({"timeout": 0.5}, Unreachable), ({"timeout": 9.0, "deadline": 0.5}, DeadlineExceeded)],
+)
+def test_threads_that_meet_a_silent_gate_wait_no_longer_than_one(bounds, kind):
+    # They asked who it is one after the other, each for all of its time.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = monotonic()
+        with Session(address, client_id="anne", **bounds) as session, ThreadPoolExecutor(6) as pool:
+            asked = [pool.submit(session.predict, IMAGES) for _ in range(6)]
+            errors = [each.exception() for each in asked]
+    assert {type(error) for error in errors} == {kind}
+    assert monotonic() - began < 2.0
+
+
+def test_a_deadline_does_not_wait_for_another_thread_that_asks_who_the_gate_is():
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Session(address, client_id="anne", timeout=9.0, deadline=0.3) as session:
+            asked = pool.submit(lambda: session.service)
+            sleep(0.2)
+            began = monotonic()
+            with pytest.raises(DeadlineExceeded):
+                session.predict(IMAGES)
+            assert monotonic() - began < 2.0
+        assert isinstance(asked.exception(), Closed)
 
 
 def test_a_session_that_is_closed_wakes_who_waits(time):
