@@ -77,6 +77,9 @@ __all__ = [
 PAYMENTS = 3
 """How often an offer is paid for, at most: one that ran out while it was solved is asked anew."""
 
+ASKED_ANEW = ("EXPIRED_CHALLENGE", "NOTHING_TO_REDEEM")
+"""Reasons after which the same request has another challenge: it ran out, or has another price."""
+
 SPOILT = (
     "EXPIRED_CHALLENGE",
     "FOREIGN_CHALLENGE",
@@ -288,7 +291,7 @@ class Session:
                 key = self._key(offer, spent, until)
                 break
             except Refused as error:
-                if error.reason != "EXPIRED_CHALLENGE" or attempt == PAYMENTS:
+                if error.reason not in ASKED_ANEW or attempt == PAYMENTS:
                     raise
                 offer = replace(offer, until=-math.inf)
         opening = time.perf_counter()

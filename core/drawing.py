@@ -13,13 +13,19 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-import matplotlib
-from matplotlib.figure import Figure
+# matplotlib also reads a file `matplotlibrc` of the folder it is imported in: so nobody else does.
+with chdir(Path(__file__).parent):
+    import matplotlib
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.lines import Line2D as Line2D
+    from matplotlib.ticker import MaxNLocator as MaxNLocator
 
 INK = "#010102"  # stands for currentColor until the SVG is written
 FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the first two are equally wide

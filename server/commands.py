@@ -146,7 +146,7 @@ def serve(options: Serve) -> None:
         beside = calibration.path(options.home, options.model, options.measure)
         file = options.calibration or beside
         calibrated = calibration.load(file, served.fingerprint)
-        prices = file.read_bytes()
+        prices = repr(calibrated).encode()  # as it was read: the file may change any time
         tariff = calibrated.tariff(options.policy, algorithm)
         hash_rate = tariff.rate
         made, here = calibrated.provenance.get("host"), socket.gethostname()

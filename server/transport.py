@@ -61,7 +61,10 @@ async def _unknown(state: Any) -> None:
 def server(guard: grpc.aio.ServerInterceptor, message_bytes: int) -> grpc.aio.Server:
     """A server that is not started yet; `message_bytes` is the size of its largest message."""
     with mock.patch.object(cygrpc, "AioServer", _KnownMethods):
-        return grpc.aio.server(interceptors=[guard], options=options(message_bytes))
+        made = grpc.aio.server(interceptors=[guard], options=options(message_bytes))
+    if not isinstance(made._server, _KnownMethods):  # type: ignore[attr-defined]
+        raise RuntimeError(f"grpcio {grpc.__version__} makes its servers in a way unknown here")
+    return made
 
 
 def options(message_bytes: int) -> list[tuple[str, int]]:

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from core.drawing import INK, style, svg
+from core.drawing import INK, Axes, Figure, style, svg
 from experiments.defences.plan import Bench, label
 from experiments.report.figures import CLIENTS, MARKERS, Drawing
 

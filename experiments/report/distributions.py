@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from statistics import median
 
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
-from core.drawing import INK, svg
+from core.drawing import INK, Figure, Line2D, svg
 from experiments.report.figures import CLIENTS, MARKERS, Drawing, LineStyle, Summary
 from experiments.report.labels import plain_log
 from experiments.report.summary import CROWD

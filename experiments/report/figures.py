@@ -13,11 +13,7 @@ from itertools import cycle
 from statistics import median
 from typing import Any, Literal
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
-from core.drawing import INK, style, svg
+from core.drawing import INK, Axes, Figure, Line2D, style, svg
 from experiments.report.labels import label_ends, plain_log
 
 CLIENTS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")

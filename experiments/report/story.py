@@ -9,11 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from core.drawing import INK, style, svg
+from core.drawing import INK, Axes, Figure, MaxNLocator, style, svg
 from experiments.folder import FolderError
 from experiments.report.compare import load
 from experiments.report.tables import percent, ratio, seconds

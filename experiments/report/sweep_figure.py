@@ -7,12 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
-
-from core.drawing import style, svg
+from core.drawing import Axes, Figure, Line2D, MaxNLocator, style, svg
 from experiments.report.figures import CLIENTS, MARKERS, Drawing
 from experiments.report.labels import plain_log
 from experiments.report.sweep_findings import Quantity, changed

@@ -6,11 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from core.drawing import INK, style, svg
+from core.drawing import INK, Axes, Figure, Line2D, style, svg
 from experiments.report.figures import CLIENTS, MARKERS, Drawing
 from experiments.strength.plan import Bench
 from experiments.strength.tables import Content, Paper, Points, Result, baseline, results

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from core.artifacts import write_atomically
-from core.drawing import INK, style, svg
+from core.drawing import INK, Figure, style, svg
 from server.calibration import Calibration
 from server.ledger import WINDOWS
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core import private
 from server.ledger.schema import SCHEMA, check_version, write_ahead
 from server.refusals import LedgerUnavailable
 
@@ -129,10 +130,11 @@ class Writer:
         """The file, made where it is missing, readable by its owner alone."""
         if self._path != IN_MEMORY:
             # SQLite gives the files beside it the same mode.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            for name in self._names():
-                with contextlib.suppress(FileNotFoundError):
-                    os.chmod(name, 0o600)
+            file, log = self._names()
+            with open(file, "ab", opener=private.opener):
+                pass
+            with contextlib.suppress(FileNotFoundError), open(log, "r+b", opener=private.opener):
+                pass
         # Transactions are begun and ended by hand: isolation_level None.
         db = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_SECONDS)
         try:

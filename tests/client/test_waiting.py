@@ -132,10 +132,13 @@ def test_an_offer_does_not_wait_for_what_only_its_caller_can_pay(time):
         session.offer(IMAGES)
 
 
-def test_a_challenge_that_expired_while_it_was_solved_is_asked_for_again(time, solved):
+@pytest.mark.parametrize("reason", ["EXPIRED_CHALLENGE", "NOTHING_TO_REDEEM"])
+def test_a_challenge_that_was_overtaken_while_it_was_solved_is_asked_for_again(
+    time, solved, reason
+):
     # The machine slept, or its clock is not the gate's: only the gate knows.
     gate, seen = FakeGate(), []
-    gate.failing["Redeem"] = [refused(StatusCode.FAILED_PRECONDITION, "EXPIRED_CHALLENGE")] * 2
+    gate.failing["Redeem"] = [refused(StatusCode.FAILED_PRECONDITION, reason)] * 2
     with asking(gate, time, observe=seen.append) as session:
         session.predict(IMAGES, request_id=MINE)
     assert [each.request_id for each in gate.requests] == [MINE] * 3
@@ -178,7 +181,7 @@ def test_a_solution_that_could_not_be_redeemed_is_kept(time, solved):
     assert (len(solved), gate.asked["Predict"]) == (1, 1)
 
 
-@pytest.mark.parametrize("reason", ["FORGED_CHALLENGE", "NOTHING_TO_REDEEM"])
+@pytest.mark.parametrize("reason", ["FORGED_CHALLENGE", "MALFORMED_CHALLENGE"])
 def test_a_solution_that_is_of_no_use_any_more_is_not_kept(time, solved, reason):
     gate = FakeGate()
     gate.failing["Redeem"] = [refused(StatusCode.INVALID_ARGUMENT, reason)]

@@ -16,8 +16,7 @@ DEAD = "http://127.0.0.1:9"  # the port of discard: nobody listens
 FIGURE = """
 from core import environment
 environment.settle()
-from matplotlib.figure import Figure
-from core.drawing import style, svg
+from core.drawing import Figure, style, svg
 with style():
     figure = Figure()
     figure.add_subplot().plot([1, 2], label="x")
@@ -50,6 +49,13 @@ def test_a_matplotlibrc_changes_no_figure(figure, tmp_path, settings):
     found = python(FIGURE, MATPLOTLIBRC=str(tmp_path), MPLCONFIGDIR=str(tmp_path))
     assert (found.stdout, found.stderr) == (figure, b"")
     assert figure.startswith(b"<svg ")
+
+
+@pytest.mark.parametrize("settings", [b"backend: nope\n", b"font.size: 33\n", b"\xff\xff\n"])
+def test_a_matplotlibrc_of_the_current_folder_is_not_read(figure, tmp_path, settings):
+    (tmp_path / "matplotlibrc").write_bytes(settings)
+    found = python(f"import os; os.chdir({str(tmp_path)!r})\n{FIGURE}")
+    assert (found.stdout, found.stderr) == (figure, b"")
 
 
 def test_a_backend_that_is_none_ends_nothing(figure):
