@@ -61,7 +61,7 @@ class SqliteLedger:
         self._tariff = tariff
         self._clock = clock
         self._retention = retention
-        self._writer = Writer(path, upkeep=self._prune, upkeep_seconds=PRUNE_SECONDS)
+        self._writer = Writer(path, upkeep=self._keep_up, upkeep_seconds=PRUNE_SECONDS)
         thresholds = tuple(tariff.thresholds)
 
         def name(db: sqlite3.Connection) -> str:
@@ -189,6 +189,10 @@ class SqliteLedger:
             puzzle=self._tariff.puzzle(now.work, row.images),
             waiting=None if now.counts else row.waiting,
         )
+
+    def _keep_up(self, db: sqlite3.Connection) -> bool:
+        """Deletes what is to be deleted by now; whether there may be more of it."""
+        return self._prune(db) == rows.PRUNED
 
     def _prune(self, db: sqlite3.Connection) -> int:
         return rows.prune(db, self._clock() - self._retention)

@@ -18,6 +18,9 @@ from server.refusals import LedgerUnavailable
 GROUP = 256
 """Most jobs in one transaction: bounds how long the first of them waits."""
 
+BEHIND_SECONDS = 1.0
+"""Between two rounds of upkeep, where one was not enough."""
+
 BUSY_SECONDS = 5.0
 """How long to wait for another process's transaction before refusing."""
 
@@ -37,20 +40,21 @@ class Writer:
     """Runs jobs on a ledger file, in a thread of its own. `path` ":memory:" is no file.
 
     `upkeep` runs in a transaction of its own when the file is opened, and every `upkeep_seconds`
-    while there are jobs. The constructor raises LedgerUnavailable for a file that cannot be opened
-    as a ledger.
+    while there are jobs, sooner where it says that it left something to do. The constructor raises
+    LedgerUnavailable for a file that cannot be opened as a ledger.
     """
 
     def __init__(
         self,
         path: Path | str,
         *,
-        upkeep: Callable[[sqlite3.Connection], object],
+        upkeep: Callable[[sqlite3.Connection], bool],
         upkeep_seconds: float,
     ) -> None:
         self._path = str(path)
         self._upkeep = upkeep
         self._upkeep_seconds = upkeep_seconds
+        self._wait = upkeep_seconds  # until the next one
         self._files: tuple[tuple[int, int], ...] = ()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -92,7 +96,7 @@ class Writer:
             )
             return
         opened.set_result(None)
-        kept_up = time.monotonic()
+        upkeep_at = time.monotonic() + self._wait
         try:
             while (job := self._jobs.get()) is not None:
                 group, last = [job], False
@@ -105,10 +109,10 @@ class Writer:
                 self._commit(db, group)
                 if last:
                     break
-                if time.monotonic() - kept_up >= self._upkeep_seconds:
-                    kept_up = time.monotonic()
+                if time.monotonic() >= upkeep_at:
                     with contextlib.suppress(sqlite3.Error):  # tried again; nothing depends on it
-                        self._transaction(db, self._upkeep)
+                        self._keep_up(db)
+                    upkeep_at = time.monotonic() + self._wait
         finally:  # whatever ended the writer, nobody may wait for it
             db.close()
             with self._closing:
@@ -132,7 +136,7 @@ class Writer:
             write_ahead(db, BUSY_SECONDS)
             check_version(db)
             db.executescript(SCHEMA)
-            self._transaction(db, self._upkeep)
+            self._keep_up(db)
             self._files = self._identity()
         except BaseException:
             db.close()
@@ -171,6 +175,11 @@ class Writer:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
             raise
+
+    def _keep_up(self, db: sqlite3.Connection) -> None:
+        self._wait = self._upkeep_seconds
+        if self._transaction(db, self._upkeep):
+            self._wait = min(BEHIND_SECONDS, self._upkeep_seconds)
 
     def _commit(self, db: sqlite3.Connection, group: list[_Job]) -> None:
         """Runs a group in one transaction and answers all of it, after the commit.

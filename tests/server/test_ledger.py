@@ -136,6 +136,21 @@ class TestInFile(LedgerContract):
         assert ledger._submit(_charges).result() == 0
         ledger.close()
 
+    def test_it_prunes_as_fast_as_it_is_filled(self, tmp_path, clock, monkeypatch):
+        """What is deleted at a time is bounded; how much there is to delete is not."""
+        monkeypatch.setattr("server.ledger.rows.PRUNED", 2)
+        monkeypatch.setattr("server.ledger.writer.BEHIND_SECONDS", 0.0)
+        ledger = self.open_ledger(tmp_path, clock=clock)
+        for number in range(8):
+            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+        ledger.close()
+        clock.now += RETENTION + 601
+        ledger = self.open_ledger(tmp_path, clock=clock)
+        for _ in range(4):
+            ledger.account("anne").result()
+        assert ledger._submit(_charges).result() == 0
+        ledger.close()
+
     def test_nothing_that_can_be_redeemed_may_be_deleted(self, tmp_path):
         with pytest.raises(ValueError, match="retention is 86459 s; expected at least 86460 s"):
             SqliteLedger(
