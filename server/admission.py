@@ -15,13 +15,19 @@ from dataclasses import dataclass
 from server.refusals import BodyTooSlow, StreamOver, TooManyCalls
 
 BODY_BYTES = 64 * 2**20
-"""Of all messages that are being received at once, as long as four of the largest are no more."""
+"""Of all messages that are being received at once, as long as four of the largest are no more.
+
+As much again for calls that are no predictions.
+"""
 
 SHARE = 4
 """One client may have one part in so many of the messages being received."""
 
 BYTES_A_CALL = 64 * 2**10
 """A message counts as one call more for each of these: it takes time to read and to hash."""
+
+SMALL_SECONDS = 2.0
+"""For the message of a call that is no prediction: it fits into one packet or a few."""
 
 REMEMBERED = 1_024
 """Clients without a call here that are kept, for how fast they have been asking."""
@@ -87,13 +93,20 @@ class Pace:
         return self._next <= self._clock() - self._credit
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Of one client, for calls of one kind: to be served, and of those to be received."""
+
+    served: asyncio.Semaphore
+    received: asyncio.Semaphore
+
+
 @dataclass(slots=True)
 class _Client:
     """The places of one client, and how fast it asks."""
 
-    predicts: asyncio.Semaphore
-    calls: asyncio.Semaphore
-    bodies: asyncio.Semaphore
+    predicts: _Places
+    calls: _Places
     pace: Pace
     here: int = 0
 
@@ -104,7 +117,9 @@ class Admission:
     def __init__(self, message_bytes: int, limits: Limits) -> None:
         self.limits = limits
         bodies = max(SHARE, BODY_BYTES // message_bytes)
-        self._bodies = asyncio.Semaphore(bodies)
+        # Work that is done never waits for questions that are still coming in.
+        self._predicts = asyncio.Semaphore(bodies)
+        self._calls = asyncio.Semaphore(bodies)
         self._bodies_each = bodies // SHARE
         self._clock = asyncio.get_running_loop().time
         self._clients: dict[str, _Client] = {}
@@ -122,11 +137,13 @@ class Admission:
         mine = self._client(client)
         if mine.here >= self.limits.waiting:
             raise TooManyCalls(f"{mine.here} calls of this client are here; expected no more")
-        seconds = self.limits.body_seconds
+        places, shared, seconds = mine.predicts, self._predicts, self.limits.body_seconds
+        if not predict:
+            places, shared, seconds = mine.calls, self._calls, min(seconds, SMALL_SECONDS)
         mine.here += 1
         try:
             async with AsyncExitStack() as place, AsyncExitStack() as body:
-                await self._turn(mine, mine.predicts if predict else mine.calls, place, body)
+                await self._turn(mine, places, shared, place, body)
                 try:
                     async with asyncio.timeout(seconds):
                         data = await read()
@@ -141,7 +158,8 @@ class Admission:
     async def _turn(
         self,
         mine: _Client,
-        places: asyncio.Semaphore,
+        places: _Places,
+        shared: asyncio.Semaphore,
         place: AsyncExitStack,
         body: AsyncExitStack,
     ) -> None:
@@ -150,9 +168,9 @@ class Admission:
         try:
             async with asyncio.timeout(seconds):
                 await mine.pace.turn(seconds)
-                await place.enter_async_context(places)
-                await body.enter_async_context(mine.bodies)
-                await body.enter_async_context(self._bodies)
+                await place.enter_async_context(places.served)
+                await body.enter_async_context(places.received)
+                await body.enter_async_context(shared)
         except TimeoutError as error:
             raise TooManyCalls(
                 f"{mine.here} calls of this client are here; "
@@ -167,12 +185,14 @@ class Admission:
                     if not kept.here and kept.pace.rested():
                         del self._clients[other]
             found = self._clients[name] = _Client(
-                asyncio.Semaphore(self.limits.predicts),
-                asyncio.Semaphore(self.limits.calls),
-                asyncio.Semaphore(self._bodies_each),
+                self._places(self.limits.predicts),
+                self._places(self.limits.calls),
                 Pace(self.limits.rate, self.limits.burst, self._clock),
             )
         return found
+
+    def _places(self, served: int) -> _Places:
+        return _Places(asyncio.Semaphore(served), asyncio.Semaphore(self._bodies_each))
 
     async def refusal(self) -> None:
         """Waits until a caller without a key may be told so.

@@ -69,6 +69,31 @@ def test_calls_beyond_the_places_of_a_client_wait_for_one():
     asyncio.run(main())
 
 
+def test_messages_that_do_not_come_hold_up_no_call_of_another_kind():
+    """A few clients together can fill all places for messages; with those of predictions only."""
+
+    async def main():
+        door = Admission(2**30, Limits(turn_seconds=0.2, body_seconds=0.5))
+        held = [asyncio.create_task(outcome(door, f"thief{n}", never)) for n in range(4)]
+        await asyncio.sleep(0.01)
+        assert await outcome(door, "anne", at_once) is TooManyCalls
+        assert await outcome(door, "anne", at_once, predict=False) == b"data"
+        await asyncio.gather(*held)
+
+    asyncio.run(main())
+
+
+def test_the_message_of_a_call_that_is_no_prediction_has_less_time(monkeypatch):
+    monkeypatch.setattr(admission, "SMALL_SECONDS", 0.05)
+
+    async def main():
+        door = Admission(1_000, Limits())
+        async with asyncio.timeout(5):
+            assert await outcome(door, "thief", never, predict=False) is BodyTooSlow
+
+    asyncio.run(main())
+
+
 def test_what_waits_for_answers_does_not_hold_up_a_redeem():
     async def main():
         door = Admission(1_000, SOON)
