@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from client.errors import GateError
 
 SOLVERS = ("native", "python", "virtual")
 MAX_THREADS = 1024
+MAX_SECONDS = 1e9  # gRPC takes what ends after the year 2262 for what has passed
 MAX_KEY = 4096  # characters of an API key or a client id
 
 
@@ -31,8 +31,10 @@ def check_solving(solver: str, threads: int, rng: object, max_work: int | None) 
 
 def check_seconds(name: str, seconds: float) -> None:
     """Raises ValueError for what is no time to wait."""
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
-        raise ValueError(f"{name} is {seconds!r}; expected seconds, more than 0")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(
+            f"{name} is {seconds!r}; expected seconds, more than 0, at most {MAX_SECONDS:g}"
+        )
 
 
 def credentials(key: str | None, client_id: str | None) -> tuple[tuple[str, str], ...]:

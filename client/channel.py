@@ -11,6 +11,7 @@ import ipaddress
 import re
 import socket
 import ssl
+import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,17 +93,23 @@ class Endpoint:
         if not self.loopback and _proxied(self.host):
             return None
         try:
-            socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError as error:
             return f"{self.host} cannot be resolved: {error.strerror}"
         except UnicodeError:  # an empty label, or one of more than 63 characters
             return f"{self.host} cannot be resolved: it is no host name"
-        try:
-            seconds = min(seconds, _PROBE_SECONDS)
-            with socket.create_connection((self.host, self.port), seconds) as raw:
-                return self._handshake_fault(raw)
-        except (OSError, ValueError):
-            return None
+        end = time.monotonic() + min(seconds, _PROBE_SECONDS)  # of all its addresses
+        for *_, place in found:
+            left = end - time.monotonic()
+            if left <= 0:
+                return None
+            try:
+                with socket.create_connection((str(place[0]), self.port), left) as raw:
+                    raw.settimeout(max(0.01, end - time.monotonic()))
+                    return self._handshake_fault(raw)
+            except (OSError, ValueError):
+                continue
+        return None
 
     def _handshake_fault(self, raw: socket.socket) -> str | None:
         context = _trusting(self.roots)

@@ -239,7 +239,8 @@ class Session:
         mine = request_uuid(request_id)
         with about(mine):
             service = self._described(None, until)
-            batch = as_images(images, service.shape, service.max_batch)
+            # a copy: the caller's array may hold others when this has run out and is asked again
+            batch = as_images(images, service.shape, service.max_batch).copy()
             return self._offered(batch, mine, until)
 
     def accept(self, offer: Offer) -> NDArray[np.float32]:

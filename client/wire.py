@@ -33,6 +33,7 @@ MAX_TEXT = 256
 
 _KEY_BYTES = 32
 _TAG_BYTES = 16
+_SEALED_BYTES = 4096  # of a sealed answer besides its ciphertext, at most
 _HEADER_BYTES = 64  # of a serialized tensor, at most, besides its data
 _ZERO_NONCE = bytes(12)  # the gate seals every answer under a key of its own
 
@@ -159,6 +160,12 @@ def read_challenge(sealed: pb.SealedPrediction, own: Own, service: Service) -> C
     What cannot be compared exactly is bounded: a puzzle is rounded (docs/puzzles.md), and tries of
     argon2id are fewer than the hashes that a receipt counts.
     """
+    besides = sealed.ByteSize() - len(sealed.ciphertext)
+    if besides > _SEALED_BYTES:  # also fields that nobody knows: solved, they may be kept for long
+        raise BadAnswer(
+            f"the answer has {besides} bytes besides what is sealed; expected at most "
+            f"{_SEALED_BYTES}"
+        )
     try:
         challenge = Challenge.parse(sealed.challenge)
     except ChallengeError as error:

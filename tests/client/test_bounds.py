@@ -128,6 +128,7 @@ def test_without_bounds_there_are_none():
         {"deadline": float("nan")},
         {"deadline": float("inf")},
         {"timeout": -1},
+        {"timeout": 1e10},  # gRPC took it for none at all
         {"timeout": None},
         {"max_work": -1},
         {"max_work": 1e9},

@@ -165,6 +165,24 @@ def test_another_host_is_reached_through_the_proxy(monkeypatch):
     assert heard[0].startswith(b"CONNECT gate.invalid:50051")
 
 
+def test_a_name_of_many_addresses_is_looked_at_no_longer_than_one_of_one(monkeypatch):
+    # Who owns a name says how many addresses it has; most of them need not answer.
+    class Silent(socket.socket):
+        def connect(self, place):
+            time.sleep(self.gettimeout())
+            raise TimeoutError
+
+    def addresses(host, port, *args, **options):
+        hosts = [f"192.0.2.{n}" for n in range(40)] if host == "gate.example" else [host]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in hosts]
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
+    monkeypatch.setattr(socket, "socket", Silent)
+    began = time.monotonic()
+    assert Endpoint.parse("gate.example:1").fault(0.1) is None
+    assert time.monotonic() - began < 1.0
+
+
 def test_a_name_that_nobody_knows_is_told_at_once(monkeypatch):
     def unknown(*args, **options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -163,6 +163,19 @@ def test_an_answer_is_an_array_of_one_s_own():
     assert answer.dtype == np.dtype("float32")
 
 
+def test_an_answer_holds_nothing_that_nobody_knows():
+    # What was solved and could not be redeemed is kept, and 64 of these were gigabytes.
+    def padded(sealed):
+        unknown = b"\x9a\x06" + bytes([0x80, 0x80, 0x40]) + bytes(1 << 20)  # field 99
+        return pb.SealedPrediction.FromString(sealed.SerializeToString() + unknown)
+
+    gate = FakeGate()
+    gate.changed["Predict"] = padded
+    with asking(gate) as session, pytest.raises(BadAnswer, match="bytes besides what is sealed"):
+        session.predict(IMAGES)
+    assert gate.asked["Redeem"] == 0
+
+
 @pytest.mark.parametrize("key", [b"", b"short", bytes(16), bytes(24), bytes(32), bytes(64)])
 def test_keys_that_open_nothing(key):
     gate = FakeGate()
