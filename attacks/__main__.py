@@ -8,10 +8,7 @@ import sys
 from dataclasses import make_dataclass
 from typing import Annotated, Any
 
-import tyro
-
 import attacks
-from attacks.options import Thief
 from core import command
 
 
@@ -35,8 +32,13 @@ def _chosen() -> int:
         hint = f"; did you mean {near[0]}?" if near else f": {', '.join(attacks.REGISTRY)}"
         print(f"error: unknown attack {name!r}{hint}", file=sys.stderr)
         return 1
+    # All that takes time is imported in here, where a Ctrl-C ends in one line.
+    import tyro
+
+    from attacks.options import Thief
+
     attack = attacks.load(name)
-    flags_type = make_dataclass(
+    flags_type: Any = make_dataclass(
         "Flags",
         [("thief", Annotated[Thief, tyro.conf.arg(name="")]), ("attack", attack.Config)],
     )

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import tyro
-
-from client.options import Honest
 from core import command
 
 
@@ -16,6 +13,11 @@ def main() -> int:
 
 
 def _chosen() -> int:
+    # All that takes time is imported in here, where a Ctrl-C ends in one line.
+    import tyro
+
+    from client.options import Honest
+
     options = tyro.extras.subcommand_cli_from_dict(
         {"honest": Honest},
         prog="python -m client",

@@ -7,31 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tyro
-
 from core import command
-from experiments import options, verbs
-
-VERBS: Mapping[type, Callable[[Any], None]] = {
-    options.Run: verbs.run,
-    options.Report: verbs.report,
-    options.Publish: verbs.publish,
-    options.Compare: verbs.compare,
-    options.Story: verbs.story,
-    options.Bench: verbs.bench,
-    options.Costs: verbs.costs,
-    options.Evaluate: verbs.evaluate,
-    options.Flood: verbs.flood,
-    options.Measures: verbs.compare_measures,
-    options.MeasuresSpeed: verbs.measures_speed,
-    options.Defences: verbs.compare_defences,
-    options.DefencesSpeed: verbs.defences_speed,
-    options.Prices: verbs.simulate_prices,
-    options.Privacy: verbs.privacy,
-    options.Strength: verbs.strength,
-    options.VirtualCheck: verbs.virtual_check,
-    options.Replay: verbs.replay,
-}
 
 
 def main() -> int:
@@ -40,9 +16,34 @@ def main() -> int:
 
 
 def _chosen() -> None:
+    # All that takes time is imported in here, where a Ctrl-C ends in one line.
+    import tyro
+
+    from experiments import options, verbs
+
+    done_by: Mapping[type, Callable[[Any], None]] = {
+        options.Run: verbs.run,
+        options.Report: verbs.report,
+        options.Publish: verbs.publish,
+        options.Compare: verbs.compare,
+        options.Story: verbs.story,
+        options.Bench: verbs.bench,
+        options.Costs: verbs.costs,
+        options.Evaluate: verbs.evaluate,
+        options.Flood: verbs.flood,
+        options.Measures: verbs.compare_measures,
+        options.MeasuresSpeed: verbs.measures_speed,
+        options.Defences: verbs.compare_defences,
+        options.DefencesSpeed: verbs.defences_speed,
+        options.Prices: verbs.simulate_prices,
+        options.Privacy: verbs.privacy,
+        options.Strength: verbs.strength,
+        options.VirtualCheck: verbs.virtual_check,
+        options.Replay: verbs.replay,
+    }
     verb: options.Verb = tyro.cli(options.Verb, prog="python -m experiments", description=__doc__)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
-    VERBS[type(verb)](verb)
+    done_by[type(verb)](verb)
 
 
 def _mistakes() -> command.Mistakes:

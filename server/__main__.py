@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Any
 
-import tyro
-
-from core import command, private
-from server.options import Calibrate, Prepare, Serve
-
-Command = (
-    Annotated[Prepare, tyro.conf.subcommand("prepare")]
-    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
-    | Annotated[Serve, tyro.conf.subcommand("serve")]
-)
+from core import command
 
 
 def main() -> int:
@@ -24,7 +15,17 @@ def main() -> int:
 
 
 def _chosen() -> None:
-    options = tyro.cli(Command, prog="python -m server", description=__doc__)
+    # All that takes time is imported in here, where a Ctrl-C ends in one line.
+    import tyro
+
+    from core import private
+    from server.options import Calibrate, Prepare, Serve
+
+    options: Any = tyro.extras.subcommand_cli_from_dict(
+        {"prepare": Prepare, "calibrate": Calibrate, "serve": Serve},
+        prog="python -m server",
+        description=__doc__,
+    )
     from server import commands
 
     os.umask(private.UMASK)  # whatever a library writes for us: a ledger and its log, too
