@@ -69,7 +69,7 @@ class SmallestWork:
         """Tries of argon2id."""
         return 64
 
-    def puzzle(self, work: int, images: int) -> Puzzle:
+    def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
         """Of argon2id."""
         return puzzle_for(work, "argon2id")
 

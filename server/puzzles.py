@@ -5,6 +5,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from pow.puzzle import MAX_WORK, Puzzle, puzzle_for
 from server.refusals import TooManyWrongCounters
@@ -33,16 +34,16 @@ class Puzzles:
     algorithm: str
     tries_per_hash: float = 1.0  # argon2id only: its rate / the rate of SHA-1
 
-    def choose(self, work: int, images: int) -> Puzzle:
-        """The puzzle that stands for `work` expected hashes, asked for `images` images.
+    def choose(self, work: int, batch: Fraction) -> Puzzle:
+        """The puzzle that stands for `work` expected hashes, where 64 images cost `batch` of them.
 
-        The algorithm depends on the price per 64 images: small batches are asked in the same one as
+        The algorithm depends on the price of 64 images: small batches are asked in the same one as
         large ones. Rounded up: no way of cutting a query into batches makes it cheaper.
         """
         if self.algorithm == "argon2id":
-            tries = work * self.tries_per_hash
-            if tries * BATCH >= ARGON2_LEAST * images:
-                return puzzle_for(min(math.ceil(tries), MAX_WORK), "argon2id")
+            if batch * Fraction(self.tries_per_hash) >= ARGON2_LEAST:
+                tries = math.ceil(work * self.tries_per_hash)
+                return puzzle_for(min(tries, MAX_WORK), "argon2id")
             return puzzle_for(work, "sha1")
         return puzzle_for(work, self.algorithm)
 

@@ -81,10 +81,12 @@ class FixedTariff:
     def work(self, account, images):
         return self.hashes
 
-    def puzzle(self, work, images):
+    def puzzle(self, work, images, account):
+        from fractions import Fraction
+
         from server.puzzles import Puzzles
 
-        return Puzzles(self.algorithm, tries_per_hash=1.0).choose(work, images)
+        return Puzzles(self.algorithm, tries_per_hash=1.0).choose(work, Fraction(work * 64, images))
 
 
 @dataclass

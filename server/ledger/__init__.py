@@ -169,8 +169,8 @@ class Tariff(Protocol):
         """
         ...
 
-    def puzzle(self, work: int, images: int) -> Puzzle:
-        """The puzzle that stands for `work` expected hashes, asked for `images` images."""
+    def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
+        """The puzzle that stands for `work` expected hashes, asked of an account for `images`."""
         ...
 
 

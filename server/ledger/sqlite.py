@@ -101,7 +101,7 @@ class SqliteLedger:
                 return known.charge(self._account(db, client))
             before = self._account(db, client)
             asked = price(before, self._waiting(db, client), batch, self._tariff)
-            puzzle = self._tariff.puzzle(asked.work, len(batch))
+            puzzle = self._tariff.puzzle(asked.work, len(batch), before)
             row = Row(
                 digest=digest,
                 images=len(batch),
@@ -186,7 +186,7 @@ class SqliteLedger:
         return replace(
             row,
             work=now.work,
-            puzzle=self._tariff.puzzle(now.work, row.images),
+            puzzle=self._tariff.puzzle(now.work, row.images, before),
             waiting=None if now.counts else row.waiting,
         )
 

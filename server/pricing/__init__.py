@@ -6,6 +6,7 @@ of the native solver on one thread of the calibrating host; only `PolicyTariff` 
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar, Protocol
 
 from pow.puzzle import MAX_WORK, Puzzle
@@ -110,6 +111,10 @@ class PolicyTariff:
             return priced
         return min(priced + self.entry, MAX_WORK)
 
-    def puzzle(self, work: int, images: int) -> Puzzle:
-        """The puzzle that stands for `work` expected hashes, asked for `images` images."""
-        return self.puzzles.choose(work, images)
+    def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
+        """The puzzle that stands for `work` expected hashes, asked of an account for `images`.
+
+        The entry does not depend on the number of images, so it is no part of their price.
+        """
+        entry = 0 if account.entered else min(self.entry, work)
+        return self.puzzles.choose(work, Fraction((work - entry) * BATCH, images) + entry)

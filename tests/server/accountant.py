@@ -27,7 +27,7 @@ class Free:
     def work(self, account: Account, images: int) -> int:
         return 0
 
-    def puzzle(self, work: int, images: int) -> Puzzle:
+    def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
         return puzzle_for(work)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -94,8 +95,10 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
     tariff = calibrated.tariff("rate", "argon2id")
     assert tariff.rate == 5e7
     # The same second of work: 5e7 hashes of SHA-1 or 1 000 tries of argon2id.
-    assert tariff.puzzles.choose(50_000_000, 64) == puzzle_for(1_000, "argon2id")
-    assert tariff.puzzles.choose(3_000_000, 64) == puzzle_for(3_000_000)  # 60 tries are too few
+    assert tariff.puzzles.choose(50_000_000, Fraction(50_000_000)) == puzzle_for(1_000, "argon2id")
+    assert tariff.puzzles.choose(3_000_000, 3_000_000) == puzzle_for(
+        3_000_000
+    )  # 60 tries are too few
 
 
 @pytest.mark.parametrize(

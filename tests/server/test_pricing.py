@@ -188,8 +188,10 @@ def test_no_price_asks_more_than_a_challenge_can():
 
 def test_a_tariff_asks_in_the_algorithm_of_its_gate():
     argon2id = Puzzles("argon2id", 2.0**-18)
-    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).puzzle(2**28, 64) == puzzle_for(2**28)
-    assert PolicyTariff(RATE, 1e6, 0.8, argon2id).puzzle(2**28, 64) == puzzle_for(2**10, "argon2id")
+    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).puzzle(2**28, 64, Account()) == puzzle_for(2**28)
+    assert PolicyTariff(RATE, 1e6, 0.8, argon2id).puzzle(2**28, 64, Account()) == puzzle_for(
+        2**10, "argon2id"
+    )
 
 
 def test_an_unpaid_batch_may_only_raise_what_the_price_grows_with():

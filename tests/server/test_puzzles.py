@@ -1,7 +1,8 @@
 """Memory-hard puzzles at the gate, and the limit on wrong counters."""
 
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import grpc
 import numpy as np
@@ -29,41 +30,51 @@ BOB = (("client-id", "bob"),)
 IMAGES = np.zeros((1, 1, 4, 4), np.uint8)
 
 
-class Cheap:
-    """A policy that asks for 64 hashes per 64 images, a tenth of an argon2id try."""
+@dataclass
+class Flat:
+    """A policy with one price, in seconds per 64 images."""
+
+    seconds: float
 
     thresholds = ()
 
     def price(self, account):
-        return 64e-6
+        return self.seconds
 
     def excess(self, account):
         return 0.0
 
 
 def test_other_algorithms_are_asked_as_they_are():
-    assert Puzzles("sha256").choose(7, 64) == puzzle_for(7, "sha256")
+    assert Puzzles("sha256").choose(7, Fraction(7)) == puzzle_for(7, "sha256")
+
+
+def tariff(price=64e-6, ratio=1e-3, entry=0):
+    """Asks `price` seconds at 1 MH/s per 64 images; an argon2id try takes as long as 1/ratio."""
+    return PolicyTariff(Flat(price), 1e6, 0.8, Puzzles("argon2id", ratio), entry=entry)
 
 
 @pytest.mark.parametrize("images", [1, 7, 64, 256])
-def test_argon2id_depends_on_the_price_per_64_images(images):
-    puzzles = Puzzles("argon2id", 0.5)
-    assert puzzles.choose(2 * images, images).algorithm == "argon2id"
-    assert puzzles.choose(2 * images - 1, images) == puzzle_for(2 * images - 1)
+def test_argon2id_depends_on_the_price_of_64_images(images):
+    entered = replace(Account(), entered=True)
+    for price, algorithm in ((0.065, "argon2id"), (0.065 / 2, "sha1")):  # 65.536 or 32.768 tries
+        asked = tariff(price)
+        assert asked.puzzle(asked.work(entered, images), images, entered).algorithm == algorithm
 
 
-@given(st.integers(2, 2**40), st.floats(1e-6, 1), st.integers(1, 256))
-def test_no_batch_is_asked_less_than_its_price(work, ratio, images):
-    asked = Puzzles("argon2id", ratio).choose(work, images)
+@pytest.mark.parametrize("images", [1, 7, 64, 256])
+def test_the_entry_is_asked_in_the_same_algorithm_for_all_batches(images):
+    for entry, algorithm in ((64_000, "argon2id"), (63_000, "sha1")):
+        asked = tariff(1e-6, entry=entry)
+        work = asked.work(Account(), images)
+        assert asked.puzzle(work, images, Account()).algorithm == algorithm
+
+
+@given(st.integers(2, 2**40), st.floats(1e-6, 1))
+def test_no_batch_is_asked_less_than_its_price(work, ratio):
+    asked = Puzzles("argon2id", ratio).choose(work, Fraction(work))
     if asked.algorithm == "argon2id":
         assert work * ratio <= asked.work <= max(1.25 * work * ratio, work * ratio + 1)
-
-
-def test_entry_is_asked_in_argon2id():
-    tariff = PolicyTariff(Cheap(), 1e6, 0.8, Puzzles("argon2id", 1e-3), entry=10**6)
-    assert tariff.puzzle(tariff.work(Account(), 1), 1).algorithm == "argon2id"
-    entered = replace(Account(), entered=True)
-    assert tariff.puzzle(tariff.work(entered, 1), 1).algorithm == "sha1"
 
 
 def test_argon2id_over_the_wire(gate_with):

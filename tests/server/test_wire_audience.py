@@ -31,7 +31,7 @@ class Flat(FixedTariff):
     def work(self, account, images):
         return self.hashes
 
-    def puzzle(self, work, images):
+    def puzzle(self, work, images, account):
         return puzzle_for(work, self.algorithm)
 
 

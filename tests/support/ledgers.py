@@ -59,7 +59,7 @@ class FixedTariff:
         assert account.counted > 0  # priced with the batch counted in
         return 0 if self.free else 1_000 * images
 
-    def puzzle(self, work: int, images: int) -> Puzzle:
+    def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
         return puzzle_for(work)
 
 
