@@ -128,7 +128,12 @@ def _check_audience(text: str, endpoint: Endpoint) -> None:
     if not audience.hosts and endpoint.roots is None and endpoint.name is None:
         return
     if plain_name(expected) not in map(plain_name, audience.hosts):
-        called = ", ".join(audience.hosts[:8]) or "nothing"
+        if not audience.hosts:
+            raise BadAnswer(
+                f"the gate has no public name; expected {expected} (its certificate names no host, "
+                "and serve was not given --name)"
+            )
+        called = ", ".join(audience.hosts[:8])
         raise BadAnswer(
             f"the gate calls itself {called}; expected {expected}, which was dialled: it may pass "
             "on another gate's puzzles (give name=… for a gate that is dialled under another name)"

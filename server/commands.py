@@ -154,6 +154,12 @@ def serve(options: Serve) -> None:
             logging.getLogger("powgate.server").warning(
                 "calibrated on host %s, serving on %s: seconds of work may be off", made, here
             )
+    hosts = options.name or (tls.hosts() if tls is not None else ())
+    if tls is not None and not hosts:
+        logging.getLogger("powgate.server").warning(
+            "%s names no host (subjectAltName): clients elsewhere refuse the gate; give --name",
+            options.tls_cert,
+        )
     kind = _kind(options)
     with ExitStack() as stack:
         ledger = SqliteLedger(
@@ -189,7 +195,7 @@ def serve(options: Serve) -> None:
             clock=time.time,
             perturbation=perturbation,
             calibration=hashlib.sha256(f"{algorithm} ".encode() + prices).hexdigest()[:16],
-            hosts=options.name or (tls.hosts() if tls is not None else ()),
+            hosts=hosts,
         )
         host = options.host.strip("[]")
         address = f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}"

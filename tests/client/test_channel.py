@@ -20,6 +20,14 @@ IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
 SOON = 5.0  # seconds, where the time-out is 60
 
 
+@pytest.fixture(autouse=True)
+def unproxied(monkeypatch):
+    """Other hosts are looked up by the tests themselves, whatever proxy this machine has."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @pytest.fixture
 def secure(gate_with, certificates):
     """Starts gates under TLS; yields their port."""

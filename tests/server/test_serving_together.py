@@ -85,6 +85,16 @@ def test_a_gate_tells_its_public_names(copied, keys, tmp_path):
         assert names(address, cert) == ("gate.example", "localhost")
 
 
+def test_a_certificate_that_names_no_host_is_said(copied, keys, tmp_path):
+    cert, key = certificate(tmp_path, named=False)
+    flags = ("--keys", keys, "--tls-cert", cert, "--tls-key", key)
+    for named, said in (((), True), (("--name", "localhost"), False)):
+        with serving(copied, *flags, *named) as (process, _):
+            process.terminate()
+            _, text = process.communicate(timeout=30)
+        assert ("names no host (subjectAltName)" in text) is said
+
+
 def names(address, cert):
     credentials = grpc.ssl_channel_credentials(cert.read_bytes())
     target = f"localhost:{address.rpartition(':')[2]}"
