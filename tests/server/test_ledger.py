@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledgers import HONEST, Clock, FixedTariff, LedgerContract, batch, pay, payment
+from ledger_contract import LedgerContract
+from ledgers import HONEST, Clock, FixedTariff, batch, pay, payment
 
 from pow.puzzle import puzzle_for
 from server.ledger import DIGEST_BYTES, NANO, RECENT, WINDOWS, Account, Batch, Payment

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ledgers import Clock, Steps, batch
 
 from pow.hashcash import CLOCK_SKEW
-from server.ledger import NANO, Payment
+from server.ledger import NANO, Account, Payment
 from server.ledger.sqlite import SqliteLedger
 from server.refusals import NothingToRedeem, RetriesExhausted, TooManyUnpaid
 
@@ -71,14 +71,20 @@ class Client:
                 self.pay(value, 0 if what == "pay the first price" else -1)
 
 
-@settings(deadline=None, max_examples=400)
-@given(steps)
-def test_no_order_of_asking_and_paying_makes_answers_cheaper(done):
-    """As many answers, asked and paid one by one, cost no more."""
+def ran(done) -> tuple[Client, Account]:
+    """A client that has done these steps, and its account."""
     client = Client()
     client.run(done)
     account = client.ledger.account("anne").result()
     client.ledger.close()
+    return client, account
+
+
+@settings(deadline=None, max_examples=400)
+@given(steps)
+def test_no_order_of_asking_and_paying_makes_answers_cheaper(done):
+    """As many answers, asked and paid one by one, cost no more."""
+    client, account = ran(done)
     direct = sum(IMAGES * 1_000 << (number + 1) for number in range(len(client.paid)))
     assert sum(client.paid.values()) >= direct * (1 - 1 / 33)  # as far as a puzzle may be off
     assert account.counted == IMAGES * len(client.paid)
@@ -87,10 +93,7 @@ def test_no_order_of_asking_and_paying_makes_answers_cheaper(done):
 @settings(deadline=None, max_examples=60)
 @given(steps)
 def test_every_request_is_charged_once(done):
-    client = Client()
-    client.run(done)
-    account = client.ledger.account("anne").result()
-    client.ledger.close()
+    client, account = ran(done)
     asked = sum(bool(given) for given in client.given)
     assert account.charged == IMAGES * asked
     assert account.unpaid <= asked - len(client.paid)
