@@ -61,8 +61,8 @@ def _chosen() -> int:
 
 def _mistakes() -> command.Mistakes:
     from client.session import GateError
-    from core.artifacts import ArtifactError
-    from core.training import TrainingDiverged
+    from core.learning.artifacts import ArtifactError
+    from core.learning.training import TrainingDiverged
 
     return ArtifactError, GateError, TrainingDiverged
 

@@ -24,7 +24,7 @@ from core.arrays import to_float
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from core.networks import Network
+    from core.learning.networks import Network
 
 SOURCE = "Moosavi-Dezfooli et al., CVPR 2016"
 LABELS = "soft or hard"

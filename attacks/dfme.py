@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from core.networks import Network
+    from core.learning.networks import Network
 
 SOURCE = "Truong et al., CVPR 2021"
 LABELS = "soft"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attacks.world import Answers, Images, Price, Probe, Student
-from core import artifacts
+from core.learning import artifacts
 
 
 class Driver:

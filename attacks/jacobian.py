@@ -20,7 +20,7 @@ from attacks.world import Plan, Training, TransferSet, World
 from core.arrays import to_float
 
 if TYPE_CHECKING:
-    from core.networks import Network
+    from core.learning.networks import Network
 
 SOURCE = "Papernot et al., AsiaCCS 2017"
 LABELS = "soft or hard"

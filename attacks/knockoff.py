@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from attacks.bandit import Bandit, Moments
 from attacks.world import Answers, Plan, Training, TransferSet, World, batches_of_rounds
-from core import training
+from core.learning import training
 
 SOURCE = "Orekondy et al., CVPR 2019"
 LABELS = "soft"

@@ -24,7 +24,7 @@ from attacks.world import Images, Plan, TransferSet, World
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from core.networks import Network
+    from core.learning.networks import Network
 
 SOURCE = "Berthelot et al., NeurIPS 2019"
 LABELS = "soft or hard"

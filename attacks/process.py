@@ -22,7 +22,8 @@ from attacks.world import Answers, Images, Student, World
 from client.pace import Pace
 from client.recording import Recorder, connect, recorded
 from client.session import Service
-from core import artifacts, datasets, networks, private
+from core import private
+from core.learning import artifacts, datasets, networks
 
 TRANSCRIPT = "transcript.jsonl"
 """Beside the surrogates."""
@@ -37,8 +38,8 @@ COSTS = "costs of a pool"
 def run(attack: ModuleType, config: Any, thief: Thief) -> None:
     """Runs one attack to its end.
 
-    Raises client.session.GateError, client.recording.Interrupted, core.datasets.DatasetError,
-    core.artifacts.ArtifactError, OSError, and ValueError for numbers out of range, for what the
+    Raises client.session.GateError, client.recording.Interrupted, DatasetError,
+    ArtifactError, OSError, and ValueError for numbers out of range, for what the
     attack needs and was not given, and for a transcript of another attack.
     """
     check(attack, config, thief)
@@ -141,7 +142,7 @@ def check(attack: ModuleType, config: Any, thief: Thief) -> None:
 
 
 def read_costs(path: Path, thief: Thief, pool: Images) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Privacy cost (n,) of each image of a pool: a file of `core.artifacts` that an oracle wrote.
+    """Privacy cost (n,) of each image of a pool, from an artifact.
 
     It holds `costs` (n,) and says of which pool: `kind` (COSTS), `pool`, `seed`, `size`, and
     `images`, the fingerprint of {"pool": images}. Raises ArtifactError, and ValueError for costs of

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core import training
 from core.arrays import check_images, softmax
-from core.training import Schedule
+from core.learning import training
+from core.learning.training import Schedule
 
 if TYPE_CHECKING:
-    from core.networks import Network
+    from core.learning.networks import Network
 
 Images = NDArray[Any]
 """(b, c, h, w), uint8 or float32 in [0, 1]."""
@@ -62,7 +62,7 @@ class Training:
     scratch: bool = False  # begin every round with fresh weights
 
     def schedule(self) -> Schedule:
-        """The same as core.training takes it. Raises ValueError for numbers out of range."""
+        """As training takes it. Raises ValueError for numbers out of range."""
         return Schedule(
             epochs=self.epochs,
             batch=self.train_batch,

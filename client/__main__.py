@@ -36,7 +36,7 @@ def _chosen() -> int:
 
 def _mistakes() -> command.Mistakes:
     from client.session import GateError
-    from core.artifacts import ArtifactError
+    from core.learning.artifacts import ArtifactError
 
     return ArtifactError, GateError
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from client.options import Honest
 from client.pace import Pace
 from client.recording import Recorder, recorded_session
-from core import datasets
-from core.drift import drifted
+from core.learning import datasets
+from core.learning.drift import drifted
 
 
 def run(options: Honest) -> None:
     """Asks for predictions of the honest split as an honest user would, and records them.
 
-    Raises client.session.GateError, client.recording.Interrupted, core.datasets.DatasetError,
+    Raises client.session.GateError, client.recording.Interrupted, DatasetError,
     ValueError for numbers out of range.
     """
     for name, value, least in (

@@ -49,7 +49,7 @@ def _chosen() -> None:
 def _mistakes() -> command.Mistakes:
     """What a user can mend; its message says how. Imported late, for `--help` is quick."""
     from client.session import GateError
-    from core.artifacts import ArtifactError
+    from core.learning.artifacts import ArtifactError
     from experiments.arm import RunError
     from experiments.replay import ReplayError
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from core import artifacts
+from core.learning import artifacts
 from core.records import provenance
 from experiments.probes import (
     Probe,
@@ -139,7 +139,7 @@ def tabulate(result: dict[str, Any]) -> Table:
 
 
 def save(result: dict[str, Any], path: Path) -> None:
-    """Writes the result as JSON. Raises core.artifacts.ArtifactError."""
+    """Writes the result as JSON. Raises ArtifactError."""
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     artifacts.write_atomically(path, text.encode())
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from core.artifacts import write_atomically
 from core.documents import read_json
+from core.learning.artifacts import write_atomically
 from core.records import provenance
 from experiments import commands
 from experiments.scenario import Scenario

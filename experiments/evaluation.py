@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from core import datasets, training
 from core.arrays import to_float
-from core.artifacts import load_network
-from core.networks import Network
+from core.learning import datasets, training
+from core.learning.artifacts import load_network
+from core.learning.networks import Network
 from core.records import RecordWriter, read
 from experiments.folder import begun, read_scenario
 from experiments.live import Tail

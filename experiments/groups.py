@@ -35,7 +35,7 @@ class Honest:
     group: str = ""  # of which it is one process of several
     images: int
     batch: int = 16
-    drift: str = "none"  # what happened to the images; see core.drift
+    drift: str = "none"  # what happened to the images; see core.learning.drift
     drift_strength: float = 1.0  # 1 is what a calibration allows for
     pace: float = 0.0  # seconds between two requests
     solver: str = "native"

@@ -46,8 +46,8 @@ def run(
     page: Page | None = None,
 ) -> str:
     """Runs a cell into `folder`, which must not exist; returns why it failed, "" if it did not."""
-    from core.artifacts import ArtifactError
-    from core.datasets import DatasetError
+    from core.learning.artifacts import ArtifactError
+    from core.learning.datasets import DatasetError
     from experiments import runner
     from experiments.arm import RunError
     from experiments.folder import FolderError
@@ -141,7 +141,7 @@ def _borrow(shared: Path, own: Path, model: Path) -> None:
 
 def _give_back(own: Path, shared: Path) -> None:
     """Keeps what was trained for other cells, unless it goes with another victim than theirs."""
-    from core.artifacts import ArtifactError, write_atomically
+    from core.learning.artifacts import ArtifactError, write_atomically
 
     if not (own / VICTIM).exists():
         return

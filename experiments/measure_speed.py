@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from core import artifacts, networks, records
+from core import records
 from core.arrays import softmax
-from core.datasets import Split
+from core.learning import artifacts, networks
+from core.learning.datasets import Split
 from core.privacy.pate import gnmax_epsilon
 from server.measures import SIGMA_SHARE, Measure, heads, knn, shards, teachers, typicality
 from server.measures.entropy import Entropy

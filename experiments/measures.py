@@ -1,10 +1,10 @@
 """Does a privacy measure see thieves? Costs of honest and of foreign images, measure by measure.
 
 Foreign are natural pools, noise, and honest images perturbed, mixed, turned or inverted; honest
-images that drifted (`core.drift`) are here, too, and ought not to be told apart. For each source of
-images: how well the cost of one query, and the mean cost of a batch of 64, tell it from held-out
-honest images (AUC: the chance that a foreign one costs more). Costs are kept beside the model as
-they come; everything else is a function of them, so a run that was cut short goes on.
+images that drifted (`core.learning.drift`) are here, too, and ought not to be told apart. For each
+source of images: how well the cost of one query, and the mean cost of a batch of 64, tell it from
+held-out honest images (AUC: the chance that a foreign one costs more). Costs are kept beside the
+model as they come; everything else is a function of them, so a run that was cut short goes on.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from core import artifacts, datasets, records
+from core import records
 from core.arrays import to_float
 from core.documents import read_json
-from core.drift import DRIFTS, drifted
-from core.images import Images
+from core.learning import artifacts, datasets
+from core.learning.drift import DRIFTS, drifted
+from core.learning.images import Images
 from server import measures, model
 from server.measures import Measure
 from server.model import Model

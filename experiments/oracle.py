@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attacks.process import COSTS
-from core import artifacts, datasets
+from core.learning import artifacts, datasets
 from experiments.measures import costs_of
 from server.model import load
 from server.victim import TorchVictim

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core import archives
+from core.learning import archives
 from core.privacy.composition import compose
 from core.privacy.pate import (
     ORDERS,

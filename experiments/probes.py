@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from client.session import Session
-from core import artifacts, networks
 from core.arrays import to_float
+from core.learning import artifacts, networks
 from core.privacy.pate import gnmax_epsilon
 from experiments.arm import LISTENING, RunError, healthy
 from experiments.commands import PYTHON

@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from core import private
-from core.artifacts import ArtifactError, write_atomically
 from core.command import UNREAD
 from core.documents import read_json
+from core.learning.artifacts import ArtifactError, write_atomically
 from core.records import provenance
 from experiments import commands, evaluation, report
 from experiments.arm import CLIENT_ENVIRONMENT, RunError, healthy, run_arm

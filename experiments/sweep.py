@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from core import private
-from core.artifacts import write_atomically
 from core.documents import read_json, shown
 from core.home import default_home
+from core.learning.artifacts import write_atomically
 from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
 from experiments.checked import nearest

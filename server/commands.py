@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from core import private, records
-from core.artifacts import ArtifactError
-from core.datasets import DatasetError
+from core.learning.artifacts import ArtifactError
+from core.learning.datasets import DatasetError
 from pow import rate
 from server import calibration, logs, measures, model, secret, transport
 from server.authentication import ApiKeys, Authenticator, OpenDoor

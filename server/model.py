@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from core import artifacts, datasets, networks, private, training
+from core import private
+from core.learning import artifacts, datasets, networks, training
 from server import measures
 from server.defences.trained import prepare as prepare_surrogates
 from server.measures import Measure
@@ -74,8 +75,8 @@ def prepare(
     """Trains what is not there yet: victim, measure, and what a defence looks at.
 
     Returns what was made. The content of the data is pinned: the victim says what it was trained
-    on, and where it is, as seen from any folder. Raises core.datasets.DatasetError,
-    core.artifacts.ArtifactError, and ValueError where the data are too few, the model exists
+    on, and where it is, as seen from any folder. Raises DatasetError,
+    ArtifactError, and ValueError where the data are too few, the model exists
     already with other data, another network or seed, the measure is unknown, or there are to be no
     surrogates at all.
     """
@@ -165,7 +166,7 @@ def _same(name: str, files: Path, found: Mapping[str, Any], wanted: Mapping[str,
 def data_of(model: Model, *, home: Path, data: Path | None = None) -> datasets.Dataset:
     """The data that a model was trained on.
 
-    Raises core.datasets.DatasetError for data that are not there, or no longer those.
+    Raises DatasetError for data that are not there, or no longer those.
     """
     loaded = datasets.load(model.dataset, home=home, data=data)
     datasets.check_content(loaded, model.split, f"model {model.name}")
@@ -221,7 +222,7 @@ _UNUSABLE = (
 def load(home: Path, name: str, measure: str) -> Model:
     """A prepared model.
 
-    Raises core.artifacts.ArtifactError where a file is missing, corrupt, or of another victim.
+    Raises ArtifactError where a file is missing, corrupt, or of another victim.
     """
     network, meta = artifacts.load_network(victim_file(home, name))
     for key in ("dataset", "split"):

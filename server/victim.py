@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.arrays import softmax
-from core.networks import Network
+from core.learning.networks import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Victim(Protocol):
 
 
 class TorchVictim:
-    """A network of `core.networks`, run in the calling thread."""
+    """A network of `core.learning.networks`, run in the calling thread."""
 
     def __init__(self, network: Network) -> None:
         self.network = network.eval()

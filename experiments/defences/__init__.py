@@ -28,8 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.artifacts import write_atomically
 from core.documents import read_json
+from core.learning.artifacts import write_atomically
 from core.records import provenance
 from experiments.defences.plan import Bench, label
 from server.defences.options import Perturb

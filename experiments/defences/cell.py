@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 import attacks
 from attacks.driver import Driver
 from attacks.world import Answers, Images, Student, World
-from core import artifacts, datasets, networks, training
 from core.arrays import to_float
-from core.datasets import Dataset
-from core.networks import Network
+from core.learning import artifacts, datasets, networks, training
+from core.learning.datasets import Dataset
+from core.learning.networks import Network
 from experiments.defences.plan import Bench, Thief
 from experiments.measures import model_name
 from server import model

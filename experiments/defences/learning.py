@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core import networks, training
 from core.arrays import softmax, to_float
-from core.images import Images
-from core.networks import Network
+from core.learning import networks, training
+from core.learning.images import Images
+from core.learning.networks import Network
 from experiments.defences.cell import KEY, SURROGATES, Stage, benign, steal
 from experiments.defences.plan import REDIRECTION, Learnt, label
 from server.defences import Perturbation

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_atomically
+from core.learning.artifacts import write_atomically
 from experiments.defences import read
 from experiments.defences.figure import CAPTION, draw
 from experiments.defences.plan import BENCHES, REDIRECTION, Bench, Learnt, label

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core import artifacts, networks, records, training
-from core.networks import Network
+from core import records
+from core.learning import artifacts, networks, training
+from core.learning.networks import Network
 from server.defences import Context
 from server.defences.gradient_redirection import Config as Redirection
 from server.defences.gradient_redirection import redirect

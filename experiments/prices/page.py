@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_atomically
+from core.learning.artifacts import write_atomically
 from experiments.pages import rewrite
 from experiments.prices.tables import cell, line
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from core import artifacts, datasets
-from core.drift import DRIFTS, drifted
+from core.learning import artifacts, datasets
+from core.learning.drift import DRIFTS, drifted
 from experiments.measures import costs_file, costs_of, model_name
 from experiments.prices import fit as price_fit
 from experiments.prices import hoarder

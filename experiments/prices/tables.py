@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import artifacts, records
-from core.drift import DRIFTS
+from core import records
+from core.learning import artifacts
+from core.learning.drift import DRIFTS
 
 BUDGET = 10_000
 """Queries of a thief, over all its accounts."""

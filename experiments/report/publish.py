@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.artifacts import write_atomically
 from core.documents import read_json
+from core.learning.artifacts import write_atomically
 from experiments import folder as folders
 from experiments import report
 from experiments.report import elsewhere, findings, sweep_findings, sweep_tables, tables

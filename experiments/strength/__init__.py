@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_atomically
 from core.documents import read_json
+from core.learning.artifacts import write_atomically
 from experiments.arm import RunError
 from experiments.strength.cell import VICTIM_SEED, Cell, Place, model, prepare, run_cell
 from experiments.strength.plan import Bench, Trial, check

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.artifacts import write_atomically
+from core.learning.artifacts import write_atomically
 from experiments.pages import PageError, marks, rewrite
 from experiments.strength import paper as strength_paper
 from experiments.strength import read

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_atomically
 from core.documents import read_json
+from core.learning.artifacts import write_atomically
 from experiments.replay import replay
 from experiments.strength.tables import Paper
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from core import artifacts
 from core.documents import read_json, shown
+from core.learning import artifacts
 from pow.rate import Rate as HashRate
 from server.measures import file_stem
 from server.model import folder

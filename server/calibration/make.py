@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from core import records
 from core.arrays import to_float
-from core.datasets import Split
-from core.drift import drifted
+from core.learning.datasets import Split
+from core.learning.drift import drifted
 from pow.rate import Rate as HashRate
 from server.calibration import LONGEST, Calibration, CalibrationError, power_of_two_seconds
 from server.calibration.fit import (
@@ -58,7 +58,7 @@ def calibrate(
 ) -> Calibration:
     """Fits a calibration on honest images. `t_max` in seconds, default CAP * t_min.
 
-    `drifts` (core.drift) are what honest users' images may do for no more than the targets allow;
+    `drifts` are what honest users' images may do for no more than the targets allow;
     `entry` is the work of entry in prices of an honest query. Raises CalibrationError for too few
     images, or honest images that cost nothing or too unlike amounts.
     """

@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from core.artifacts import write_atomically
 from core.drawing import INK, Figure, style, svg
+from core.learning.artifacts import write_atomically
 from server.calibration import Calibration
 from server.ledger import WINDOWS
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
 
-from core import training
 from core.arrays import softmax
-from core.networks import Network
+from core.learning import training
+from core.learning.networks import Network
 
 Tangents = dict[str, Tensor]
 """A direction in parameter space: one tensor for each parameter, by name."""

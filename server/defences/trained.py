@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from core import artifacts, networks, training
 from core.arrays import softmax, to_float
-from core.datasets import Split
-from core.networks import Network
-from core.training import Schedule
+from core.learning import artifacts, networks, training
+from core.learning.datasets import Split
+from core.learning.networks import Network
+from core.learning.training import Schedule
 from server.defences import Defence, Perturbation
 from server.defences.gradient_redirection import Config as Redirection
 from server.defences.surrogates import Surrogates

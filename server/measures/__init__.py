@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets import Split
 from core.documents import shown
+from core.learning.datasets import Split
 
 if TYPE_CHECKING:
     from server.victim import Answer, TorchVictim

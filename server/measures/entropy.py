@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from core.datasets import Split
+from core.learning.datasets import Split
 from server.measures import Arrays, checked
 from server.victim import Answer, TorchVictim
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from core.datasets import Split
+from core.learning.datasets import Split
 from server.measures import Arrays, checked
 from server.victim import Answer, TorchVictim
 

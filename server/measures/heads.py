@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from core import training
-from core.datasets import Split
+from core.learning import training
+from core.learning.datasets import Split
 from core.privacy.pate import gnmax_epsilon
 from server.measures import (
     DELTA,

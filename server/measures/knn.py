@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core import training
-from core.datasets import Split
+from core.learning import training
+from core.learning.datasets import Split
 from core.privacy.pate import gnmax_epsilon
 from server.measures import DELTA, Arrays, features_of, stored, votes
 from server.victim import Answer, TorchVictim

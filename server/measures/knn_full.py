@@ -1,6 +1,6 @@
 """Private kNN over every training image of the victim: `knn` without a subsample."""
 
-from core.datasets import Split
+from core.learning.datasets import Split
 from server.measures import knn
 from server.measures.knn import restore
 from server.victim import TorchVictim

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import to_float
-from core.datasets import Split
 from core.documents import shown
+from core.learning.datasets import Split
 from server import measures
 from server.measures import REFERENCE, Arrays, Measure, checked, stored
 from server.victim import Answer, TorchVictim

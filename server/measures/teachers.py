@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core import networks
-from core.datasets import Split
+from core.learning import networks
+from core.learning.datasets import Split
+from core.learning.training import Schedule, fit
 from core.privacy.pate import gnmax_epsilon
-from core.training import Schedule, fit
 from server.measures import DELTA, SIGMA_SHARE, Arrays, shards, stored, voters, votes
 from server.victim import Answer, TorchVictim
 

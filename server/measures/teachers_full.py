@@ -1,6 +1,6 @@
 """Votes of up to 250 teachers, the paper's number for MNIST: `teachers` at full size."""
 
-from core.datasets import Split
+from core.learning.datasets import Split
 from server.measures import teachers
 from server.measures.teachers import restore
 from server.victim import TorchVictim

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core import training
-from core.datasets import Split
+from core.learning import training
+from core.learning.datasets import Split
 from server.measures import Arrays, checked, features_of, stored
 from server.victim import Answer, TorchVictim
 

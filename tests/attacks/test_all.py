@@ -13,8 +13,8 @@ from meaning import assert_same_answers
 import attacks
 from attacks.driver import Driver
 from attacks.world import Student, World
-from core import networks
-from core.artifacts import load_network
+from core.learning import networks
+from core.learning.artifacts import load_network
 
 SHAPE, CLASSES = (1, 8, 8), 3
 

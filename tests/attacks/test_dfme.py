@@ -7,7 +7,7 @@ import torch
 from attacks import dfme
 from attacks.forger import Forger
 from attacks.world import Student, World
-from core import networks
+from core.learning import networks
 
 SHAPE, CLASSES = (1, 6, 7), 3
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from attacks import jacobian, jacobian_tr
 from attacks.world import Student, World
-from core import networks
+from core.learning import networks
 
 SHAPE, CLASSES = (1, 8, 8), 3
 

@@ -6,7 +6,7 @@ import pytest
 from attacks import knockoff
 from attacks.bandit import Bandit
 from attacks.world import Student, World
-from core import networks
+from core.learning import networks
 
 SHAPE, CLASSES = (1, 8, 8), 3
 ANSWERS = np.array([[0.7, 0.2, 0.1], [0.4, 0.3, 0.3]], np.float32)

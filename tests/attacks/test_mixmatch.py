@@ -8,7 +8,7 @@ import torch
 
 from attacks import mixmatch
 from attacks.world import Student, World
-from core import networks
+from core.learning import networks
 
 SHAPE, CLASSES = (1, 8, 8), 2
 

@@ -16,8 +16,8 @@ from attacks.options import Thief
 from attacks.world import Price
 from client.options import Connection
 from client.session import Refused, Unreachable
-from core import artifacts
-from core.datasets import load_labelled_pool
+from core.learning import artifacts
+from core.learning.datasets import load_labelled_pool
 from core.records import read
 
 

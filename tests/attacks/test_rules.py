@@ -5,7 +5,7 @@ import pytest
 
 import attacks
 from attacks.world import Training, World
-from core.training import Schedule
+from core.learning.training import Schedule
 
 
 class Notebook:

@@ -17,7 +17,7 @@ from attacks import process
 from attacks.options import Thief
 from attacks.transcript import Transcript, TranscriptError
 from client.options import Connection
-from core.artifacts import load_network
+from core.learning.artifacts import load_network
 from core.records import RecordError, read
 
 CONFIG = {"attack": "random", "attack.lr": 0.1, "seed": 3, "shape": [1, 2, 2]}

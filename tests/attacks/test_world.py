@@ -5,8 +5,8 @@ import pytest
 from meaning import assert_same_answers
 
 from attacks.world import Student, TransferSet, World
-from core import networks
-from core.training import Schedule
+from core.learning import networks
+from core.learning.training import Schedule
 
 SHAPE = (1, 8, 8)
 SCHEDULE = Schedule(epochs=2, batch=16)

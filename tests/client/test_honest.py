@@ -11,7 +11,7 @@ from client import honest
 from client.honest import ask_at_pace, repeated_order
 from client.options import Connection, Honest
 from client.recording import connect
-from core.drift import drifted
+from core.learning.drift import drifted
 from core.records import read
 
 

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from meaning import assert_same_answers
 from safetensors.numpy import save_file
 
-from core.artifacts import (
+from core.learning.artifacts import (
     ArtifactError,
     fingerprint,
     load,
@@ -21,8 +21,8 @@ from core.artifacts import (
     weights_digest,
     write_atomically,
 )
-from core.networks import NAMES, build
-from core.training import logits
+from core.learning.networks import NAMES, build
+from core.learning.training import logits
 
 SLOWLY = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from core import command
-from core.artifacts import ArtifactError
+from core.learning.artifacts import ArtifactError
 
 
 def raising(error):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from splits import check
 
-from core import datasets
-from core.datasets import SPLITS, DatasetError, load, load_pool
-from core.networks import build
-from core.training import Schedule, fit, logits
+from core.learning import datasets
+from core.learning.datasets import SPLITS, DatasetError, load, load_pool
+from core.learning.networks import build
+from core.learning.training import Schedule, fit, logits
 
 SIZES = {
     "mnist5k": (3000, 500, 500, 500, 500),

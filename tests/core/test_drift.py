@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from core.drift import DRIFTS, drifted, turned
+from core.learning.drift import DRIFTS, drifted, turned
 
 shapes = st.tuples(st.integers(0, 4), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))
 images_of = arrays.arrays(np.uint8, shapes)

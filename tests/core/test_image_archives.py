@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 from splits import check
 
-from core import archives, datasets
-from core.datasets import SPLITS, Dataset, DatasetError, load, load_labelled_pool, load_pool
+from core.learning import archives, datasets
+from core.learning.datasets import (
+    SPLITS,
+    Dataset,
+    DatasetError,
+    load,
+    load_labelled_pool,
+    load_pool,
+)
 
 
 def archive(path: Path, *, n: int = 24, colour: bool = False, **changes: object) -> str:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.images import conform, from_channels_last, grey, patches, resize
+from core.learning.images import conform, from_channels_last, grey, patches, resize
 
 seeds = st.integers(0, 2**32)
 sides = st.integers(1, 12)

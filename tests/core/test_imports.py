@@ -10,12 +10,12 @@ HEAVY = ("torch", "numba", "scipy", "sklearn", "mlxtend", "pandas", "rich", "mat
     "module",
     [
         "core.arrays",
-        "core.artifacts",
-        "core.datasets",
-        "core.drift",
-        "core.images",
+        "core.learning.artifacts",
+        "core.learning.datasets",
+        "core.learning.drift",
+        "core.learning.images",
         "core.records",
-        "core.training",
+        "core.learning.training",
     ],
 )
 def test_a_command_line_can_import_it_and_stay_quick(module):

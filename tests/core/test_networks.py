@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from core.networks import NAMES, build
+from core.learning.networks import NAMES, build
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2, 4, 17), (3, 16, 5)]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core import private
-from core.artifacts import save, write_atomically
+from core.learning.artifacts import save, write_atomically
 from core.records import RecordWriter
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from meaning import SINGLE, assert_same_answers, assert_same_weights, weights_apart
 
 from core.arrays import InvalidImages, to_float
-from core.networks import build
-from core.training import Schedule, TrainingDiverged, _slices, features, fit, logits
+from core.learning.networks import build
+from core.learning.training import Schedule, TrainingDiverged, _slices, features, fit, logits
 
 SHAPE = (1, 8, 8)
 QUICK = Schedule(epochs=2, batch=16, lr=0.05, momentum=0.9)

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from core import networks
 from core.arrays import softmax
-from core.training import logits
+from core.learning import networks
+from core.learning.training import logits
 from experiments.__main__ import main
 from experiments.defences import speed as defences_speed
 from experiments.defences.speed import GOALS, measure, plain_mad, plain_redirect, plain_scores

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import artifacts, datasets, networks, training
 from core.arrays import to_float
-from core.artifacts import ArtifactError
+from core.learning import artifacts, datasets, networks, training
+from core.learning.artifacts import ArtifactError
 from core.records import RecordError, read
 from experiments import evaluation
 from experiments.evaluation import evaluate, follow

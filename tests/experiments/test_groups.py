@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scenarios import GOOD, broken
 
-from core.drift import DRIFTS
+from core.learning.drift import DRIFTS
 from experiments import commands, groups
 from experiments.groups import Honest, Thief
 from experiments.scenario import ScenarioError, check, parse

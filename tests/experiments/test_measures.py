@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from core import datasets
-from core.drift import DRIFTS, drifted
+from core.learning import datasets
+from core.learning.drift import DRIFTS, drifted
 from experiments import measures
 from experiments.__main__ import main
 from experiments.measures import HONEST, Plan, auc, batch_means, describe, run, sources, table

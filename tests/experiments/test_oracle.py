@@ -12,7 +12,7 @@ from meaning import assert_same_answers
 from attacks.options import Thief
 from attacks.process import read_costs
 from client.options import Connection
-from core.datasets import load_pool
+from core.learning.datasets import load_pool
 from experiments.measures import costs_of
 from experiments.oracle import write_costs
 from server import model

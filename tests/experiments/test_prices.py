@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from meaning import assert_same_answers
 
-from core.drift import DRIFTS
+from core.learning.drift import DRIFTS
 from experiments import measures
 from experiments.__main__ import main
 from experiments.prices import fit as price_fit

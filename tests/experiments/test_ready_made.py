@@ -15,7 +15,7 @@ import attacks
 import experiments
 from attacks.process import TRANSCRIPT
 from attacks.world import Price, Student, World
-from core import networks
+from core.learning import networks
 from core.records import read as read_records
 from experiments import scenario, settings, sweep
 from experiments.groups import Thief

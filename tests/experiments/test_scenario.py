@@ -82,7 +82,7 @@ def test_settings_are_the_fields_of_the_attack(attack: str) -> None:
 
 
 def test_names_agree_with_those_who_own_them() -> None:
-    from core import networks
+    from core.learning import networks
     from pow.puzzle import ALGORITHMS
 
     assert set(groups.NETWORKS) == set(networks.NAMES)

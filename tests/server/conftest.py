@@ -5,7 +5,7 @@ import shutil
 import pytest
 from commands import MEASURE
 
-from core.datasets import load
+from core.learning.datasets import load
 from pow.rate import Rate as HashRate
 from server import calibration, measures, model
 from server.calibration.make import calibrate

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledgers import batch
 from mutations import mutated
 
-from core.datasets import Split, load
+from core.learning.datasets import Split, load
 from pow.puzzle import MAX_WORK, puzzle_for
 from pow.rate import Rate as HashRate
 from server import calibration, model

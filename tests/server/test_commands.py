@@ -10,7 +10,7 @@ import pytest
 from commands import MEASURE, refused, run, serving
 from meaning import assert_same_answers, assert_same_weights
 
-from core.datasets import load
+from core.learning.datasets import load
 from server import model
 
 

@@ -10,7 +10,7 @@ import pytest
 from meaning import assert_same_answers
 
 from client.session import Session
-from core import networks
+from core.learning import networks
 from server.defences import Perturbation
 from server.defences.options import Perturb
 from server.defences.surrogates import Surrogates
@@ -169,7 +169,7 @@ def test_the_server_refuses(words, why, home):
 def test_a_surrogate_of_another_victim_is_not_served(home, tmp_path):
     import shutil
 
-    from core import artifacts, networks
+    from core.learning import artifacts, networks
     from server.commands import serve
     from server.options import Serve
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from meaning import assert_same_answers
 from mutations import mutated
 
-from core import artifacts
 from core.arrays import to_float
-from core.datasets import load
+from core.learning import artifacts
+from core.learning.datasets import load
 from core.privacy.pate import gnmax_epsilon
 from server import measures
 from server.measures import shards, teachers, teachers_full, voters, votes

@@ -10,7 +10,7 @@ from meaning import assert_same_answers
 from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
 
-from core.datasets import Split
+from core.learning.datasets import Split
 from server import measures
 from server.measures import entropy, gap, knn, surprisal, teachers, typicality
 from server.measures.surprisal import Tail

@@ -9,8 +9,8 @@ import pytest
 from commands import refused, run
 from safetensors.numpy import save_file
 
-from core import artifacts, datasets
-from core.datasets import DatasetError
+from core.learning import artifacts, datasets
+from core.learning.datasets import DatasetError
 from server import calibration, model
 
 

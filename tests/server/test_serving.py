@@ -17,7 +17,7 @@ from commands import refused, serving
 from http2 import PREFACE, connect, headers, settings
 
 from client.session import Refused, Session, Unreachable
-from core.datasets import load
+from core.learning.datasets import load
 from core.records import read
 
 

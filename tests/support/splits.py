@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.datasets import SPLITS, Dataset
+from core.learning.datasets import SPLITS, Dataset
 
 
 def check(dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from torch import nn
 
 from core.arrays import softmax
-from core.networks import Network
+from core.learning.networks import Network
 from server.defences.adaptive_misinformation import misinformed
 from server.defences.gradient_redirection import MARGIN, redirect
 from server.defences.keeping_top import redirect_keeping_top

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from meaning import assert_same_answers
 
-from core import networks
+from core.learning import networks
 from server import defences
 from server.defences import Context
 from server.defences.gradient_redirection import redirect

@@ -6,8 +6,8 @@ import torch
 from meaning import assert_same_answers
 from torch import nn
 
-from core import networks
-from core.networks import Network
+from core.learning import networks
+from core.learning.networks import Network
 from server import defences
 from server.defences import Context
 from server.defences.surrogates import Steered, Surrogates, against_clean, all_ones, towards_label

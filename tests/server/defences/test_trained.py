@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from meaning import assert_same_weights, weights_apart
 
-from core import artifacts, networks
 from core.arrays import softmax
-from core.datasets import Split, load
-from core.training import Schedule, fit, logits
+from core.learning import artifacts, networks
+from core.learning.datasets import Split, load
+from core.learning.training import Schedule, fit, logits
 from server.defences import trained
 from server.defences.surrogates import Surrogates
 

@@ -15,7 +15,6 @@ Their order comes from a pinned seed; for all but archives, a pinned hash vouche
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 import logging
@@ -30,11 +29,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core import archives, image_archives
-from core.artifacts import ArtifactError, fingerprint, write_atomically
-from core.image_archives import DatasetError as DatasetError
-from core.image_archives import located as located
-from core.images import Images, conform, from_channels_last, patches
+from core.learning import archives, image_archives
+from core.learning.artifacts import ArtifactError, fingerprint, write_atomically
+from core.learning.image_archives import DatasetError as DatasetError
+from core.learning.image_archives import located as located
+from core.learning.images import Images, conform, from_channels_last, patches
+from core.suggest import suggest
 
 SPLITS = ("victim", "calibration", "honest", "pool", "held_out")
 NAMES = ("mnist5k", "digits", "photos", "fashion-mnist", "npz:PATH")
@@ -335,6 +335,5 @@ def _dataset(name: str, splits: dict[str, Split]) -> Dataset:
 
 
 def _unknown(name: str) -> DatasetError:
-    near = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return DatasetError(f"unknown dataset {name!r}, expected one of {', '.join(NAMES)}{hint}")
+    expected = f"expected one of {', '.join(NAMES)}{suggest(name, NAMES)}"
+    return DatasetError(f"unknown dataset {name!r}, {expected}")

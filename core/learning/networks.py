@@ -5,7 +5,6 @@ Axes: b images, c channels, h rows, w columns, d features, k classes.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from core.suggest import suggest
 
 SMALLEST = 4  # pixels a side: two poolings must leave something
 
@@ -52,9 +53,8 @@ def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int) ->
     Raises ValueError for an unknown name or impossible sizes.
     """
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown network {name!r}, expected one of {', '.join(NAMES)}{hint}")
+        expected = f"expected one of {', '.join(NAMES)}{suggest(name, NAMES)}"
+        raise ValueError(f"unknown network {name!r}, {expected}")
     if len(shape) != 3 or not all(isinstance(axis, int) and axis > 0 for axis in shape):
         raise ValueError(f"shape is {shape!r}, expected (c, h, w) of positive whole numbers")
     if min(shape[1:]) < SMALLEST:

@@ -26,7 +26,7 @@ from core.private import opener, parents
 if TYPE_CHECKING:
     import torch
 
-    from core.networks import Network
+    from core.learning.networks import Network
 
 HEADER = "powgate"  # the one key of the safetensors metadata: its JSON is ours
 
@@ -91,7 +91,7 @@ def save_network(path: Path | str, network: Network, **meta: object) -> None:
 
 def load_network(path: Path | str) -> tuple[Network, dict[str, Any]]:
     """A network in evaluation mode, and the facts it was saved with. Raises ArtifactError."""
-    from core.networks import restore
+    from core.learning.networks import restore
 
     arrays, meta = load(path)
     if meta.get("kind") != "network":

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core import archives
-from core.images import from_channels_last
+from core.learning import archives
+from core.learning.images import from_channels_last
 
 LABELLED = ("x_train", "y_train", "x_test", "y_test")
 MEDMNIST = {

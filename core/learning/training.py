@@ -21,7 +21,7 @@ from core.arrays import check_images, to_float
 if TYPE_CHECKING:
     import torch
 
-    from core.networks import Network
+    from core.learning.networks import Network
 
 
 class TrainingDiverged(ArithmeticError):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.images import Images
+from core.learning.images import Images
 
 DEGREES = 15.0
 """How far an image is tilted, to one side or the other."""

@@ -1,0 +1,1 @@
+"""What needs torch, scikit-learn or scipy: datasets, networks, training and their files."""
