@@ -6,15 +6,16 @@ DOCS_READY := .venv/docs-ready
 HOME_DIR ?= .powgate
 STUBS := protos/gate_pb2.py protos/gate_pb2.pyi protos/gate_pb2_grpc.py
 
-.PHONY: help setup demo test check bench server attack docs protos clean
+.PHONY: help setup demo test test-fast test-all check bench server attack docs protos clean
 
 help:
-	@echo "make demo    steal a digit classifier, with and without the gate: table and report"
-	@echo "make test    all tests"
+	@echo "make demo    copy a digit classifier, with and without the gate: table and report"
+	@echo "make test    the tests but the slow ones; make test-all  all of them, as CI runs them"
+	@echo "make test-fast  those that start no process and train nothing: under a minute"
 	@echo "make check   stale stubs, format, lint, types, imports"
 	@echo "make bench   hash rates, pricing, ledger and server path"
 	@echo "make server  a gate on 127.0.0.1:50051 in front of a victim trained on digits"
-	@echo "make attack  one thief against it (ATTACK=knockoff)"
+	@echo "make attack  one attacker against it (ATTACK=knockoff)"
 	@echo "make docs    the documentation as a small site in site/"
 	@echo "make protos  generate the stubs of protos/gate.proto again"
 	@echo "make setup   install only;  make clean  remove what make made"
@@ -32,6 +33,12 @@ demo: $(READY)
 	$(BIN)/python -m experiments run demo --home $(HOME_DIR)
 
 test: $(READY)
+	$(BIN)/pytest -m "not slow"
+
+test-fast: $(READY)
+	$(BIN)/pytest -m "not slow and not process"
+
+test-all: $(READY)
 	$(BIN)/pytest
 
 check: $(READY)
@@ -56,7 +63,7 @@ server: $(READY)
 
 ATTACK ?= knockoff
 attack: $(READY)
-	$(BIN)/python -m attacks $(ATTACK) --target 127.0.0.1:50051 --client-id thief --home $(HOME_DIR)
+	$(BIN)/python -m attacks $(ATTACK) --target 127.0.0.1:50051 --client-id attacker --home $(HOME_DIR)
 
 $(DOCS_READY): $(READY)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
