@@ -57,7 +57,7 @@ class SmallestWork:
 
     thresholds: ClassVar[tuple[int, ...]] = ()
 
-    def is_dear(self, images: int, cost: int) -> bool:
+    def is_expensive(self, images: int, cost: int) -> bool:
         """Every batch counts."""
         return True
 

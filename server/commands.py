@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,12 @@ from server import calibration, logs, measures, model, secret, transport
 from server.authentication import ApiKeys, Authenticator, OpenDoor
 from server.calibration import Calibration, CalibrationError, make
 from server.calibration.plot import draw
-from server.calibration.service import FREE
 from server.calibration.targets import Targets
 from server.defences import Defence, Perturbation, trained
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.options import Calibrate, Prepare, Serve
-from server.pricing import Rate
-from server.puzzles import Puzzles
+from server.pricing import Rate, no_price
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
 from server.serve import Parts, ServeError, Tls, running
@@ -141,7 +139,7 @@ def serve(options: Serve) -> None:
     perturbation = _perturbation(options, config, served)
     algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":
-        tariff, hash_rate, prices = replace(FREE, puzzles=Puzzles(algorithm)), 0.0, b""
+        tariff, hash_rate, prices = no_price(algorithm), 0.0, b""
     else:
         beside = calibration.path(options.home, options.model, options.measure)
         file = options.calibration or beside

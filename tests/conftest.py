@@ -72,7 +72,7 @@ class FixedTariff:
 
     thresholds = ()
 
-    def is_dear(self, images, cost):
+    def is_expensive(self, images, cost):
         return True
 
     def raises(self, before, after):

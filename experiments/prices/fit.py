@@ -31,7 +31,7 @@ from server.calibration.targets import OVERHEAD_P99
 from server.calibration.traffic import Sample, Traffic, kinds, resampled
 from server.ledger import WINDOWS
 from server.pricing import Band, Paper, Score
-from server.pricing.many import Floats, PriceList, RatePrices, Terms, overheads
+from server.pricing.vectorised import Floats, PriceList, RatePrices, Terms, overheads
 
 Z = 3.0
 GENTLE = KAPPAS[KAPPAS <= 12]

@@ -19,7 +19,7 @@ from pow.hashcash import CLOCK_SKEW
 from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Batch, Charge, Ledger, Payment
 from server.ledger.sqlite import SqliteLedger
 from server.pricing import BATCH, PolicyTariff
-from server.pricing.many import Floats, PriceList, RatePrices, Terms
+from server.pricing.vectorised import Floats, PriceList, RatePrices, Terms
 from server.puzzles import Puzzles
 
 FLOOR = 1 << 20

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.pricing import Paper
-from server.pricing.many import (
+from server.pricing.vectorised import (
     COST,
     COUNTED,
     Floats,

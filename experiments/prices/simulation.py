@@ -43,7 +43,7 @@ from server.calibration.targets import SERVICE_SHARE
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH
-from server.pricing.many import Floats, PriceList, RatePrices, Terms, batches, overheads, play
+from server.pricing.vectorised import Floats, PriceList, RatePrices, Terms, batches, overheads, play
 from server.victim import TorchVictim
 
 _LOG = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from scipy import stats
 
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH
-from server.pricing.many import Floats, PriceList, Terms, batches, overheads, play, rounded
+from server.pricing.vectorised import Floats, PriceList, Terms, batches, overheads, play, rounded
 
 
 def mixed(honest: Floats, foreign: Floats, share: float, rng: np.random.Generator) -> Floats:

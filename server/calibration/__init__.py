@@ -17,7 +17,7 @@ from core.learning import artifacts
 from pow.rate import Rate as HashRate
 from server.measures import file_stem
 from server.model import folder
-from server.pricing import BATCH, Band, Free, Paper, Policy, PolicyTariff, Rate, Score
+from server.pricing import BATCH, Band, NoPrice, Paper, Policy, PolicyTariff, Rate, Score
 from server.puzzles import Puzzles
 
 LONGEST = 86_400.0
@@ -124,7 +124,7 @@ class Calibration:
         t_min = power_of_two_seconds(self.t_min, rate)
         t_max = max(t_min, power_of_two_seconds(self.t_max, rate))
         if name == "none":
-            return Free()
+            return NoPrice()
         if name == "paper":
             return Paper(self.base, self.slope, self.intercept, t_min, t_max)
         if name == "rate":

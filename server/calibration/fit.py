@@ -14,7 +14,7 @@ from server.calibration import STEEPEST
 from server.calibration.traffic import Sample, Traffic, resampled
 from server.ledger import WINDOWS
 from server.pricing import Band, Rate, Score
-from server.pricing.many import (
+from server.pricing.vectorised import (
     Floats,
     RatePrices,
     Terms,

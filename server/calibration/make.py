@@ -33,7 +33,7 @@ from server.calibration.traffic import Sample, kinds
 from server.measures import JUDGED
 from server.model import Model
 from server.pricing import BATCH, Rate, Score
-from server.pricing.many import Floats, Terms
+from server.pricing.vectorised import Floats, Terms
 
 CAP = 8_000
 """Default t_max, in t_min."""

@@ -16,20 +16,19 @@ from server.admission import Limits
 from server.authentication import OpenDoor
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
-from server.pricing import BATCH, Free, PolicyTariff
+from server.pricing import BATCH, no_price
 from server.puzzles import Puzzles
 from server.serve import Parts, running
 
 UNPACED = Limits(rate=1e9)
 """The one client of a measurement asks as fast as it is answered."""
 
-FREE = PolicyTariff(Free(), rate=1.0, honest=0.0, puzzles=Puzzles("sha1"))
-"""What is asked under policy `none`: nothing."""
-
 
 async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: int = 30) -> float:
     """Seconds a client on loopback waits for 64 images under policy none: the median."""
-    ledger = SqliteLedger(":memory:", fingerprint="service", tariff=FREE, clock=lambda: 0.0)
+    ledger = SqliteLedger(
+        ":memory:", fingerprint="service", tariff=no_price("sha1"), clock=lambda: 0.0
+    )
     parts = Parts(
         model=model,
         ledger=ledger,

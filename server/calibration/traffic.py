@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from server.pricing.many import Floats
+from server.pricing.vectorised import Floats
 
 SKEW = 1.0
 """Dirichlet concentration of the class mix of a skewed client: 1 makes every mix equally likely."""

@@ -154,7 +154,7 @@ class Tariff(Protocol):
         """Nano-units: an account keeps what lies above each of them, besides the cost."""
         ...
 
-    def is_dear(self, images: int, cost: int) -> bool:
+    def is_expensive(self, images: int, cost: int) -> bool:
         """Whether a batch (nano-units) is more expensive than an honest one."""
         ...
 

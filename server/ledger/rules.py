@@ -47,7 +47,9 @@ def price(
         ),
     )
     new = batch.beyond(before.recent)
-    counts = work == 0 or (tariff.is_dear(len(new), new.cost) and tariff.raises(before, counting))
+    counts = work == 0 or (
+        tariff.is_expensive(len(new), new.cost) and tariff.raises(before, counting)
+    )
     return Price(work, counts, counting if counts else before)
 
 

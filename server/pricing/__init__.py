@@ -19,12 +19,13 @@ __all__ = [
     "BATCH",
     "POLICIES",
     "Band",
-    "Free",
+    "NoPrice",
     "Paper",
     "Policy",
     "PolicyTariff",
     "Rate",
     "Score",
+    "no_price",
     "work_for",
 ]
 
@@ -49,7 +50,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
+class NoPrice:
     """Policy `none`: the baseline against which all overheads are measured."""
 
     thresholds: ClassVar[tuple[float, ...]] = ()
@@ -96,7 +97,7 @@ class PolicyTariff:
         """Nano-units."""
         return tuple(round(threshold * NANO) for threshold in self.policy.thresholds)
 
-    def is_dear(self, images: int, cost: int) -> bool:
+    def is_expensive(self, images: int, cost: int) -> bool:
         """Whether a batch of `cost` nano-units is dearer than an honest one."""
         return cost > self.honest * NANO * images
 
@@ -118,3 +119,8 @@ class PolicyTariff:
         """
         entry = 0 if account.entered else min(self.entry, work)
         return self.puzzles.choose(work, Fraction((work - entry) * BATCH, images) + entry)
+
+
+def no_price(algorithm: str) -> PolicyTariff:
+    """The tariff of policy `none`, for a gate whose puzzles are of `algorithm`: asks no work."""
+    return PolicyTariff(NoPrice(), rate=1.0, honest=0.0, puzzles=Puzzles(algorithm))

@@ -9,7 +9,7 @@ from experiments.prices.hoarder import Hoard
 from experiments.prices.lists import CusumPrices
 from server.ledger.sqlite import SqliteLedger
 from server.pricing import Rate, Score
-from server.pricing.many import RatePrices, Terms
+from server.pricing.vectorised import RatePrices, Terms
 
 TERMS = Terms(service=0.008, t_min=0.002, t_max=16.0)
 SCORE = Score(0.0, 1.0, fit.errors_band(1.0, 1.0), 8.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from experiments.prices.lists import CusumPrices, PaperPrices
 from server.ledger import NANO, Account
 from server.pricing import Band, Paper, PolicyTariff, Rate, Score
-from server.pricing.many import RatePrices, play
+from server.pricing.vectorised import RatePrices, play
 from server.puzzles import Puzzles
 
 BAND = Band((1, 64, 4096), ((2.0, 1.0, 0.95), (2.0, 1.0, 0.9), (2.0, 1.0, 0.82)))
@@ -37,7 +37,7 @@ def test_the_simulator_charges_what_the_gate_charges(policy, prices, history, al
         for at, size in enumerate(images):
             counting = account.counting(size, nano[at][client])
             expected[at, client] = policy.price(counting)
-            dear = tariff.is_dear(size, nano[at][client])
+            dear = tariff.is_expensive(size, nano[at][client])
             if paid[at][client] or (dear and tariff.raises(account, counting)):
                 account = counting
     found, _ = play(

@@ -21,7 +21,7 @@ from server.calibration import fit, traffic
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing import Rate, Score
-from server.pricing.many import RatePrices, Terms
+from server.pricing.vectorised import RatePrices, Terms
 
 TERMS = Terms(service=1.0, t_min=0.25, t_max=2000.0)
 SCORE = Score(0.0, 1.0, price_fit.errors_band(1.0, 1.0), 8.0)

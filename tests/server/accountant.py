@@ -15,10 +15,10 @@ from server.ledger import NANO, Account
 from server.ledger.sqlite import SqliteLedger
 
 
-class Free:
+class NoPrice:
     thresholds = ()
 
-    def is_dear(self, images: int, cost: int) -> bool:
+    def is_expensive(self, images: int, cost: int) -> bool:
         return True
 
     def raises(self, before: Account, after: Account) -> bool:
@@ -33,7 +33,7 @@ class Free:
 
 def main() -> None:
     path, life = sys.argv[1:]
-    ledger = SqliteLedger(path, fingerprint="f", tariff=Free(), clock=time.time)
+    ledger = SqliteLedger(path, fingerprint="f", tariff=NoPrice(), clock=time.time)
     for number in itertools.count():
         # Several at once, so that kills also fall into the midst of a group commit.
         names = [f"{life}-{number}-{part}" for part in range(4)]

@@ -14,7 +14,7 @@ from server.calibration.fit import TooNoisy, band, fit, ordinary, overhead
 from server.calibration.traffic import Sample
 from server.ledger import NANO, Account, Batch
 from server.pricing import Band, Rate, Score
-from server.pricing.many import RatePrices, Terms, batches, play, rounded
+from server.pricing.vectorised import RatePrices, Terms, batches, play, rounded
 
 TERMS = Terms(service=1.0, t_min=0.25, t_max=2000.0)
 BAND = Band((1, 64, 4096), ((2.0, 1.0, 0.95), (2.0, 1.0, 0.9), (2.0, 1.0, 0.82)))

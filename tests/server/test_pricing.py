@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pow.puzzle import puzzle_for
 from server.ledger import DIGEST_BYTES, NANO, Account, Batch
-from server.pricing import Band, Free, Paper, PolicyTariff, Rate, Score, work_for
+from server.pricing import Band, NoPrice, Paper, PolicyTariff, Rate, Score, work_for
 from server.puzzles import Puzzles
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "paper_prices.json").read_text())
@@ -160,7 +160,7 @@ def test_work_is_linear_in_images():
 
 
 def test_nothing_is_free_but_the_free_policy():
-    assert PolicyTariff(Free(), 1e6, 0.8, SHA1).work(charged((1, 9.0)), 1) == 0
+    assert PolicyTariff(NoPrice(), 1e6, 0.8, SHA1).work(charged((1, 9.0)), 1) == 0
     assert PolicyTariff(RATE, 1e6, 0.8, SHA1).work(charged((1, 0.8)), 1) > 0
 
 
@@ -173,13 +173,13 @@ def test_an_account_pays_its_entry_until_it_has_entered():
 
 
 def test_nobody_enters_where_nothing_is_asked():
-    assert PolicyTariff(Free(), 1e6, 0.8, SHA1, entry=500).work(charged((1, 9.0)), 1) == 0
+    assert PolicyTariff(NoPrice(), 1e6, 0.8, SHA1, entry=500).work(charged((1, 9.0)), 1) == 0
 
 
 def test_dear_is_dearer_than_honest():
     tariff = PolicyTariff(RATE, 1e6, 0.8, SHA1)
-    assert not tariff.is_dear(10, round(8.0 * NANO))
-    assert tariff.is_dear(10, round(8.0 * NANO) + 1)
+    assert not tariff.is_expensive(10, round(8.0 * NANO))
+    assert tariff.is_expensive(10, round(8.0 * NANO) + 1)
 
 
 def test_no_price_asks_more_than_a_challenge_can():
@@ -203,4 +203,4 @@ def test_an_unpaid_batch_may_only_raise_what_the_price_grows_with():
     paper = PolicyTariff(Paper(1.0075, 0.8, 0.0, 0.1, 10.0), 1e6, 0.8, SHA1)
     assert paper.raises(thief, thief.counting(64, round(64 * 0.9 * NANO)))
     assert not paper.raises(thief, thief.counting(64, round(64 * 0.7 * NANO)))
-    assert not PolicyTariff(Free(), 1e6, 0.8, SHA1).raises(Account(), thief)
+    assert not PolicyTariff(NoPrice(), 1e6, 0.8, SHA1).raises(Account(), thief)

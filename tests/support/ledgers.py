@@ -37,7 +37,7 @@ class FixedTariff:
 
     thresholds = ()
 
-    def is_dear(self, images: int, cost: int) -> bool:
+    def is_expensive(self, images: int, cost: int) -> bool:
         return cost > HONEST * images
 
     def raises(self, before: Account, after: Account) -> bool:

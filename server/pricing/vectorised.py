@@ -35,7 +35,7 @@ class PriceList(Protocol):
         ...
 
     def scores(self, costs: Floats) -> Floats:
-        """What counts of costs (n, queries): scores (s, n, queries), the first as dear as dear."""
+        """What counts of costs (n, queries): scores (s, n, queries); index 0 is the full cost."""
         ...
 
     def start(self, accounts: int) -> Floats:
