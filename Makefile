@@ -13,7 +13,7 @@ help:
 	@echo "make test    the tests but the slow ones; make test-all  all of them, as CI runs them"
 	@echo "make test-fast  those that start no process and train nothing: under a minute"
 	@echo "make check   stale stubs, format, lint, types, imports"
-	@echo "make bench   hash rates, pricing, ledger and server path"
+	@echo "make bench   hash rates, whole queries, measures, defences, floods"
 	@echo "make server  a gate on 127.0.0.1:50051 in front of a victim trained on digits"
 	@echo "make attack  one attacker against it (ATTACK=knockoff)"
 	@echo "make docs    the documentation as a small site in site/"
@@ -52,8 +52,8 @@ check: $(READY)
 	@$(BIN)/lint-imports > .venv/imports.txt || { cat .venv/imports.txt; exit 1; }
 
 bench: $(READY)
-	$(BIN)/python -m pow bench
-	$(BIN)/python -m experiments bench
+	for name in puzzles gate measures defences flood; do \
+	    $(BIN)/python -m benchmarks $$name || exit 1; done
 
 server: $(READY)
 	$(BIN)/python -m server prepare --home $(HOME_DIR)

@@ -1,4 +1,4 @@
-"""Command line: mint and check stamps, measure hash rates, compile the kernels.
+"""Command line: mint and check stamps, say what work costs here, compile the kernels.
 
 The short options of mint and check are those of the classic hashcash program where both have them.
 """
@@ -6,13 +6,10 @@ The short options of mint and check are those of the classic hashcash program wh
 from __future__ import annotations
 
 import io
-import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tyro
@@ -87,22 +84,6 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """Measure the kernels and their peers side by side."""
-
-    json: bool = False
-    """Print JSON, rates in hashes a second, instead of a table."""
-    rounds: int = 9
-    """Measurements of each contender; the median is reported."""
-    algorithms: tuple[Algorithm, ...] = ("sha1", "sha256", "argon2id")
-    """Digests to measure."""
-    threads: tuple[int, ...] = (1, 2)
-    """Numbers of threads to try."""
-    record: Path | None = None
-    """Also write the result, with command, host, revision and date, to this file."""
-
-
-@dataclass(frozen=True, slots=True)
 class Info:
     """Say which kernel this host runs, how fast, where it is cached, and what work costs here."""
 
@@ -127,7 +108,6 @@ def _chosen(arguments: list[str] | None) -> int:
     commands: dict[str, Callable[..., Any]] = {
         "mint": Mint,
         "check": Check,
-        "bench": Bench,
         "info": Info,
         "warm": Warm,
     }
@@ -141,8 +121,6 @@ def _chosen(arguments: list[str] | None) -> int:
         return mint(command)
     if isinstance(command, Check):
         return check(command)
-    if isinstance(command, Bench):
-        return bench(command)
     if isinstance(command, Info):
         return info(command)
     return warm(command)
@@ -215,37 +193,6 @@ def duration(text: str, what: str = "expiry") -> float:
     return float(int(number) * _UNITS[unit])
 
 
-def bench(command: Bench) -> int:
-    if not 1 <= command.rounds <= 1000:
-        raise ValueError(f"rounds must be from 1 to 1000, not {command.rounds}")
-    if any(not 1 <= n <= 256 for n in command.threads):
-        raise ValueError(f"threads must be from 1 to 256, not {command.threads}")
-    from rich.progress import track
-
-    from pow import bench as benchmark
-
-    found = benchmark.contenders(command.algorithms, command.threads)
-    total, console = len(found) * command.rounds, _console()
-    measured = list(
-        track(
-            benchmark.run(found, command.rounds),
-            "measuring",
-            total=total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
-    table = benchmark.tabulate(measured)
-    if command.record is not None:
-        benchmark.record(command.record, table, shlex.join(["python", "-m", "pow", *sys.argv[1:]]))
-    if command.json:
-        print(json.dumps(table, indent=2))
-    else:
-        _print_table(table)
-    return 0
-
-
 def info(command: Info) -> int:
     from rich.table import Column, Table
 
@@ -294,30 +241,6 @@ def _console(*, stderr: bool = True) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
-
-
-def _amount(value: object) -> str:
-    if not isinstance(value, float):
-        return "not installed"
-    return f"{value / 1e6:.4g} million" if value >= 1e6 else f"{value:.0f}"
-
-
-def _print_table(table: dict[str, dict[str, object]]) -> None:
-    from rich.table import Column, Table
-
-    headings = ("digest", "contender", "a second", "the best kernel is faster by")
-    shown = Table(*(Column(heading, overflow="fold") for heading in headings))
-    for algorithm, entry in table.items():
-        rate = entry["rate"]
-        if algorithm == "argon2id":
-            shown.add_row(algorithm, str(entry["kernel"]), _amount(rate), "")
-        for group in ("kernels", "threads", "wall", "peers", "refusals"):
-            values = entry.get(group, {})
-            for name, value in values.items() if isinstance(values, dict) else ():
-                known = isinstance(value, float) and isinstance(rate, float)
-                ratio = f"{rate / value:.1f} x" if known and group != "refusals" else ""
-                shown.add_row(algorithm, f"{group}: {name}", _amount(value), ratio)
-    _console(stderr=False).print(shown)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from pow import bench
 from pow.__main__ import duration, main
 from pow.hashcash import check, mint_reference
 
@@ -74,8 +71,6 @@ def test_mint_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", GOOD, "-e", "soon"], "expiry is 'soon'"),
         (["check", GOOD, "-g", "soon"], "grace period is 'soon'"),
         (["check", GOOD, "-b", "-1"], "bits must be"),
-        (["bench", "--rounds", "0"], "rounds must be"),
-        (["bench", "--threads", "0"], "threads must be"),
         (["info", "--work", "-1"], "work must be"),
     ],
 )
@@ -204,44 +199,6 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
 def test_warm(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warm"]) == 0
     assert "kernels ready in" in capsys.readouterr().out
-
-
-def test_bench(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(bench, "_rate", lambda a, k: lambda: 3e6 if k == "hashlib" else 3e8)
-    monkeypatch.setattr(bench, "hashcash", lambda: 1.5e7)
-    monkeypatch.setattr(bench, "openssl", lambda _: 5e6)
-    monkeypatch.setattr(bench, "refusals", lambda _: 2e3)
-    monkeypatch.setattr(bench, "starts", lambda _: {"cold": 5.0, "warm": 0.6})
-    monkeypatch.setattr("shutil.which", lambda name: None if name == "hashcash" else name)
-    record = tmp_path / "results/puzzles.json"
-    assert main(["bench", "--json", "--rounds", "1", "--record", str(record)]) == 0
-    table = json.loads(capsys.readouterr().out)
-    assert list(table) == ["sha1", "sha256", "argon2id"]
-    assert table["sha1"]["rate"] == 3e8
-    assert table["sha1"]["kernel"] == bench.host_kernels()[0]
-    assert set(table["sha1"]["threads"]) == {"1", "2"}
-    assert table["sha1"]["peers"] == {"hashlib": 3e6, "hashcash": None, "openssl": 5e6}
-    assert table["sha256"]["peers"] == {"hashlib": 3e6, "openssl": 5e6}
-    kept = json.loads(record.read_text())
-    assert kept["rates"] == table
-    assert kept["command"].startswith("python -m pow")
-    assert kept["setup_milliseconds"]["sha1"] > 0
-    assert main(["bench", "--rounds", "1", "--algorithms", "sha1"]) == 0
-    shown = capsys.readouterr().out
-    assert "100.0 x" in shown
-    assert "not installed" in shown
-
-
-def test_peers_that_say_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    nonsense = subprocess.CompletedProcess([], 0, "?", "?")
-    monkeypatch.setattr(bench, "_spent", lambda _: (nonsense, 1.0))
-    with pytest.raises(RuntimeError, match="did not say how many tries"):
-        bench.hashcash()
-    with pytest.raises(RuntimeError, match="not understood"):
-        bench.openssl("sha1")
-    assert bench.refusals("repeated") > 0
 
 
 def test_info_on_a_narrow_terminal_that_is_not_utf_8() -> None:
