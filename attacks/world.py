@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import check_images, softmax
+from core.arrays import check_inputs, softmax
 from core.learning import training
 from core.learning.training import Schedule
 
@@ -146,9 +146,9 @@ class World:
     def __post_init__(self) -> None:
         shape = self.pool.shape[1:]
         if len(self.pool):
-            check_images(self.pool, shape)
+            check_inputs(self.pool, shape)
         if self.inside is not None:
-            check_images(self.inside, shape)
+            check_inputs(self.inside, shape)
         for name, values in (("classes", self.classes), ("costs", self.costs)):
             if values is not None and values.shape != (len(self.pool),):
                 raise ValueError(

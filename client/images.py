@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import InvalidImages, check_images, check_values
+from core.arrays import InvalidInputs, check_inputs, check_values
 
 PIL_MODES = ("L", "RGB")
 """Of the others the numbers mean something else: places in a palette, hues, an alpha channel."""
@@ -28,18 +28,18 @@ _Move = Callable[[NDArray[Any]], NDArray[Any]]
 def as_images(images: Any, shape: Shape, limit: int) -> NDArray[Any]:
     """Images (b, c, h, w), uint8 or float32 in [0, 1], of what a user holds.
 
-    An array that is so already is returned as it is. Raises InvalidImages, which says how to
+    An array that is so already is returned as it is. Raises InvalidInputs, which says how to
     convert.
     """
     batch = _ordered(_typed(_array(images)), shape)
-    check_images(batch, shape, limit)
+    check_inputs(batch, shape, limit)
     return batch
 
 
 def _array(images: Any) -> NDArray[Any]:
     """The array behind an object; its values are what the object shows."""
     if isinstance(images, np.ma.MaskedArray):
-        raise InvalidImages("images are a masked array; expected one without a mask: fill it")
+        raise InvalidInputs("images are a masked array; expected one without a mask: fill it")
     if isinstance(images, np.ndarray):
         return images
     if isinstance(images, (list, tuple)):
@@ -47,19 +47,19 @@ def _array(images: Any) -> NDArray[Any]:
     mode = getattr(images, "mode", None)
     if isinstance(mode, str) and hasattr(images, "convert"):  # a PIL image
         if mode not in PIL_MODES:
-            raise InvalidImages(
+            raise InvalidInputs(
                 f"the image has mode {mode!r}; expected 'L' or 'RGB': use image.convert"
             )
     elif hasattr(images, "detach") and hasattr(images, "cpu"):  # a torch tensor
         images = images.detach().cpu()
     elif not hasattr(images, "__array__"):
-        raise InvalidImages(
+        raise InvalidInputs(
             f"images are a {type(images).__name__}, expected an array, a tensor or PIL images"
         )
     try:
         return np.asarray(images)
     except Exception as error:  # whatever __array__ of somebody's class raises
-        raise InvalidImages(
+        raise InvalidInputs(
             f"{type(images).__name__} cannot be made an array ({error}); "
             "expected uint8, or floats in [0, 1] (of a tensor: tensor.float())"
         ) from error
@@ -68,17 +68,17 @@ def _array(images: Any) -> NDArray[Any]:
 def _stacked(images: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
     """An array of equal images, one axis more than each; of plain numbers, theirs."""
     if not images:
-        raise InvalidImages("the batch is empty, expected at least 1 image")
+        raise InvalidInputs("the batch is empty, expected at least 1 image")
     if _numbers(images):
         try:
             return np.array(images)
         except ValueError as error:
-            raise InvalidImages(f"the lists are no array: {error}") from error
+            raise InvalidInputs(f"the lists are no array: {error}") from error
     arrays = [_array(image) for image in images]
     first = arrays[0]
     for number, array in enumerate(arrays):
         if (array.dtype, array.shape) != (first.dtype, first.shape):
-            raise InvalidImages(
+            raise InvalidInputs(
                 f"image {number} is {array.dtype} {array.shape}, image 0 {first.dtype} "
                 f"{first.shape}; expected images alike"
             )
@@ -107,7 +107,7 @@ def _typed(array: NDArray[Any]) -> NDArray[Any]:
         hint += "; for values from 0 to 255 use images.astype(numpy.uint8)"
     elif kind == "b":
         hint += "; use images.astype(numpy.float32), or numpy.uint8(255) * images"
-    raise InvalidImages(f"images have dtype {array.dtype}, {hint}")
+    raise InvalidInputs(f"images have dtype {array.dtype}, {hint}")
 
 
 def _ordered(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
@@ -130,9 +130,9 @@ def _ordered(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
     read = {name: move(array) for name, move in readings.items()}
     found = list(read.values())
     if not found:
-        return array  # check_images says what is wrong with it
+        return array  # check_inputs says what is wrong with it
     if any(other.shape != found[0].shape or (other != found[0]).any() for other in found[1:]):
-        raise InvalidImages(
+        raise InvalidInputs(
             f"images of shape {array.shape} may be {' or '.join(read)}; "
             f"expected (b, {channels}, {height}, {width}): use images[None] or numpy.transpose"
         )

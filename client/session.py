@@ -212,7 +212,7 @@ class Session:
         What else is taken as images says client.images; one image is a batch of 1. Threads beyond
         the gate's `max_unpaid` wait for their turn. A gate that is away or full is asked again with
         the same request id, so that nothing is charged twice; give the UUID yourself to ask the
-        same request again later, or take that of the GateError. Raises core.arrays.InvalidImages
+        same request again later, or take that of the GateError. Raises core.arrays.InvalidInputs
         and ValueError before anything is sent, and Refused, Unreachable, BadAnswer, TooMuchWork,
         DeadlineExceeded, Closed.
         """

@@ -1,7 +1,7 @@
-"""Images as arrays: checked at the edge, scaled to [0, 1], identified by a digest of their bytes.
+"""Inputs of a victim as arrays: checked, scaled to [0, 1], identified by a digest of their bytes.
 
-Images are always (b, c, h, w): b images, c channels, h rows, w columns; uint8 in 0..255 or float32
-in [0, 1].
+A batch is (b, *shape), uint8 in 0..255 or float32 in [0, 1]; the shape of one input is the
+victim's, (c, h, w) for images.
 """
 
 from __future__ import annotations
@@ -15,64 +15,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class InvalidImages(ValueError):
-    """Images that no victim would take; the message names the value and what was expected."""
+class InvalidInputs(ValueError):
+    """Inputs that no victim would take; the message names the value and what was expected."""
 
 
-def check_images(
-    images: NDArray[Any], shape: tuple[int, int, int], limit: int | None = None
+RANGES = {"uint8": "uint8 (0..255)", "float32": "float32 (in [0, 1])"}
+"""How a message names a type of inputs, with the values that are meant."""
+
+
+def check_inputs(
+    inputs: NDArray[Any],
+    shape: Sequence[int],
+    limit: int | None = None,
+    dtypes: Sequence[str] = ("uint8", "float32"),
 ) -> None:
-    """Refuse anything but 1..limit images (b, c, h, w) of the given shape (c, h, w).
+    """Refuses anything but 1..limit inputs (b, *shape) of one of the types; floats are in [0, 1].
 
-    Cheap checks come first: nothing is read from the pixels until type and shape are right.
-    Raises InvalidImages.
+    Cheap checks come first: nothing is read from the values until type and shape are right.
+    Raises InvalidInputs.
     """
-    if not isinstance(images, np.ndarray):
-        raise InvalidImages(f"images are a {type(images).__name__}, expected a numpy array")
-    if images.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
-        raise InvalidImages(
-            f"images have dtype {images.dtype}, expected uint8 (0..255) or float32 (in [0, 1])"
+    if not isinstance(inputs, np.ndarray):
+        raise InvalidInputs(f"inputs are a {type(inputs).__name__}, expected a numpy array")
+    if inputs.dtype not in [np.dtype(name) for name in dtypes]:
+        expected = " or ".join(RANGES.get(name, name) for name in dtypes)
+        raise InvalidInputs(f"inputs have dtype {inputs.dtype}, expected {expected}")
+    if inputs.ndim != 1 + len(shape):
+        raise InvalidInputs(
+            f"inputs have rank {inputs.ndim} (shape {_sizes(inputs.shape)}), "
+            f"expected rank {1 + len(shape)}: ({', '.join(['b', *map(str, shape)])})"
         )
-    if images.ndim != 4:
-        raise InvalidImages(
-            f"images have rank {images.ndim} (shape {_sizes(images.shape)}), "
-            f"expected rank 4: (b, {', '.join(map(str, shape))})"
-        )
-    if images.shape[1:] != tuple(shape):
-        raise InvalidImages(
-            f"each image is {_sizes(images.shape[1:])}, expected {_sizes(shape)} (c x h x w)"
-        )
-    if len(images) == 0:
-        raise InvalidImages("the batch is empty, expected at least 1 image")
-    if limit is not None and len(images) > limit:
-        raise InvalidImages(f"the batch holds {len(images)} images, expected at most {limit}")
-    check_values(images)
+    if inputs.shape[1:] != tuple(shape):
+        raise InvalidInputs(f"each input is {_sizes(inputs.shape[1:])}, expected {_sizes(shape)}")
+    if len(inputs) == 0:
+        raise InvalidInputs("the batch is empty, expected at least 1 input")
+    if limit is not None and len(inputs) > limit:
+        raise InvalidInputs(f"the batch holds {len(inputs)} inputs, expected at most {limit}")
+    check_values(inputs)
 
 
-def check_values(images: NDArray[Any]) -> None:
-    """Refuse floats that are not in [0, 1]. Raises InvalidImages."""
-    if images.dtype == np.uint8 or not images.size:
+def check_values(inputs: NDArray[Any]) -> None:
+    """Refuses floats that are not in [0, 1]. Raises InvalidInputs."""
+    if inputs.dtype.kind != "f" or not inputs.size:
         return
-    low, high = float(images.min()), float(images.max())  # a NaN anywhere makes both NaN
+    low, high = float(inputs.min()), float(inputs.max())  # a NaN anywhere makes both NaN
     if np.isnan(low):
-        raise InvalidImages("images contain NaN, expected values in [0, 1]")
+        raise InvalidInputs("inputs contain NaN, expected values in [0, 1]")
     if low < 0.0 or high > 1.0:
         value = low if low < 0.0 else high
         hint = " (divide values from 0 to 255 by 255)" if 1.0 < high <= 255.0 and low >= 0.0 else ""
-        raise InvalidImages(f"images contain {value:g}, expected values in [0, 1]{hint}")
+        raise InvalidInputs(f"inputs contain {value:g}, expected values in [0, 1]{hint}")
 
 
-def to_float(images: NDArray[Any]) -> NDArray[np.float32]:
-    """The same images as float32 in [0, 1]; float32 images are returned as they are.
+def to_float(inputs: NDArray[Any]) -> NDArray[np.float32]:
+    """The same inputs as float32 in [0, 1]; float32 inputs are returned as they are.
 
-    Raises InvalidImages for any other dtype.
+    Raises InvalidInputs for any other dtype.
     """
-    if images.dtype == np.uint8:
-        scaled: NDArray[np.float32] = np.divide(images, np.float32(255), dtype=np.float32)
+    if inputs.dtype == np.uint8:
+        scaled: NDArray[np.float32] = np.divide(inputs, np.float32(255), dtype=np.float32)
         return scaled
-    if images.dtype == np.float32:
-        return images
-    raise InvalidImages(f"images have dtype {images.dtype}, expected uint8 or float32")
+    if inputs.dtype == np.float32:
+        return inputs
+    raise InvalidInputs(f"inputs have dtype {inputs.dtype}, expected uint8 or float32")
 
 
 def digest(dtype: str, shape: Sequence[int], data: bytes | memoryview) -> bytes:

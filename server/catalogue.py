@@ -9,7 +9,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from core.arrays import InvalidImages
+from core.arrays import InvalidInputs
 from pow import challenge
 from protos.codec import CodecError
 from server import refusals
@@ -52,7 +52,7 @@ CATALOGUE: dict[type[Exception], Entry] = {
         code_pb2.UNAVAILABLE, "LEDGER_UNAVAILABLE", retry_seconds=1.0
     ),
     CodecError: Entry(code_pb2.INVALID_ARGUMENT, "BAD_TENSOR"),
-    InvalidImages: Entry(code_pb2.INVALID_ARGUMENT, "INVALID_IMAGES"),
+    InvalidInputs: Entry(code_pb2.INVALID_ARGUMENT, "INVALID_IMAGES"),
     challenge.MalformedChallenge: Entry(code_pb2.INVALID_ARGUMENT, "MALFORMED_CHALLENGE"),
     challenge.ForgedChallenge: Entry(code_pb2.INVALID_ARGUMENT, "FORGED_CHALLENGE"),
     challenge.ExpiredChallenge: Entry(code_pb2.FAILED_PRECONDITION, "EXPIRED_CHALLENGE"),

@@ -18,7 +18,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
-from core.arrays import check_images, digest
+from core.arrays import check_inputs, digest
 from pow.audience import Audience
 from pow.challenge import (
     Challenge,
@@ -100,11 +100,11 @@ class Gate:
         """Answers a batch (b, c, h, w) under seal.
 
         Raises BadRequestId, RequestIdReused, RetriesExhausted, TooManyInFlight, TooManyUnpaid,
-        core.arrays.InvalidImages, LedgerUnavailable.
+        core.arrays.InvalidInputs, LedgerUnavailable.
         """
         started = time.perf_counter()
         check_request_id(request_id)
-        check_images(images, self.model.victim.shape, MAX_BATCH)  # cheaper than their digest
+        check_inputs(images, self.model.victim.shape, MAX_BATCH)  # cheaper than their digest
         return await self._to_its_end(
             self._in_flight, client, lambda: self._in_turn(client, request_id, images, started)
         )

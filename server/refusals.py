@@ -1,6 +1,6 @@
 """Why the gate says no: one class a reason, each with a text made for the caller.
 
-Refusals of other packages that reach a caller as they are: `core.arrays.InvalidImages` and the
+Refusals of other packages that reach a caller as they are: `core.arrays.InvalidInputs` and the
 `ChallengeError`s of `pow.challenge`. `server.catalogue` gives all of them their place on the wire.
 """
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import check_images, to_float
+from core.arrays import check_inputs, to_float
 
 if TYPE_CHECKING:
     import torch
@@ -89,13 +89,13 @@ def fit(
 
     Targets (n,) are labels (cross entropy), targets (n, k) probabilities (soft cross entropy).
     The order of the images comes from the seed; the global torch generator is untouched. With
-    `progress`, a bar on standard error, described by the string. Raises InvalidImages, ValueError
+    `progress`, a bar on standard error, described by the string. Raises InvalidInputs, ValueError
     for targets that do not fit, TrainingDiverged.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
-    check_images(images, network.shape)
+    check_inputs(images, network.shape)
     x = torch.from_numpy(_own(images))
     y = torch.from_numpy(_checked_targets(targets, len(images), network.classes))
     order = torch.Generator().manual_seed(seed)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from client.recording import Recorder, recorded
 from client.session import BadAnswer, GateError, Refused, Session
-from core.arrays import InvalidImages
+from core.arrays import InvalidInputs
 from core.records import read
 from pow.challenge import Challenge
 from protos import codec
@@ -362,7 +362,7 @@ def test_only_gate_errors_come_of_what_a_gate_sends(data):
     with asking(gate, solver="python", observe=seen.append) as session:
         try:
             answer = session.predict(IMAGES, request_id=MINE)
-        except InvalidImages:  # of a gate that says it serves others
+        except InvalidInputs:  # of a gate that says it serves others
             assert "describe" in hostile
         except GateError as error:
             errors.append(error)

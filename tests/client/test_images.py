@@ -9,7 +9,7 @@ from PIL import Image
 
 from client.images import as_images
 from client.session import Session
-from core.arrays import InvalidImages
+from core.arrays import InvalidInputs
 
 GREY, COLOUR = (1, 4, 5), (3, 4, 5)
 RNG = np.random.default_rng(0)
@@ -64,9 +64,9 @@ def test_torch_tensors():
     np.testing.assert_array_equal(
         as_images(images.permute(0, 2, 3, 1), COLOUR, 8), images.detach().numpy()
     )
-    with pytest.raises(InvalidImages, match=r"tensor\.float\(\)"):
+    with pytest.raises(InvalidInputs, match=r"tensor\.float\(\)"):
         as_images(images.bfloat16(), COLOUR, 8)
-    with pytest.raises(InvalidImages, match=r"tensor\.float\(\)"):
+    with pytest.raises(InvalidInputs, match=r"tensor\.float\(\)"):
         as_images([list(images.bfloat16())], COLOUR, 8)
 
 
@@ -85,7 +85,7 @@ def test_pil_images(mode, shape):
 @pytest.mark.parametrize("mode", ["P", "1", "RGBA", "LA", "CMYK", "HSV", "YCbCr", "I", "F", "I;16"])
 def test_pil_images_whose_numbers_mean_something_else(mode):
     image = Image.new("L", (5, 4)).convert(mode) if mode != "HSV" else Image.new("HSV", (5, 4))
-    with pytest.raises(InvalidImages, match=r"image\.convert"):
+    with pytest.raises(InvalidInputs, match=r"image\.convert"):
         as_images(image, COLOUR if mode in ("HSV", "YCbCr") else GREY, 8)
 
 
@@ -99,7 +99,7 @@ def test_pil_images_whose_numbers_mean_something_else(mode):
 def test_lists_in_lists_are_looked_into(image, message):
     # numpy makes numbers of them without a question: those of a palette, what is under a mask.
     for images in ([[image]], [(image,)], ([image], [image])):
-        with pytest.raises(InvalidImages, match=message):
+        with pytest.raises(InvalidInputs, match=message):
             as_images(images, GREY, 8)
 
 
@@ -109,7 +109,7 @@ def test_lists_without_end_are_refused():
     for _ in range(5_000):
         deep = [deep]
     for images in (cyclic, deep):
-        with pytest.raises(InvalidImages, match="no array"):
+        with pytest.raises(InvalidInputs, match="no array"):
             as_images(images, GREY, 8)
 
 
@@ -129,8 +129,8 @@ def test_lists_without_end_are_refused():
         (np.array([None] * 60).reshape(1, 3, 4, 5), COLOUR, "object"),
         (np.ma.masked_less(floats_of(1, 3, 4, 5), 0.5), COLOUR, "mask"),
         (floats_of(2, 60), COLOUR, "rank 2"),
-        (floats_of(2, 3, 5, 4), COLOUR, "each image is 3x5x4"),
-        (floats_of(3, 3, 5, 5), COLOUR, "each image is 3x5x5"),
+        (floats_of(2, 3, 5, 4), COLOUR, "each input is 3x5x4"),
+        (floats_of(3, 3, 5, 5), COLOUR, "each input is 3x5x5"),
         (floats_of(2, 4, 5, 4), COLOUR, "4x5x4"),
         (floats_of(4, 5), COLOUR, "rank 2"),
         ([], COLOUR, "empty"),
@@ -144,7 +144,7 @@ def test_lists_without_end_are_refused():
     ],
 )
 def test_what_is_not_taken_says_how_to_convert(images, shape, message):
-    with pytest.raises(InvalidImages, match=message) as caught:
+    with pytest.raises(InvalidInputs, match=message) as caught:
         as_images(images, shape, 8)
     assert "\n" not in str(caught.value)
 
@@ -153,7 +153,7 @@ def test_axes_that_can_be_read_in_two_ways_are_refused():
     square = (4, 4, 4)
     batch = floats_of(2, *square)
     assert as_images(batch, square, 8) is batch  # the order that is documented
-    with pytest.raises(InvalidImages, match=r"may be one image \(c, h, w\) or one image \(h, w, c"):
+    with pytest.raises(InvalidInputs, match=r"may be one image \(c, h, w\) or one image \(h, w, c"):
         as_images(batch[0], square, 8)
 
 
@@ -167,7 +167,7 @@ def test_no_value_is_ever_changed(data):
     images = values.astype(dtype).reshape(given_shape)
     try:
         taken = as_images(images, shape, 999)
-    except InvalidImages:
+    except InvalidInputs:
         return
     assert taken.shape[1:] == shape
     expected = images.astype(taken.dtype)
@@ -186,7 +186,7 @@ def test_a_session_asks_nothing_of_images_that_are_none():
     gate = FakeGate()
     with (
         Session("gate.example:1", client_id="anne", stub=gate) as session,
-        pytest.raises(InvalidImages),
+        pytest.raises(InvalidInputs),
     ):
         session.predict(floats_of(4, 4) * 9)
     assert gate.asked["Predict"] == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from client.session import BadAnswer, Closed, Refused, Session, Unreachable
-from core.arrays import InvalidImages
+from core.arrays import InvalidInputs
 from protos import gate_pb2 as pb
 
 IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
@@ -104,7 +104,7 @@ def test_images_are_checked_before_anything_is_sent(gate, session):
         (IMAGES.astype(np.int64), "int64"),
         (np.zeros((257, 1, 4, 4), np.uint8), "257 images, expected at most 256"),
     ):
-        with pytest.raises(InvalidImages, match=message):
+        with pytest.raises(InvalidInputs, match=message):
             session.predict(images)
     assert gate.computed == 0
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from core.arrays import InvalidImages, check_images, digest, softmax, to_float
+from core.arrays import InvalidInputs, check_inputs, digest, softmax, to_float
 
 SHAPE = (1, 4, 5)
 
@@ -18,7 +18,7 @@ def floats(value: float = 0.5) -> np.ndarray:
 
 @pytest.mark.parametrize("images", [floats(0.0), floats(1.0), np.zeros((3, *SHAPE), np.uint8)])
 def test_good_images_pass(images):
-    check_images(images, SHAPE, limit=3)
+    check_inputs(images, SHAPE, limit=3)
 
 
 def with_pixel(value: float) -> np.ndarray:
@@ -30,32 +30,32 @@ def with_pixel(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([[1, 2]], "images are a list, expected a numpy array"),
+        ([[1, 2]], "inputs are a list, expected a numpy array"),
         (floats().astype(np.float64), r"dtype float64, expected uint8 \(0..255\) or float32"),
         (np.zeros((2, *SHAPE), np.int8), "dtype int8, expected uint8"),
         (np.zeros((2, *SHAPE), ">f4"), "dtype >f4, expected uint8"),
         (np.zeros((4, 5), np.uint8), r"rank 2 \(shape 4x5\), expected rank 4: \(b, 1, 4, 5\)"),
-        (np.float32(0.5), "images are a float32, expected a numpy array"),
+        (np.float32(0.5), "inputs are a float32, expected a numpy array"),
         (np.zeros((), np.uint8), r"rank 0 \(shape scalar\)"),
-        (np.zeros((2, 3, 4, 5), np.uint8), "each image is 3x4x5, expected 1x4x5"),
-        (np.zeros((2, 1, 5, 4), np.uint8), "each image is 1x5x4, expected 1x4x5"),
-        (np.zeros((0, *SHAPE), np.uint8), "the batch is empty, expected at least 1 image"),
-        (np.zeros((5, *SHAPE), np.uint8), "the batch holds 5 images, expected at most 4"),
-        (with_pixel(np.nan), r"images contain NaN, expected values in \[0, 1\]"),
-        (with_pixel(np.inf), r"images contain inf, expected values in \[0, 1\]"),
-        (with_pixel(-np.inf), r"images contain -inf, expected values in \[0, 1\]"),
-        (with_pixel(1.0001), r"images contain 1.0001, expected values in \[0, 1\]"),
-        (with_pixel(-0.25), r"images contain -0.25, expected values in \[0, 1\]"),
-        (floats(255.0), r"images contain 255, expected values in \[0, 1\]"),
+        (np.zeros((2, 3, 4, 5), np.uint8), "each input is 3x4x5, expected 1x4x5"),
+        (np.zeros((2, 1, 5, 4), np.uint8), "each input is 1x5x4, expected 1x4x5"),
+        (np.zeros((0, *SHAPE), np.uint8), "the batch is empty, expected at least 1 input"),
+        (np.zeros((5, *SHAPE), np.uint8), "the batch holds 5 inputs, expected at most 4"),
+        (with_pixel(np.nan), r"inputs contain NaN, expected values in \[0, 1\]"),
+        (with_pixel(np.inf), r"inputs contain inf, expected values in \[0, 1\]"),
+        (with_pixel(-np.inf), r"inputs contain -inf, expected values in \[0, 1\]"),
+        (with_pixel(1.0001), r"inputs contain 1.0001, expected values in \[0, 1\]"),
+        (with_pixel(-0.25), r"inputs contain -0.25, expected values in \[0, 1\]"),
+        (floats(255.0), r"inputs contain 255, expected values in \[0, 1\]"),
     ],
 )
 def test_each_kind_of_bad_images_is_named(images, message):
-    with pytest.raises(InvalidImages, match=message):
-        check_images(images, SHAPE, limit=4)
+    with pytest.raises(InvalidInputs, match=message):
+        check_inputs(images, SHAPE, limit=4)
 
 
 def test_without_a_limit_any_number_passes():
-    check_images(np.zeros((1000, *SHAPE), np.uint8), SHAPE)
+    check_inputs(np.zeros((1000, *SHAPE), np.uint8), SHAPE)
 
 
 def test_every_grey_level_scales_as_a_division_by_255():
@@ -66,7 +66,7 @@ def test_every_grey_level_scales_as_a_division_by_255():
     assert scaled.max() == 1
     np.testing.assert_array_equal(scaled, levels.astype(np.float32) / np.float32(255))
     np.testing.assert_array_equal(np.rint(scaled * 255).astype(np.uint8), levels)
-    check_images(scaled, (1, 16, 16))
+    check_inputs(scaled, (1, 16, 16))
 
 
 def test_floats_are_not_copied():
@@ -75,7 +75,7 @@ def test_floats_are_not_copied():
 
 
 def test_other_numbers_are_not_scaled():
-    with pytest.raises(InvalidImages, match="dtype float64, expected uint8 or float32"):
+    with pytest.raises(InvalidInputs, match="dtype float64, expected uint8 or float32"):
         to_float(np.zeros((1, 1, 2, 2)))
 
 

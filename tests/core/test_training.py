@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from meaning import SINGLE, assert_same_answers, assert_same_weights, weights_apart
 
-from core.arrays import InvalidImages, to_float
+from core.arrays import InvalidInputs, to_float
 from core.learning.networks import build
 from core.learning.training import Schedule, TrainingDiverged, _slices, features, fit, logits
 
@@ -213,7 +213,7 @@ def test_targets_that_do_not_fit_are_refused(targets, message):
 
 
 def test_images_that_do_not_fit_are_refused():
-    with pytest.raises(InvalidImages, match="each image is 1x9x8, expected 1x8x8"):
+    with pytest.raises(InvalidInputs, match="each input is 1x9x8, expected 1x8x8"):
         fit(fresh(), np.zeros((2, 1, 9, 8), np.uint8), np.zeros(2, np.int64), QUICK, seed=0)
 
 
