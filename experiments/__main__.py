@@ -1,13 +1,44 @@
-"""`python -m experiments`: run a scenario, make its report again, measure the gate itself."""
+"""`python -m experiments VERB`: run scenarios, compare what they found, make the pages again."""
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from core import command
+from core.suggest import suggest
+
+VERBS: Mapping[str, tuple[str, str]] = {
+    "run": ("experiments.running", "Run a scenario or a sweep with real processes."),
+    "report": ("experiments.report", "Make summary, figures and page of a run or a sweep again."),
+    "publish": ("experiments.report.publish", "Write what is committed of a run or a sweep."),
+    "docs": ("experiments.docs", "Make the pages in docs/ again from the committed results."),
+    "compare": ("experiments.report.compare_page", "Show two runs side by side."),
+    "story": ("experiments.report.story", "Draw the README's figure."),
+    "costs": ("experiments.oracle", "Write what each image of a query pool costs."),
+    "evaluate": ("experiments.evaluation", "Score the surrogates of a run as they appear."),
+    "measures": ("experiments.measures_verb", "Compare the privacy measures."),
+    "prices": ("experiments.prices", "Simulate what honest clients and attackers pay."),
+    "privacy": ("experiments.privacy", "PATE accounting of your own votes."),
+    "strength": (
+        "experiments.strength.verb",
+        "How good each attack is without a price.",
+    ),
+    "defences": ("experiments.defences.verb", "Compare defences that perturb answers."),
+    "replay": ("experiments.replay", "The timelines of the calibrated-PoW paper again."),
+    "virtual-check": ("experiments.virtual_check", "Does virtual solving take as long as real?"),
+    "bench": ("experiments.bench", "Measure the gate itself."),
+    "flood": ("experiments.flood", "Measure a gate that is sent counters without pause."),
+    "measures-speed": ("experiments.measure_speed", "Time the privacy measures."),
+    "defences-speed": ("experiments.defences.speed", "Time the defences."),
+}
+"""The module of each verb, which has its `Flags` and its `run`, and what `--help` says of it."""
+
+UNKNOWN = 2
+"""Exit code for a verb that does not exist, as for a flag that does not."""
 
 
 def main() -> int:
@@ -15,35 +46,26 @@ def main() -> int:
     return command.run(_chosen, _mistakes)
 
 
-def _chosen() -> None:
+def _chosen() -> int | None:
+    name, *flags = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(f"usage: python -m experiments VERB [FLAGS]\n\n{__doc__}\n")
+        for verb, (_, text) in VERBS.items():
+            print(f"  {verb:14}  {text}")
+        print("\nFlags of a verb: python -m experiments VERB --help")
+        return None
+    if name not in VERBS:
+        hint = suggest(name, VERBS) or f"; expected one of {', '.join(VERBS)}"
+        print(f"error: unknown verb {name!r}{hint}", file=sys.stderr)
+        return UNKNOWN
     # All that takes time is imported in here, where a Ctrl-C ends in one line.
     import tyro
 
-    from experiments import options, verbs
-
-    done_by: Mapping[type, Callable[[Any], None]] = {
-        options.Run: verbs.run,
-        options.Report: verbs.report,
-        options.Publish: verbs.publish,
-        options.Compare: verbs.compare,
-        options.Story: verbs.story,
-        options.Bench: verbs.bench,
-        options.Costs: verbs.costs,
-        options.Evaluate: verbs.evaluate,
-        options.Flood: verbs.flood,
-        options.Measures: verbs.compare_measures,
-        options.MeasuresSpeed: verbs.measures_speed,
-        options.Defences: verbs.compare_defences,
-        options.DefencesSpeed: verbs.defences_speed,
-        options.Prices: verbs.simulate_prices,
-        options.Privacy: verbs.privacy,
-        options.Strength: verbs.strength,
-        options.VirtualCheck: verbs.virtual_check,
-        options.Replay: verbs.replay,
-    }
-    verb: options.Verb = tyro.cli(options.Verb, prog="python -m experiments", description=__doc__)
+    module: Any = importlib.import_module(VERBS[name][0])
+    chosen = tyro.cli(module.Flags, args=flags, prog=f"python -m experiments {name}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
-    done_by[type(verb)](verb)
+    module.run(chosen)
+    return None
 
 
 def _mistakes() -> command.Mistakes:
@@ -51,9 +73,8 @@ def _mistakes() -> command.Mistakes:
     from client.session import GateError
     from core.learning.artifacts import ArtifactError
     from experiments.arm import RunError
-    from experiments.replay import ReplayError
 
-    return RunError, ArtifactError, GateError, ReplayError
+    return RunError, ArtifactError, GateError
 
 
 if __name__ == "__main__":

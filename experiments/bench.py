@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from experiments.probes import (
     serving,
     untrained_model,
 )
+from experiments.terminal import command_line, console, fitted
 
 
 def take_turns(
@@ -146,3 +149,33 @@ def save(result: dict[str, Any], path: Path) -> None:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Measure the gate itself: its steps, its ledger, and whole queries over loopback."""
+
+    json: Path | None = None
+    """Also write the result to this file, with every round and where it was measured."""
+    home: Path | None = None
+    """Serve mnist5k of this folder (default: an untrained model of the same size)."""
+    rounds: int = 15
+    """Measurements of each quantity; the median is reported."""
+
+
+def run(flags: Flags) -> None:
+    """Measures the gate."""
+    if flags.rounds < 1:
+        raise ValueError(f"--rounds is {flags.rounds}; expected at least 1")
+    result = bench(
+        home=flags.home,
+        rounds=flags.rounds,
+        sizes=Sizes(),
+        seed=0,
+        console=Console(stderr=True),
+    )
+    terminal = console(140)
+    for part in fitted(tabulate(result), terminal.width):
+        terminal.print(part)
+    if flags.json is not None:
+        save({"command": shlex.join(command_line()), **result}, flags.json)

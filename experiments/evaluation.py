@@ -7,17 +7,21 @@ scores what is left. Both append to evaluation.jsonl of an arm and never score a
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tyro
 
 from core.arrays import to_float
+from core.home import default_home
 from core.learning import datasets, training
 from core.learning.artifacts import load_network
-from core.learning.networks import Network
 from core.records import RecordWriter, read
 from experiments.folder import begun, read_scenario
 from experiments.live import Tail
@@ -27,6 +31,9 @@ EVERY = 0.5
 REST = 4.0
 """While clients run, `follow` pauses so many times as long as it computed: clients are as idle a
 class as it is, and share the cores with it."""
+
+if TYPE_CHECKING:
+    from core.learning.networks import Network
 
 Classes = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -184,3 +191,22 @@ class _Scores:
             record = RecordWriter(self._file, self._header)
         with record:
             record.write(kind, **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Score the surrogates of a run as they appear, until it ends; `run` does this."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of a run."""
+    victim: Path
+    """The victim's weights."""
+    home: Path | None = None
+    """Where data are kept (default: the user's cache folder)."""
+
+
+def run(flags: Flags) -> None:
+    """Scores surrogates while a run goes on."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is to be put in order then
+    say = partial(print, flush=True)
+    follow(flags.folder, flags.victim, flags.home or default_home(), say)

@@ -24,11 +24,13 @@ import grpc
 import numpy as np
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from rich.console import Console
 from rich.table import Table
 
 from client.session import Exchange, Session
 from core.environment import DIRECT
 from core.records import provenance
+from experiments import bench
 from experiments.probes import SHAPE, Sizes, untrained_model
 from pow.challenge import Challenge, Keyring
 from pow.puzzle import Puzzle, puzzle_for
@@ -184,3 +186,23 @@ def tabulate(result: dict[str, Any]) -> Table:
             f"{row['honest_ms']['p99']:.1f}",
         )
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Measure what a client can do to the gate by redeeming without pause, under argon2id."""
+
+    json: Path | None = None
+    """Also write the result to this file."""
+    seconds: float = 10.0
+    """How long each kind of flood lasts."""
+
+
+def run(flags: Flags) -> None:
+    """Floods a gate with Redeems."""
+    if not 0 < flags.seconds <= 3600:
+        raise ValueError(f"--seconds is {flags.seconds}; expected above 0, at most 3600")
+    result = flood(flags.seconds)
+    Console(width=140).print(tabulate(result))
+    if flags.json is not None:
+        bench.save(result, flags.json)

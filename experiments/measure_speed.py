@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from core.arrays import softmax
 from core.learning import artifacts, networks
 from core.learning.datasets import Split
 from core.privacy.pate import gnmax_epsilon
+from experiments.terminal import command_line, say
 from server.measures import SIGMA_SHARE, Measure, heads, knn, shards, teachers, typicality
 from server.measures.entropy import Entropy
 from server.measures.gap import Gap
@@ -155,3 +157,21 @@ def save(found: Mapping[str, Mapping[str, float]], file: Path, command: Sequence
         },
     }
     artifacts.write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Time the privacy measures on one thread, at full size, with random weights."""
+
+    json: Path | None = None
+    """Also write the figures to this file."""
+    rounds: int = 30
+    """Measurements of each; median and least are reported."""
+
+
+def run(flags: Flags) -> None:
+    """Times privacy measures."""
+    found = measure(rounds=flags.rounds, seed=0, say=say)
+    print(table(found))
+    if flags.json is not None:
+        save(found, flags.json, command_line())

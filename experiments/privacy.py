@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 
 from core.learning import archives
 from core.privacy.composition import compose
@@ -24,6 +25,7 @@ from core.privacy.pate import (
     confident_gnmax_rdp,
     rdp_to_epsilon,
 )
+from experiments.terminal import command_line
 
 VOTES = "votes"
 """The array of an archive that is read where there are several."""
@@ -152,3 +154,41 @@ def _chosen(held: dict[str, archives.Header], array: str | None) -> str:
     if wanted not in held:
         raise ValueError(f"holds {archives.listed(held)}; expected an array {wanted}")
     return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """PATE accounting of your own votes: what each query costs in epsilon, and all together.
+
+    For answers by GNMax, or with --threshold by Confident GNMax (Papernot et al., ICLR 2018).
+    """
+
+    votes: tyro.conf.Positional[Path]
+    """A .npy or .npz file: how many teachers voted for each class (k), query by query (n, k)."""
+    sigma: float
+    """Standard deviation of the noise on each count."""
+    delta: float = 1e-5
+    """The delta that epsilon is for."""
+    threshold: float = 0.0
+    """Queries are answered where the largest count, with noise, reaches this."""
+    sigma_threshold: float = 0.0
+    """Standard deviation of that noise."""
+    teachers: int | None = None
+    """How many votes each query has to have (default: not looked at)."""
+    array: str | None = None
+    """Which array of an .npz (default: `votes`, or the only one)."""
+    json: bool = False
+    """Print all of it as JSON instead of a table."""
+
+
+def run(flags: Flags) -> None:
+    """Accounts for votes that somebody else recorded."""
+    votes = read(flags.votes, flags.array, flags.teachers)
+    found = account(
+        votes,
+        sigma=flags.sigma,
+        delta=flags.delta,
+        threshold=flags.threshold,
+        sigma_threshold=flags.sigma_threshold,
+    )
+    print(as_json(found, command_line()) if flags.json else table(found))

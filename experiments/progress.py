@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from experiments.columns import fitted
 from experiments.live import UNDER_WAY, Arm, Client
 from experiments.report.tables import NOTHING, count, percent, seconds
+from experiments.terminal import fitted
 
 EVERY = 1.0
 """Seconds between two looks at the records."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 
 from server.pricing.paper import Paper
 
@@ -37,7 +38,7 @@ _ATTACKS = {
 _HONEST = {"time": "time", "cost": "privacy", "queries": "queries"}
 
 
-class ReplayError(Exception):
+class ReplayError(ValueError):
     """Files that are missing or are not the paper's; one line."""
 
 
@@ -182,3 +183,16 @@ def _read(
     if len(labels) < 2:
         raise ReplayError(f"{file} has {len(labels)} rows; expected at least 2")
     return labels, table
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Recompute the timelines of the calibrated-PoW paper from the records it published."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder `pow` of its repository: time_privacy_cost_*.csv and the attacks' records."""
+
+
+def run(flags: Flags) -> None:
+    """Recomputes the paper's timelines."""
+    print(table(replay(flags.folder)))

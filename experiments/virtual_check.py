@@ -7,18 +7,23 @@ than the hash rate of the calibration says, which the load of both runs, kept in
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import tyro
 from rich.console import Console
 
 from core.documents import read_json
+from core.home import default_home
 from core.records import provenance
-from experiments import runner
+from experiments import bench, runner
+from experiments.arm import RunError
 from experiments.scenario import Scenario, ScenarioError, load, parse
+from experiments.terminal import command_line, say
 
 TOLERANCE = 0.1
 """How far virtual seconds may lie from real ones, as a share of these."""
@@ -123,3 +128,30 @@ def _run(scenario: Scenario, home: Path, *, calibrate: bool) -> dict[str, Any]:
         )
         summary: dict[str, Any] = read_json(folder / "summary.json")
     return summary
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Run scenarios for real and virtually: do they take as long? Wants an idle machine."""
+
+    scenarios: tyro.conf.Positional[tuple[str, ...]] = (
+        "virtual-thief",
+        "virtual-sybil",
+        "virtual-mixed",
+    )
+    """Files or names; of each, the last policy is run."""
+    json: Path | None = None
+    """Also write the result to this file."""
+    home: Path | None = None
+    """Where victims are kept (default: the user's cache folder)."""
+
+
+def run(flags: Flags) -> None:
+    """Holds virtual solving against real solving. Raises RunError where they disagree."""
+    home = (flags.home or default_home()).absolute()
+    found = measure(flags.scenarios, home=home, say=say)
+    print(table(found))
+    if flags.json is not None:
+        bench.save({"command": shlex.join(command_line()), **found}, flags.json)
+    if not found["agree"]:
+        raise RunError(f"further apart than {TOLERANCE:.0%}")

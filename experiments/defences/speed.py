@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from core import records
 from core.learning import artifacts, networks, training
 from core.learning.networks import Network
+from experiments.terminal import command_line, say
 from server.defences import Context
 from server.defences.gradient_redirection import Config as Redirection
 from server.defences.gradient_redirection import redirect
@@ -240,3 +242,21 @@ def save(result: Mapping[str, Any], file: Path, command: Sequence[str]) -> None:
         },
     }
     artifacts.write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Time the defences on one thread, beside plain ways to compute the same."""
+
+    json: Path | None = None
+    """Also write the figures to this file."""
+    rounds: int = 30
+    """Measurements of each; median and least are reported."""
+
+
+def run(flags: Flags) -> None:
+    """Times defences."""
+    result = measure(rounds=flags.rounds, seed=0, say=say)
+    print(table(result))
+    if flags.json is not None:
+        save(result, flags.json, command_line())

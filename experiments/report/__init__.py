@@ -6,16 +6,21 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tyro
+
 from core import private
+from core.documents import read_json
 from experiments import folder as folders
 from experiments.report import markup, tables
 from experiments.report.findings import sentences
 from experiments.report.markup import Cell, Heading
 from experiments.report.summary import as_planned, summarise
+from experiments.terminal import console, fitted
 
 if TYPE_CHECKING:
     from experiments.report.figures import Drawing
@@ -168,3 +173,44 @@ def origin(
                 f"load average, {arm['policy']}",
                 f"{load['mean']:.2f} on average, {load['max']:.2f} at most",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Make summary, figures and page of a run or a sweep again, from its records."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of a run, or of a sweep."""
+
+
+def run(flags: Flags) -> None:
+    """Makes the page of a run or of a sweep again."""
+    from experiments import sweep
+    from experiments.report import sweep_page
+
+    if (flags.folder / sweep.ABOUT).exists():
+        sweep_page.write(flags.folder, cells=True)
+    else:
+        write(flags.folder)
+    show(flags.folder)
+
+
+def show(folder: Path) -> None:
+    """Prints the tables and findings of a run or of a sweep."""
+    from experiments.report import sweep_findings, sweep_tables
+
+    summary = read_json(folder / "summary.json")
+    terminal = console(160)
+    if summary["kind"] == "sweep":
+        table = sweep_tables.terminal(summary)
+        for part in fitted(table, terminal.width, keep=sweep_tables.labels(summary)):
+            terminal.print(part)
+        said = sweep_findings.sentences(summary)
+    else:
+        for arm in summary["arms"]:
+            for table in tables.terminal(summary, arm, terminal.width):
+                terminal.print(table)
+        said = sentences(summary)
+    for sentence in said:
+        terminal.print(sentence, highlight=False, markup=False)
+    terminal.print(f"page: {folder / 'report.html'}", soft_wrap=True, markup=False)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
+import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from experiments.columns import fitted
 from experiments.report import markup
-from experiments.report.compare import Comparison, Line, Pair, origin
+from experiments.report.compare import Comparison, Line, Pair, compare, origin
+from experiments.terminal import console, fitted
 
 SAME = "Scenario, revision, machine and calibration are the same."
 
@@ -103,3 +106,26 @@ def _row(line: Line) -> str:
     kind = ' class="same"' if line.change == "same" else ""
     cells = "".join(f"<td>{escape(text)}</td>" for text in (line.left, line.right, line.change))
     return f'<tr{kind}><td title="{escape(line.meaning)}">{escape(line.quantity)}</td>{cells}</tr>'
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Show two runs side by side: what differs in how they were made, then every client in both."""
+
+    a: tyro.conf.Positional[Path]
+    """The folder of a run, fresh or published."""
+    b: tyro.conf.Positional[Path]
+    """Another one."""
+    out: Path | None = None
+    """Also write one self-contained page to this file."""
+
+
+def run(flags: Flags) -> None:
+    """Shows two runs side by side."""
+    found = compare(flags.a, flags.b)
+    if flags.out is not None:
+        flags.out.write_text(page(found), encoding="utf-8")
+    terminal = console(140)
+    show(found, terminal)
+    if flags.out is not None:
+        terminal.print(f"page: {flags.out}", soft_wrap=True)

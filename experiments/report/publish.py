@@ -12,8 +12,11 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import tyro
 
 from core.documents import read_json
 from core.learning.artifacts import write_atomically
@@ -211,3 +214,22 @@ def _shown(into: Path) -> set[str]:
 def _save(into: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         write_atomically(into / name, text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Write what is committed of a run or a sweep: a small summary, a page, figures."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of a run or of a sweep that came to its end, from a clean revision."""
+    folder: tyro.conf.Positional[Path]
+    """The folder to write: docs/results/NAME."""
+    title: str = ""
+    """Of the page (default: the scenario's name)."""
+    modified: bool = False
+    """Take what was run from a modified tree, too; the page says so."""
+
+
+def run(flags: Flags) -> None:
+    """Writes what is committed of a run or a sweep."""
+    publish(flags.run, flags.folder, title=flags.title, modified=flags.modified)

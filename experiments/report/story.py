@@ -6,8 +6,11 @@ A pure function of a published summary.json, on one scale of seconds for both.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import tyro
 
 from core.drawing import INK, Axes, Figure, MaxNLocator, style, svg
 from experiments.folder import FolderError
@@ -151,3 +154,20 @@ def _told(thief: tuple[Client, Client], user: tuple[Client, Client]) -> str:
         f"The thief's copy reaches {' and '.join(copy)}."
         f" An honest user waits {' and '.join(waits)}."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Draw the README's figure: what a thief gets for his seconds, and what a user waits."""
+
+    folder: tyro.conf.Positional[Path] = Path("docs/results/demo")
+    """The folder of a run, fresh or published; the figure is its story.svg."""
+    thief: str = "copycat"
+    user: str = "honest"
+    policy: str = "rate"
+    """Held against policy none."""
+
+
+def run(flags: Flags) -> None:
+    """Draws the story of a theft."""
+    print(save(flags.folder, policy=flags.policy, thief=flags.thief, user=flags.user))

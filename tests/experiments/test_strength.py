@@ -341,7 +341,6 @@ def test_the_command(tmp_path, ran, monkeypatch, capsys):
         (["--dataset", "digit"], "error: --dataset is 'digit'"),
         (["--dataset", "digits", "--attacks", "dfm"], "error: --attacks names 'dfm'"),
         (["--paper", str(tmp_path)], f"error: {tmp_path} holds none of the paper's records"),
-        (["--results", str(tmp_path), "--pages", str(tmp_path / "no")], "error: no page in "),
     ):
         monkeypatch.setattr(sys, "argv", ["experiments", "strength", *flags])
         assert main() == 1

@@ -210,7 +210,7 @@ def test_the_papers_accuracies_are_those_it_published(tmp_path):
 def test_the_committed_pages_say_what_the_committed_results_say():
     contents, paper = committed(RESULTS)
     for file, attack in strength_pages.pages(ROOT / "docs" / "attacks"):
-        again = "python -m experiments strength --pages docs/attacks"
+        again = "python -m experiments docs"
         found = written(file, attack, contents, paper)
         assert_same_page(found, file.read_text(), f"{file}: {again}")
     for bench in BENCHES:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from experiments import virtual_check
-from experiments.options import VirtualCheck
 from experiments.scenario import ScenarioError
 
 
@@ -65,7 +64,7 @@ def test_runs_that_cannot_be_compared() -> None:
             virtual_check.compare("x", one, other)
 
 
-@pytest.mark.parametrize("name", VirtualCheck().scenarios)
+@pytest.mark.parametrize("name", virtual_check.Flags().scenarios)
 def test_both_differ_in_solving_only(name: str) -> None:
     real, virtual = virtual_check.both(name)
     assert (real.server.policies, real.server.virtual) == (("rate",), False)

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import experiments
-from experiments import cluster, jobs, options, parcel, sweep, verbs
+from experiments import cluster, jobs, parcel, running, sweep
 from experiments.arm import RunError
 from experiments.groups import Honest
 from experiments.report import sweep_page as sweep_report
@@ -264,9 +264,9 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_page_of_what_runs_elsewhere_is_refused() -> None:
-    verb = options.Run("smoke", cluster="local", web=True)
+    verb = running.Flags("smoke", cluster="local", web=True)
     with pytest.raises(ValueError, match="--web shows what runs here: it cannot go with --cluster"):
-        verbs.run(verb)
+        running.run(verb)
 
 
 def test_a_scenario_made_by_hand_stays_here() -> None:

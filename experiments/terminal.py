@@ -1,14 +1,32 @@
-"""Tables on a narrow terminal: in parts, one below the other, so that no column vanishes."""
+"""The terminal: the command that was given, progress messages, tables as wide as it is."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Column, Table
 
 GAP = 3  # between two columns
 EDGES = 2  # of a table
+
+
+def command_line() -> list[str]:
+    """The words of the command that runs."""
+    return ["python", "-m", "experiments", *sys.argv[1:]]
+
+
+def say(text: str) -> None:
+    """Tells on stderr how far a long computation is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def console(least: int) -> Console:
+    """The terminal; a file or a pipe is at least so many characters wide."""
+    found = Console()
+    return found if found.is_terminal else Console(width=max(found.width, least))
 
 
 def fitted(table: Table, width: int, *, keep: int = 1) -> list[Table]:
