@@ -1,11 +1,31 @@
-"""The verb `docs`: makes the generated pages of docs/ again from the committed results."""
+"""The verb `docs`: writes again what README and docs show of committed results.
+
+A page has blocks between two marks, `<!-- NAME:begin -->` and `<!-- NAME:end -->`. Each module in
+WRITERS has a function `write_docs(docs: Path)`, which rewrites its blocks, pages and figures from
+docs/results alone.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+from core.learning.artifacts import write_atomically
+
+WRITERS: Mapping[str, str] = {
+    "results": "experiments.report.publish",
+    "strength": "experiments.strength.pages",
+    "defences": "experiments.defences.page",
+    "prices": "experiments.prices.page",
+}
+
+
+class PageError(ValueError):
+    """A page without the block that is to be written; one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,19 +33,26 @@ class Flags:
     """Make pages and figures of docs/ again from the results in docs/results. Runs nothing."""
 
     folder: tyro.conf.Positional[Path] = Path("docs")
-    """The folder of the documentation."""
+    """The folder of the documentation; the README is beside it."""
 
 
 def run(flags: Flags) -> None:
-    """Writes every generated page and figure."""
-    from experiments.defences import page as defences
-    from experiments.prices import page as prices
-    from experiments.report import publish
-    from experiments.strength import pages as strength
+    """Writes every generated page and figure. Raises PageError."""
+    for module in WRITERS.values():
+        importlib.import_module(module).write_docs(flags.folder)
 
-    results = flags.folder / "results"
-    for summary in sorted(results.glob("*/summary.json")):
-        publish.remake(summary.parent)
-    strength.save(flags.folder / "attacks", results)
-    defences.save(flags.folder / "defences.md", results)
-    prices.save(flags.folder / "pricing.md", results)
+
+def write_block(page: Path, name: str, text: str) -> None:
+    """Replaces the block of that name in a page. Raises PageError without its marks."""
+    before = page.read_text(encoding="utf-8")
+    write_atomically(page, replaced(before, name, text, where=str(page)).encode())
+
+
+def replaced(page: str, name: str, text: str, *, where: str) -> str:
+    """A page with another block between the marks of that name. Raises PageError without them."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise PageError(f"{where} has no block from {begin} to {end}")
+    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.live import UNDER_WAY, Arm, Client
-from experiments.report.tables import NOTHING, count, percent, seconds
+from experiments.report.tables_old import NOTHING, count, percent, seconds
 from experiments.terminal import fitted
 
 EVERY = 1.0

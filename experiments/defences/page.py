@@ -218,3 +218,8 @@ def _percent(values: Sequence[float | None], *, interval: bool = True) -> str:
 
 def _plain(values: Sequence[float]) -> str:
     return f"{estimate(values).mean:.3g}" if values else NOTHING
+
+
+def write_docs(docs: Path) -> None:
+    """Writes the page and its figures; see `experiments.docs`."""
+    save(docs / "defences.md", docs / "results")

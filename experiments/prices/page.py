@@ -81,3 +81,8 @@ def _marked(value: float, wanted: str) -> str:
         sign == ">=" and float(shown) < float(bound)
     )
     return f"**{shown}**" if missed else shown
+
+
+def write_docs(docs: Path) -> None:
+    """Writes the tables of the page; see `experiments.docs`."""
+    save(docs / "pricing.md", docs / "results")

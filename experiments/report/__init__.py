@@ -16,7 +16,8 @@ import tyro
 from core import private
 from core.documents import read_json
 from experiments import folder as folders
-from experiments.report import markup, tables
+from experiments.report import markup
+from experiments.report import tables_old as tables
 from experiments.report.findings import sentences
 from experiments.report.markup import Cell, Heading
 from experiments.report.summary import as_planned, summarise

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.documents import DocumentError, read_json
 from experiments.folder import FolderError
-from experiments.report import tables
+from experiments.report import tables_old as tables
 from experiments.report.publish import committed
 from experiments.report.summary import FORMAT
 from experiments.sweep import ABOUT

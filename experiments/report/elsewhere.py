@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.report import sweep_tables, tables
+from experiments.report import sweep_tables
+from experiments.report import tables_old as tables
 from pow.rate import DEVICES
 
 MEASURED = Path(__file__).parents[2] / "docs" / "results" / "puzzles.json"

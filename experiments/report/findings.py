@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from experiments.report import tables
+from experiments.report import tables_old as tables
 from experiments.report.summary import as_planned
 
 FEW = 4  # groups that a sentence names

@@ -22,7 +22,8 @@ from core.documents import read_json
 from core.learning.artifacts import write_atomically
 from experiments import folder as folders
 from experiments import report
-from experiments.report import elsewhere, findings, sweep_findings, sweep_tables, tables
+from experiments.report import elsewhere, findings, sweep_findings, sweep_tables
+from experiments.report import tables_old as tables
 from experiments.report.summary import FORMAT, summarise
 from experiments.sweep import ABOUT
 
@@ -77,6 +78,12 @@ def publish(run: Path, into: Path, *, title: str = "", modified: bool = False) -
 def remake(into: Path) -> None:
     """Makes the page and the figures of a published run again. Raises PublishError."""
     _save(into, rendered(read(into)))
+
+
+def write_docs(docs: Path) -> None:
+    """Makes every published page again; see `experiments.docs`."""
+    for summary in sorted((docs / "results").glob("*/summary.json")):
+        remake(summary.parent)
 
 
 def read(into: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import tyro
 from core.drawing import INK, Axes, Figure, MaxNLocator, style, svg
 from experiments.folder import FolderError
 from experiments.report.compare import load
-from experiments.report.tables import percent, ratio, seconds
+from experiments.report.tables_old import percent, ratio, seconds
 
 Client = Mapping[str, Any]
 

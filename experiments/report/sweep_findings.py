@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.report.findings import listed
 from experiments.report.sweep_tables import label, missing, rows, short, value
-from experiments.report.tables import count, duration, percent, ratio
+from experiments.report.tables_old import count, duration, percent, ratio
 
 Summary = Mapping[str, Any]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from experiments import report
 from experiments.folder import FolderError
-from experiments.report import markup, sweep_summary, sweep_tables, tables
+from experiments.report import markup, sweep_summary, sweep_tables
+from experiments.report import tables_old as tables
 from experiments.report.markup import Cell, Heading
 from experiments.report.sweep_findings import sentences
 from experiments.report.sweep_tables import Summary

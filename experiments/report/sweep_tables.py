@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from experiments.report import tables
+from experiments.report import tables_old as tables
 
 LESS = {*tables.DETAIL, "client", "cost/image", "slowdown p99"}
 """Headings of a run's columns that a sweep does not show."""

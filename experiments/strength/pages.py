@@ -144,3 +144,8 @@ def written(file: Path, attack: str | None, contents: Mapping[str, Content], pap
     """What a page should say. Raises PageError."""
     block = overview(contents, paper) if attack is None else page(attack, contents, paper)
     return rewrite(file.read_text(encoding="utf-8"), NAME, block, where=str(file))
+
+
+def write_docs(docs: Path) -> None:
+    """Writes every page and figure; see `experiments.docs`."""
+    save(docs / "attacks", docs / "results")

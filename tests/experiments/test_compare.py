@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from experiments.folder import FolderError, read
-from experiments.report import compare_page, tables
+from experiments.report import compare_page
+from experiments.report import tables_old as tables
 from experiments.report.compare import Comparison, change, compare
 from experiments.report.summary import FORMAT, summarise
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from meaning import assert_same_page
 
-from experiments.report import tables
+from experiments.report import tables_old as tables
 
 ROOT = Path(__file__).parents[2]
 

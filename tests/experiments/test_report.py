@@ -18,7 +18,8 @@ from rich.table import Table
 
 from experiments import report
 from experiments.folder import FolderError, read
-from experiments.report import figures, labels, markup, tables
+from experiments.report import figures, labels, markup
+from experiments.report import tables_old as tables
 from experiments.report.summary import summarise
 
 
