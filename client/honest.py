@@ -33,7 +33,8 @@ def run(options: Honest) -> None:
     split = datasets.load(options.dataset, home=options.home, data=options.data).splits["honest"]
     rng = np.random.default_rng(options.seed)
     session_rng, drifting = rng.spawn(2)
-    images = split.images[repeated_order(len(split.images), options.images, rng)]
+    order = repeated_order(len(split.images), options.images, rng)
+    images, labels = split.images[order], split.labels[order]
     if options.drift != "none":
         images = drifted(options.drift, images, drifting, options.drift_strength)
     recorder = Recorder(
@@ -43,14 +44,26 @@ def run(options: Honest) -> None:
         seed=options.seed,
     )
     with recorded_session(connection, recorder, rng=session_rng) as session:
-        ask_at_pace(
-            session.predict,
-            images,
-            batch=options.batch,
-            pace=options.pace,
-            clock=time.monotonic,
-            sleep=time.sleep,
-        )
+        answered = right = 0
+
+        def ask(batch: NDArray[np.uint8]) -> None:
+            nonlocal answered, right
+            best = session.predict(batch).argmax(axis=1)
+            right += int((best == labels[answered : answered + len(batch)]).sum())
+            answered += len(batch)
+
+        try:
+            ask_at_pace(
+                ask,
+                images,
+                batch=options.batch,
+                pace=options.pace,
+                clock=time.monotonic,
+                sleep=time.sleep,
+            )
+        finally:
+            if answered:
+                recorder.write("answers", images=answered, right=right)
 
 
 def repeated_order(available: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:

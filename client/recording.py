@@ -30,8 +30,9 @@ class Recorder:
     """Writes what happens to a record file; without a file it only counts.
 
     Lines: `predict` (an Exchange, plus `asked`, images so far, and `at`, seconds since the start),
-    `checkpoint`, `pool` (images and budget of a thief who has fewer images than budget), and one
-    `end` with status done, refused, unreachable or interrupted.
+    `checkpoint`, `pool` (images and budget of a thief who has fewer images than budget), `answers`
+    (how many of an honest client were right, by its labels), and one `end` with status done,
+    refused, unreachable or interrupted.
     """
 
     def __init__(

@@ -187,6 +187,7 @@ def _watch(
                 at=time.monotonic() - start,
                 code=code,
                 stopped=child.stopped,
+                cpu=round(child.cpu, 3),
                 tail=over if child.stopped else _why(child, code),
             )
         if now - sampled >= LOAD_EVERY:

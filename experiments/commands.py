@@ -26,6 +26,16 @@ def model_name(scenario: Scenario) -> str:
     return f"{dataset}-{scenario.victim.network}-s{scenario.seed}"
 
 
+def data(scenario: Scenario) -> Path | None:
+    """The folder of image archives, from whichever folder a command runs."""
+    return Path(scenario.data).absolute() if scenario.data else None
+
+
+def priced(scenario: Scenario) -> bool:
+    """Whether any policy asks for work, which takes a calibration."""
+    return scenario.server.policies != ("none",)
+
+
 def prepare(scenario: Scenario, home: Path) -> list[str]:
     """Trains the victim and what its measure needs, unless they are there."""
     return [
@@ -33,6 +43,7 @@ def prepare(scenario: Scenario, home: Path) -> list[str]:
         *("--model", model_name(scenario), "--dataset", scenario.victim.dataset),
         *("--network", scenario.victim.network, "--measure", scenario.server.measure),
         *("--seed", str(scenario.seed), "--defence", scenario.server.defence),
+        *_data(scenario),
     ]
 
 
@@ -43,6 +54,7 @@ def calibrate(scenario: Scenario, home: Path, *, copy: Path | None = None) -> li
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--t-max", str(scenario.server.t_max)),
         *(("--copy", str(copy)) if copy is not None else ()),
+        *_data(scenario),
     ]
 
 
@@ -101,6 +113,7 @@ def costs(scenario: Scenario, client: Thief, out: Path, home: Path) -> list[str]
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--pool", client.pool, "--size", str(client.pool_size)),
         *("--seed", str(seed(scenario, client)), "--out", str(costs_file(client, out))),
+        *_data(scenario),
     ]
 
 
@@ -109,6 +122,7 @@ def evaluate(scenario: Scenario, out: Path, home: Path) -> list[str]:
     return [
         *(PYTHON, "-m", "experiments", "evaluate", str(out), "--home", str(home)),
         *("--victim", str(home / "models" / model_name(scenario) / "victim.safetensors")),
+        *_data(scenario),
     ]
 
 
@@ -139,6 +153,7 @@ def _starter(
                 str(seed(scenario, client)),
             ),
             *("--record", str(folder / "clients" / f"{client.name}.jsonl")),
+            *_data(scenario),
         ]
         if isinstance(client, Honest):
             return [
@@ -159,6 +174,11 @@ def _starter(
         ]
 
     return command
+
+
+def _data(scenario: Scenario) -> list[str]:
+    folder = data(scenario)
+    return [] if folder is None else ["--data", str(folder)]
 
 
 def _threads(client: Client) -> int:

@@ -69,6 +69,7 @@ def follow(
     home: Path,
     say: Callable[[str], None],
     *,
+    data: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -80,7 +81,7 @@ def follow(
     about = read_scenario(run)
     resolved = about["resolved"]
     header = {"scenario": resolved["name"], **about["provenance"]}
-    judge = _Judge(victim_path, resolved["victim"]["dataset"], home, None)
+    judge = _Judge(victim_path, resolved["victim"]["dataset"], home, data)
     parent = os.getppid()
     for policy in resolved["server"]["policies"]:
         scores, runner = _Scores(run / policy, header), Tail(run / policy / "runner.jsonl")
@@ -203,10 +204,12 @@ class Flags:
     """The victim's weights."""
     home: Path | None = None
     """Where data are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives."""
 
 
 def run(flags: Flags) -> None:
     """Scores surrogates while a run goes on."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is to be put in order then
     say = partial(print, flush=True)
-    follow(flags.folder, flags.victim, flags.home or default_home(), say)
+    follow(flags.folder, flags.victim, flags.home or default_home(), say, data=flags.data)

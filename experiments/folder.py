@@ -50,6 +50,8 @@ CLIENT_KINDS: Mapping[str, Fields] = {
     "price": {"request_id": (str,), "images": (int,), "work": (int,), "at": REAL},
     # Of a thief whose pool has fewer images than its budget.
     "pool": {"images": (int,), "budget": (int,)},
+    # Of an honest client: how many answers were right, by its labels.
+    "answers": {"images": (int,), "right": (int,)},
     "end": {"status": (str,), "reason": (str,), "at": REAL},
 }
 SERVER_KINDS: Mapping[str, Fields] = {
@@ -90,7 +92,12 @@ class Request:
     hashes: int
     work: int  # expected hashes
     virtual: bool  # the solving time is drawn, not spent
-    cost: float  # privacy cost of the batch, from the server's record
+    # From the server's record:
+    cost: float  # privacy cost of the batch
+    victim: float = 0.0  # seconds of the victim
+    defence: float = 0.0  # seconds of the defence
+    l1: float | None = None  # mean distance that the defence moved the answers
+    kept: float | None = None  # share of answers whose best class stayed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +127,8 @@ class ClientRun:
     seconds: float = 0.0  # from its start to its end, virtual solving included
     background: bool = False  # the run did not wait for its end
     pool: tuple[int, int] | None = None  # images in a pool that has fewer than the budget, budget
+    right: float | None = None  # share of an honest client's answers that were right
+    cpu: float | None = None  # seconds of CPU, start-up included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,10 +224,10 @@ def begun(path: Path) -> bool:
 
 
 def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
-    costs: dict[tuple[str, str], float] = {}
+    served: dict[tuple[str, str], Mapping[str, Any]] = {}
     for _, kind, row in rows(folder / "server.jsonl", SERVER_KINDS):
         if kind == "predict":  # the first one is the charge, those after it are retries
-            costs.setdefault((row["client"], row["request_id"]), float(row["cost"]))
+            served.setdefault((row["client"], row["request_id"]), row)
     runner = [(kind, row) for _, kind, row in rows(folder / "runner.jsonl", RUNNER_KINDS)]
     exits = {row["client"]: row for kind, row in runner if kind == "exit"}
     victim: float | None = None
@@ -236,7 +245,7 @@ def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
     return ArmRun(
         policy=policy,
         clients=tuple(
-            _client(folder, client, costs, scores, exits.get(client["name"])) for client in clients
+            _client(folder, client, served, scores, exits.get(client["name"])) for client in clients
         ),
         load=load,
         victim_accuracy=victim,
@@ -247,7 +256,7 @@ def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
 def _client(
     folder: Path,
     client: Mapping[str, Any],
-    costs: Mapping[tuple[str, str], float],
+    served: Mapping[tuple[str, str], Mapping[str, Any]],
     scores: Mapping[tuple[str, str], tuple[float, float]],
     ended: Mapping[str, Any] | None,
 ) -> ClientRun:
@@ -257,6 +266,7 @@ def _client(
     checkpoints: list[Checkpoint] = []
     status, reason = "", ""
     pool: tuple[int, int] | None = None
+    right: float | None = None
     drawn = 0.0  # seconds of virtual solving, which the client's clock did not see
     seconds = float(ended["at"]) if ended else 0.0
     crashed = ended is None or ended["stopped"] or ended["code"] not in (0, 3)
@@ -264,7 +274,7 @@ def _client(
     for line, kind, row in () if dead else rows(path, CLIENT_KINDS):
         if kind == "predict":
             asked = row["client"], row["request_id"]
-            if asked not in costs:
+            if asked not in served:
                 raise FolderError(
                     f"{path}:{line}: request {asked[1]} of client {asked[0]!r} is not in"
                     f" {folder / 'server.jsonl'}"
@@ -272,7 +282,7 @@ def _client(
             drawn += row["solve"] if row["virtual"] else 0.0
             fields = {key: row[key] for key in CLIENT_KINDS["predict"]}
             fields["at"] += drawn
-            requests.append(Request(cost=costs[asked], **fields))
+            requests.append(Request(**fields, **_of_server(served[asked])))
         elif kind == "checkpoint":
             accuracy, fidelity = scores.get((name, row["path"]), (None, None))
             fields = {key: row[key] for key in CLIENT_KINDS["checkpoint"]}
@@ -280,6 +290,8 @@ def _client(
             checkpoints.append(Checkpoint(accuracy=accuracy, fidelity=fidelity, **fields))
         elif kind == "pool":
             pool = row["images"], row["budget"]
+        elif kind == "answers":
+            right = row["right"] / row["images"]
         elif kind == "end":
             status, reason, seconds = row["status"], row["reason"], row["at"] + drawn
             if status not in END_STATUSES:
@@ -295,7 +307,7 @@ def _client(
     return ClientRun(
         name=name,
         kind=client["kind"],
-        label=client.get("attack", "honest"),
+        label=client.get("label") or client.get("attack", "honest"),
         group=client.get("group") or name,
         requests=tuple(requests),
         checkpoints=tuple(checkpoints),
@@ -304,4 +316,18 @@ def _client(
         seconds=seconds,
         background=client.get("background", False),
         pool=pool,
+        right=right,
+        cpu=ended.get("cpu") if ended else None,
     )
+
+
+def _of_server(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the server recorded of a request; of a defence only where there was one."""
+    seconds = row.get("seconds", {})
+    return {
+        "cost": float(row["cost"]),
+        "victim": seconds.get("victim", 0.0),
+        "defence": seconds.get("defence", 0.0),
+        "l1": row.get("l1"),
+        "kept": row.get("kept"),
+    }

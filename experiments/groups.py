@@ -70,6 +70,7 @@ class Thief:
     background: bool = False
     seed: int | None = None
     config: Mapping[str, Setting] = field(default_factory=dict)  # overrides of the attack's Config
+    label: str = ""  # what tables call it; "" is the name of the attack
     kind: str = "attack"
 
 
@@ -200,6 +201,7 @@ def _client(table: Table, virtual: bool) -> Client | None:
         deal=table.text("deal", "parallel", choices=DEALS),
         network=table.text("network", choices=NETWORKS),
         config=_config(table, attack),
+        label=table.text("label", ""),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.learning import image_archives
 from experiments import commands
 from experiments.arm import RunError
 from experiments.groups import Thief, npz
@@ -63,7 +64,7 @@ def take(scenario: Scenario, out: Path, home: Path) -> Pins:
             files[f"costs for {thief.name}"] = commands.costs_file(thief, out)
     archives = {scenario.victim.dataset, *(t.pool for t in thieves), *(t.inside for t in thieves)}
     for archive in sorted(filter(npz, archives)):
-        files[archive] = Path(archive.removeprefix("npz:")).absolute()
+        files[archive] = image_archives.path(archive, commands.data(scenario))
     return Pins({what: (path, _digest(path)) for what, path in files.items()})
 
 

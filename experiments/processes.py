@@ -15,6 +15,7 @@ from core import private
 
 LEASH = Path(__file__).with_name("leash.py")
 POLL = 0.05  # seconds between two looks at a process
+WAIT = 0.01  # the same while it is waited for
 
 
 class Child:
@@ -40,6 +41,7 @@ class Child:
         self.name = name
         self.log = log
         self.stopped = False  # whether the runner had to stop it
+        self.cpu = 0.0  # seconds of CPU that it used, known once it has ended
         private.folder(log.parent)
         leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(niceness)]
         leash.append("any" if core is None else str(core))
@@ -61,7 +63,12 @@ class Child:
 
     def code(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
+        if self._process.returncode is None:
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self.cpu = used.ru_utime + used.ru_stime
+        return self._process.returncode
 
     def text(self) -> str:
         """What it said so far."""
@@ -79,10 +86,10 @@ class Child:
 
     def wait(self, seconds: float | None = None) -> int | None:
         """Waits for its end; its exit code, None if it is still running after `seconds`."""
-        try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
+        deadline = float("inf") if seconds is None else time.monotonic() + seconds
+        while self.code() is None and time.monotonic() < deadline:
+            time.sleep(WAIT)
+        return self.code()
 
 
 def stop(children: Iterable[Child], grace: float) -> None:

@@ -68,11 +68,11 @@ def run(
     try:
         stage("preparing the victim")
         _step("prepare", commands.prepare(scenario, home), out / "logs", console)
-        if calibrate:
+        if calibrate and commands.priced(scenario):
             stage("calibrating the price")
             command_line = commands.calibrate(scenario, home, copy=pinned)
             _step("calibrate", command_line, out / "logs", console)
-        if not pinned.exists():
+        if commands.priced(scenario) and not pinned.exists():
             write_atomically(pinned, calibration.read_bytes(), private=True)
         for thief in scenario.clients:
             if isinstance(thief, Thief) and commands.knows_costs(thief):
@@ -86,7 +86,7 @@ def run(
             "resolved": scenario.resolved(),
             "question": question(scenario.source) if asks is None else asks,
             "command": command,
-            "calibration": read_json(pinned),
+            "calibration": read_json(pinned) if pinned.exists() else {},
             "pinned": pins.to_json(),
             "provenance": header,
         }
@@ -104,7 +104,14 @@ def run(
         begun = {policy: arm for policy, arm in arms.items() if (arm / "runner.jsonl").exists()}
         victim = calibration.with_name("victim.safetensors")
         if pins.hold():
-            evaluation.evaluate(begun, victim, scenario.victim.dataset, home, about_arms)
+            evaluation.evaluate(
+                begun,
+                victim,
+                scenario.victim.dataset,
+                home,
+                about_arms,
+                data=commands.data(scenario),
+            )
         report.write(out)
 
     def served(target: str, seconds: float) -> None:
@@ -155,7 +162,7 @@ def _clients(scenario: Scenario) -> list[Client]:
         Client(
             name=client.name,
             kind="attack" if isinstance(client, Thief) else "honest",
-            label=client.attack if isinstance(client, Thief) else "honest",
+            label=client.label or client.attack if isinstance(client, Thief) else "honest",
             total=commands.images(client),
         )
         for client in scenario.clients

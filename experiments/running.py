@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from core.home import default_home
+from core.home import default_data, default_home
 from experiments import report, sweep
 from experiments.scenario import read
 from experiments.web import Page
@@ -29,6 +29,8 @@ class Flags:
     """The folder to make (default: runs/NAME-DATE-TIME-CODE). A sweep that is there goes on."""
     home: Path | None = None
     """Where victims and data are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: the scenario's `data`, or POWGATE_DATA)."""
     cluster: str | None = None
     """On the workers of a Ray: auto, HOST:PORT, ray://HOST:PORT, or local for one of its own."""
     web: bool = False
@@ -42,6 +44,9 @@ def run(flags: Flags) -> None:
     from experiments import runner  # with it comes torch
 
     given = read(flags.scenario)
+    data = flags.data or (None if "data" in given else default_data())
+    if data is not None:
+        given["data"] = str(data.absolute())
     cells = sweep.cells(given, source=flags.scenario)
     scenario = cells[0].scenario
     out = flags.out or runner.new_folder(scenario.name)
@@ -49,6 +54,8 @@ def run(flags: Flags) -> None:
     words = ["python", "-m", "experiments", "run", flags.scenario]
     if flags.home:
         words += ["--home", str(flags.home)]
+    if flags.data:
+        words += ["--data", str(flags.data)]
     if flags.cluster:
         words += ["--cluster", flags.cluster]
         if flags.web or flags.web_port is not None:

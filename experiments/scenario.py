@@ -75,6 +75,7 @@ class Scenario:
     server: Server
     clients: tuple[Client, ...]
     limit: float = LIMIT  # seconds an arm may take before its clients are stopped
+    data: str = ""  # a folder to look in first for the archives that the scenario names
     source: str = ""  # the name or file it was read from
 
     def resolved(self) -> dict[str, Any]:
@@ -178,6 +179,7 @@ def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
     name = top.text("name", pattern=NAME, meaning=NAME_MEANING)
     seed = top.whole("seed", low=0, high=SEED_LIMIT)
     limit = top.number("limit", LIMIT, low=1, high=LONGEST)
+    data = top.text("data", "")
     victim = _victim(top)
     server = _server(top)
     clients = groups.read(top, seed=seed, limit=limit, virtual=server.virtual)
@@ -194,6 +196,7 @@ def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
         server=server,
         clients=clients,
         limit=limit,
+        data=data,
         source=source,
     )
 

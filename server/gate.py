@@ -232,6 +232,7 @@ class Gate:
                 "unpaid": account.unpaid,
             },
             seconds=steps.seconds,
+            **steps.distance(),
         )
         return sealed
 

@@ -23,6 +23,16 @@ class Steps:
     """Seconds spent in each step of one request."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    moved: list[NDArray[np.float64]] = field(default_factory=list)  # of a defence: see `distance`
+
+    def distance(self) -> dict[str, float]:
+        """How far a defence moved the answers: mean L1 distance, and the share whose best class
+        stayed. Empty without a defence.
+        """
+        if not self.moved:
+            return {}
+        l1, kept = np.concatenate(self.moved, axis=1).mean(axis=1)
+        return {"l1": round(float(l1), 6), "kept": round(float(kept), 6)}
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -78,7 +88,10 @@ class Inference:
                 batch = _batch(pixels, self._model.measure.cost(pixels, answer))
         if self._perturbation is not None:
             with steps.timed("defence"):
-                posterior = self._perturbation.answer(posterior, pixels, client)
+                given = self._perturbation.answer(posterior, pixels, client)
+            l1 = np.abs(given.astype(np.float64) - posterior).sum(axis=1)
+            steps.moved.append(np.stack([l1, given.argmax(axis=1) == posterior.argmax(axis=1)]))
+            posterior = given
         return posterior, batch
 
 

@@ -41,13 +41,18 @@ def located(name: str, data: Path | None = None) -> str:
     return f"npz:{_archive_path(name, data)}" if name.startswith("npz:") else name
 
 
+def path(name: str, data: Path | None = None) -> Path:
+    """Where an archive is, or would be: in the folder `data` first."""
+    below = Path(name.removeprefix("npz:"))
+    found = below if data is None else data / below
+    return (found if found.is_file() else below).absolute()
+
+
 def _archive_path(name: str, data: Path | None) -> Path:
-    path = Path(name.removeprefix("npz:"))
-    if data is not None and not path.is_absolute() and (data / path).is_file():
-        path = data / path
-    if not path.is_file():
-        raise DatasetError(f"{name}: there is no file {path.absolute()}")
-    return path.absolute()
+    found = path(name, data)
+    if not found.is_file():
+        raise DatasetError(f"{name}: there is no file {found}")
+    return found
 
 
 def read(name: str, data: Path | None) -> dict[str, NDArray[Any]]:

@@ -27,10 +27,15 @@ quantile, interpolated linearly between the values there are.
         pool                   {"images", "budget"} of a thief whose pool has fewer; else missing
         accuracy, fidelity     of the last surrogate, on held-out images; fidelity is the share of
                                them on which it agrees with the victim
+        right                  share of an honest client's answers that were right
+        l1, kept               how far a defence moved the answers, and the share of them whose best
+                               class stayed; null without a defence
         cost_per_image         privacy cost by the server's records
         work, work_per_image, hashes
-        seconds                {"solve", "server", "network", "open", "total", "training", "wall"};
-                               total = the first four, wall = from start to end, pauses included
+        seconds                {"solve", "server", "network", "open", "total", "training", "wall",
+                               "cpu", "victim", "defence"}; total = the first four, wall = from
+                               start to end, pauses included, cpu = of the process, victim and
+                               defence = parts of server
         latency                of its answered requests, as this client saw them, pauses excluded:
                                {"ask": {"p50", "p99"}, "total": {"p50", "p99"}}; total is the whole
                                of predict(), virtual solving included; ask is what is left of it
@@ -166,6 +171,8 @@ def _client(
         ),
         "accuracy": last.accuracy if last else None,
         "fidelity": last.fidelity if last else None,
+        "right": client.right,
+        **{key: _mean(client.requests, key) for key in ("l1", "kept")},
         "cost_per_image": sum(r.cost for r in client.requests) / images if images else None,
         "work": work,
         "work_per_image": per_image,
@@ -177,6 +184,11 @@ def _client(
             },
             "training": sum(checkpoint.train_seconds for checkpoint in client.checkpoints),
             "wall": client.seconds,
+            "cpu": client.cpu,
+            **{
+                part: sum(getattr(request, part) for request in client.requests)
+                for part in ("victim", "defence")
+            },
         },
         "latency": _latency(client.requests),
         "slowdown": seconds / bare if seconds is not None and bare else None,
@@ -213,7 +225,7 @@ def _group(name: str, runs: Sequence[ClientRun], clients: Sequence[Mapping[str, 
         "work_per_image": work / images if images else None,
         "hashes": sum(client["hashes"] for client in clients),
         "seconds": {
-            part: sum(client["seconds"][part] for client in clients)
+            part: _sum([client["seconds"][part] for client in clients])
             for part in clients[0]["seconds"]
         },
         "latency": _latency(requests),
@@ -227,6 +239,18 @@ def _group(name: str, runs: Sequence[ClientRun], clients: Sequence[Mapping[str, 
         if crowd
         else None,
     }
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _mean(requests: Sequence[Request], key: str) -> float | None:
+    """Of a number that each request has, over images; None where one has none."""
+    values = [(getattr(request, key), request.images) for request in requests]
+    if not values or any(value is None for value, _ in values):
+        return None
+    return float(sum(v * images for v, images in values) / sum(images for _, images in values))
 
 
 def _parts(requests: Sequence[Request]) -> dict[str, list[float]]:

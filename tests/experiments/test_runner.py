@@ -102,7 +102,7 @@ def test_a_run_cut_short_leaves_a_report(
     monkeypatch.setattr(runner, "_step", step)
     monkeypatch.setattr(runner, "run_arm", arm)
     monkeypatch.setattr(commands, "evaluate", lambda *_: NOTHING)
-    monkeypatch.setattr(evaluation, "evaluate", lambda arms, *_: evaluated.extend(arms))
+    monkeypatch.setattr(evaluation, "evaluate", lambda arms, *_, **__: evaluated.extend(arms))
     with pytest.raises(type(end)):
         run(tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
