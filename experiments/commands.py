@@ -101,7 +101,7 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
         *(
             word
             for key, value in scenario.server.defence_config.items()
-            for word in (f"--{key.replace('_', '-')}", str(value))
+            for word in _flag("defence", key, value)
         ),
     ]
 
@@ -170,7 +170,7 @@ def _starter(
             *("--network", client.network, "--pace", str(client.pace)),
             *("--accounts", str(client.accounts), "--deal", client.deal),
             *("--surrogates", str(folder / "surrogates" / client.name)),
-            *(flag for key, value in client.config.items() for flag in _flag(key, value)),
+            *(flag for key, value in client.config.items() for flag in _flag("attack", key, value)),
         ]
 
     return command
@@ -186,11 +186,12 @@ def _threads(client: Client) -> int:
     return client.threads or (1 if client.core is not None else len(os.sched_getaffinity(0)))
 
 
-def _flag(key: str, value: Setting) -> list[str]:
+def _flag(of: str, key: str, value: Setting) -> list[str]:
+    """A setting of an attack or a defence, as its flag `--attack.x` or `--defence.x`."""
     name = key.replace("_", "-")
     if isinstance(value, bool):
-        return [f"--attack.{name}" if value else f"--attack.no-{name}"]
-    return [f"--attack.{name}", str(value)]
+        return [f"--{of}.{name}" if value else f"--{of}.no-{name}"]
+    return [f"--{of}.{name}", str(value)]
 
 
 def images(client: Client) -> int:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from core.documents import DocumentError, read_toml, shown
+from core.validation import Mistakes
 from experiments import groups
 from experiments.checked import Table, nearest
 from experiments.groups import DATASETS, NAME, NAME_MEANING, NETWORKS, SEED_LIMIT, Client
 from experiments.settings import Setting as Setting  # named here by those who make scenarios
 from server import measures
-from server.defences import DEFENCES
-from server.defences.options import Perturb, flags
+from server.defences import DEFENCES, configured
 from server.options import DEFAULT_MEASURE
 
 POLICIES = ("none", "paper", "rate")
@@ -259,26 +259,20 @@ def _defence_config(table: Table) -> dict[str, Setting]:
     raw = table.raw("defence_config")
     if raw is None:
         return {}
-    settings = Table(raw, table.path("defence_config"), table.mistakes)
-    accepted = flags()
-    read: dict[str, Setting] = {}
-    for name, types in accepted.items():
-        value = settings.raw(name)
-        if not settings.has(name):
-            continue
-        if type(value) not in types:
-            expected = " or ".join(sorted(each.__name__ for each in types))
-            settings.mistake(name, f"is {shown(value)}, expected {expected}")
-            continue
-        read[name] = value
-    settings.close()
+    where = table.path("defence_config")
+    if not isinstance(raw, Mapping):
+        table.mistakes.append(f"{where} is {shown(raw)}, expected a table")
+        return {}
     defence = table.raw("defence") or Server().defence
     if defence in tuple(DEFENCES):
-        try:
-            Perturb(defence=defence, **read).config()  # type: ignore[arg-type]
-        except ValueError as error:
-            table.mistake("defence_config", f"does not fit: {error}")
-    return read
+        if "budget" in raw:  # as it was called before
+            table.mistakes.append(f"{where}.budget is called epsilon now")
+        else:
+            try:
+                configured(defence, raw, where)
+            except Mistakes as found:
+                table.mistakes += found.mistakes
+    return dict(raw)
 
 
 def _measure(name: str) -> bool:

@@ -19,10 +19,10 @@ def _chosen() -> None:
     import tyro
 
     from core import private
-    from server.options import Calibrate, Prepare, Serve
+    from server.options import Calibrate, Prepare, serving
 
     options: Any = tyro.extras.subcommand_cli_from_dict(
-        {"prepare": Prepare, "calibrate": Calibrate, "serve": Serve},
+        {"prepare": Prepare, "calibrate": Calibrate, "serve": serving(sys.argv[1:])},
         prog="python -m server",
         description=__doc__,
     )

@@ -24,7 +24,7 @@ from server.authentication import ApiKeys, Authenticator, OpenDoor
 from server.calibration import Calibration, CalibrationError, make
 from server.calibration.plot import draw
 from server.calibration.targets import Targets
-from server.defences import Defence, Perturbation, trained
+from server.defences import Perturbation, configured, trained
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.options import Calibrate, Prepare, Serve
@@ -132,11 +132,10 @@ def serve(options: Serve) -> None:
     logs.configure()
     authenticator = _authenticator(options)
     tls = _tls(options)
-    config = options.perturb.config()
     served = model.load(options.home, options.model, options.measure)
     if options.ledger is None:  # it goes beside the model
         private.folder(model.folder(options.home, options.model))
-    perturbation = _perturbation(options, config, served)
+    perturbation = _perturbation(options, served)
     algorithm = "virtual" if options.virtual else options.puzzle
     if options.policy == "none":
         tariff, hash_rate, prices = no_price(algorithm), 0.0, b""
@@ -207,10 +206,11 @@ def _kind(options: Serve) -> str:
     return ".open" * options.open + ".virtual" * options.virtual
 
 
-def _perturbation(options: Serve, config: Defence, served: Model) -> Perturbation | None:
+def _perturbation(options: Serve, served: Model) -> Perturbation | None:
     """The defence that answers go through, if any."""
-    name = options.perturb.defence
-    if name == "none":
+    name = options.defence
+    config = options.defence_config or configured(name, {})
+    if config is None:
         return None
     assert isinstance(served.victim, TorchVictim)  # the only one there is to load
     files = model.folder(options.home, served.name)

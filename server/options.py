@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from core.home import default_home
-from server.defences.options import Name, Perturb
+from server.defences import Defence, Name, load
 
 DEFAULT_MEASURE = "surprisal:typicality"
 """What docs/accounting.md supports."""
@@ -92,8 +94,35 @@ class Serve:
     """Days for which a charge is kept after its challenge expired; accounts are kept for ever."""
     record: Path | None = None
     """Write one JSON line a request to this new file."""
-    perturb: Annotated[Perturb, tyro.conf.arg(name="")] = field(default_factory=Perturb)
+    defence: Name = "none"
+    """What answers are perturbed by, after they were measured and priced; its settings follow it
+    as --defence.x."""
+    defence_config: Annotated[Defence | None, tyro.conf.Suppress] = None
     puzzle: Literal["sha1", "sha256", "argon2id"] = "sha1"
     """argon2id is memory-hard; prices too small for it are asked in SHA-1."""
     virtual: bool = False
     """Ask for virtual work only: the client draws the time and does not spend it. Experiments."""
+
+
+def serving(arguments: Sequence[str]) -> type[Serve]:
+    """`Serve` with the settings of the defence that a command line names, as flags `--defence.x`.
+
+    Raises ValueError for an unknown defence.
+    """
+    named = [
+        value
+        for word, after in zip(arguments, [*arguments[1:], ""], strict=True)
+        for flag, equals, value in [word.partition("=") if "=" in word else (word, "=", after)]
+        if flag == "--defence"
+    ]
+    config = load(named[-1]) if named else None
+    if config is None:
+        return Serve
+    settings: Any = Annotated[config, tyro.conf.arg(name="defence")]
+    return dataclasses.make_dataclass(
+        "Serve",
+        [("defence_config", settings, field(default_factory=config))],
+        bases=(Serve,),
+        frozen=True,
+        kw_only=True,
+    )

@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING, Any
 from core.documents import read_json
 from core.learning.artifacts import write_atomically
 from core.records import provenance
-from experiments.defences.plan import Bench, label
-from server.defences.options import Perturb
+from experiments.defences.plan import Bench, Perturb, label
 
 if TYPE_CHECKING:
     from experiments.defences.cell import Place

@@ -22,11 +22,10 @@ from core.arrays import to_float
 from core.learning import artifacts, datasets, networks, training
 from core.learning.datasets import Dataset
 from core.learning.networks import Network
-from experiments.defences.plan import Bench, Thief
+from experiments.defences.plan import Bench, Perturb, Thief
 from experiments.measures import model_name
 from server import model
 from server.defences import Perturbation, trained
-from server.defences.options import Perturb
 from server.victim import TorchVictim
 
 VICTIM_SEED = 0

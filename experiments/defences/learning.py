@@ -18,9 +18,8 @@ from core.learning import networks, training
 from core.learning.images import Images
 from core.learning.networks import Network
 from experiments.defences.cell import KEY, SURROGATES, Stage, benign, steal
-from experiments.defences.plan import REDIRECTION, Learnt, label
+from experiments.defences.plan import REDIRECTION, Learnt, Perturb, label
 from server.defences import Perturbation
-from server.defences.options import Perturb
 from server.defences.surrogates import Surrogates
 from server.defences.trained import EARLY
 

@@ -13,10 +13,9 @@ from typing import Any
 from core.learning.artifacts import write_atomically
 from experiments.defences import read
 from experiments.defences.figure import CAPTION, draw
-from experiments.defences.plan import BENCHES, REDIRECTION, Bench, Learnt, label
+from experiments.defences.plan import BENCHES, REDIRECTION, Bench, Learnt, Perturb, label
 from experiments.pages import rewrite
 from experiments.strength.tables import NOTHING, estimate, lines
-from server.defences.options import Perturb
 
 NAME = "defences"
 """Of the block."""

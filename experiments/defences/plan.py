@@ -7,11 +7,60 @@ learns from labels (`copycat`), one steps from genuine images across boundaries 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
 
 from experiments import benches
 from experiments.scenario import Setting
-from server.defences.options import Perturb
+from server.defences import Context, Defence, Name, Posterior, configured
+
+
+class Undefended(Defence):
+    """Leaves answers as they are."""
+
+    __slots__ = ()
+
+    def perturb(
+        self, posterior: Posterior, images: NDArray[np.float32], context: Context
+    ) -> Posterior:
+        return posterior
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perturb:
+    """A defence and those of its settings that differ from the default."""
+
+    defence: Name = "none"
+    budget: float | None = None  # `epsilon`
+    untrained: bool | None = None
+    keep_top: bool | None = None
+    decimals: int | None = None
+    classes: int | None = None
+    beta: float | None = None
+    gamma: float | None = None
+    tau: float | None = None
+
+    def settings(self) -> dict[str, Setting]:
+        """The settings that were given, as rows name them."""
+        return {
+            field.name: value
+            for field in fields(self)
+            if field.name != "defence" and (value := getattr(self, field.name)) is not None
+        }
+
+    def given(self) -> dict[str, Setting]:
+        """The settings that were given, as the defence names them."""
+        return {
+            "epsilon" if name == "budget" else name: value
+            for name, value in self.settings().items()
+        }
+
+    def config(self) -> Defence:
+        """The defence with its settings."""
+        return configured(self.defence, self.given()) or Undefended()
+
 
 TINY = "npz:ood_tinyimagenet32.npz"
 

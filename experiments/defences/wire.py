@@ -22,10 +22,9 @@ from rich.console import Console
 from core.documents import read_json
 from experiments import commands, runner
 from experiments.defences.cell import VICTIM_SEED, Place, victim
-from experiments.defences.plan import Bench, Thief, label
+from experiments.defences.plan import Bench, Perturb, Thief, label
 from experiments.scenario import Scenario, parse
 from server import model
-from server.defences.options import Perturb
 
 if TYPE_CHECKING:
     from experiments.defences import Plan, Results
@@ -74,7 +73,7 @@ def tables(bench: Bench, shield: Perturb) -> dict[str, Any]:
         "name": f"defences-{shield.defence.replace('_', '-')}",
         "seed": VICTIM_SEED,
         "victim": {"dataset": bench.dataset, "network": bench.network},
-        "server": {**SERVER, "defence": shield.defence, "defence_config": shield.settings()},
+        "server": {**SERVER, "defence": shield.defence, "defence_config": shield.given()},
         "clients": [HONEST, *(_thief(thief, bench) for thief in bench.thieves)],
     }
 

@@ -1,8 +1,9 @@
 """Defences that perturb the answer: a posterior and its images in, another posterior out.
 
-Each module of DEFENCES has a frozen dataclass `Config`: its fields are the defence's settings, and
-its `perturb` maps probabilities (b, k) to probabilities (b, k). The arithmetic is in pure functions
-of arrays beside it. docs/defences.md has the formulas and what each defence promises.
+Each module of DEFENCES has a frozen dataclass `Config`, a `Defence`: its fields are the settings
+(flags `--defence.x` of `python -m server serve`, keys of `defence_config` in a scenario), and its
+`perturb` maps probabilities (b, k) to probabilities (b, k). The arithmetic is in pure functions of
+arrays beside it. docs/defences.md has the formulas and what each defence promises.
 
 Axes: b images, c channels, h rows, w columns, k classes.
 """
@@ -11,22 +12,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import digest
+from core.suggest import suggest
 
 if TYPE_CHECKING:
     from server.defences.surrogates import Surrogates
 
-DEFENCES = {
-    "none": "server.defences.none",
+DEFENCES: dict[str, str | None] = {
+    "none": None,
     "rounding": "server.defences.rounding",
     "topk": "server.defences.topk",
     "hard_label": "server.defences.hard_label",
@@ -38,7 +40,13 @@ DEFENCES = {
     "gradient_redirection": "server.defences.gradient_redirection",
     "modelguard_w": "server.defences.modelguard_w",
 }
-"""Name -> module."""
+"""Name -> module; `none` leaves answers as they are."""
+
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(DEFENCES)]
+"""The name of a defence, as a command line wants it."""
 
 SUM_TOLERANCE = 1e-4
 """How far probabilities may be from summing to one: beyond what float32 does to 10 000 classes."""
@@ -79,14 +87,28 @@ class Context:
         return out
 
 
-class Defence(Protocol):
-    """A defence with its settings."""
+class Defence(ABC):
+    """A defence with its settings: the base class of every `Config`."""
 
+    __slots__ = ()
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # for `configured`
+
+    @abstractmethod
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context
     ) -> Posterior:
         """The probabilities (b, k) to give out for images (b, c, h, w)."""
-        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgeted(Defence):
+    """A defence whose answers stay within a distance of the true ones. Raises ValueError."""
+
+    epsilon: float = 1.0
+    """L1 distance an answer may be from the true one, 0 to 2."""
+
+    def __post_init__(self) -> None:
+        check_budget(self.epsilon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +131,30 @@ class Perturbation:
         return self.defence.perturb(posterior, images, context).astype(np.float32, copy=False)
 
 
-def load(name: str) -> ModuleType:
-    """The module of a defence. Raises ValueError for one that is unknown, with the nearest."""
+def load(name: str) -> type[Defence] | None:
+    """The `Config` of a defence; None for `none`. Raises ValueError for an unknown one."""
     if name not in DEFENCES:
-        near = get_close_matches(name, DEFENCES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = suggest(name, DEFENCES)
         raise ValueError(f"unknown defence {name!r}, expected one of {', '.join(DEFENCES)}{hint}")
-    return import_module(DEFENCES[name])
+    module = DEFENCES[name]
+    config: type[Defence] | None = None if module is None else import_module(module).Config
+    return config
+
+
+def configured(name: str, settings: Mapping[str, object], where: str = "") -> Defence | None:
+    """A defence with settings from a file; None for `none`, which has none.
+
+    `where` is their place in the file. Raises ValueError: `core.validation.Mistakes` with all that
+    is wrong with the settings.
+    """
+    from core.validation import Mistakes, validate
+
+    config = load(name)
+    if config is not None:
+        return validate(config, dict(settings), where)
+    if settings:
+        raise Mistakes([f"{where} is given, but there is no defence; expected no settings".strip()])
+    return None
 
 
 def check_budget(epsilon: float) -> None:

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_posterior, needed
+from server.defences import Context, Defence, Posterior, check_posterior, needed
 from server.defences.mad import check_surrogate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    tau: float = 0.5  # confidence below which answers are wrong
-    nu: float = 1_000.0  # how sharp that edge is
+class Config(Defence):
+    tau: float = 0.5
+    """Confidence below which answers are wrong, 0 to 1."""
+    nu: float = 1_000.0
+    """How sharp that edge is."""
 
     def __post_init__(self) -> None:
         _check(self.tau, self.nu)

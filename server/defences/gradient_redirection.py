@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.defences import (
+    Budgeted,
     Context,
     Posterior,
     check_budget,
@@ -30,27 +31,20 @@ from server.defences import (
 )
 from server.defences.keeping_top import redirect_keeping_top
 
-TARGETS = ("all-ones", "clean", "watermark")
-LAYERS = ("all", "last")
-
 MARGIN = 1e-6
 """How far the top class stays above the others where it is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    epsilon: float = 1.0  # L1 budget
+class Config(Budgeted):
     target: Literal["all-ones", "clean", "watermark"] = "all-ones"
-    layers: Literal["all", "last"] = "all"  # of the surrogate, whose gradients are redirected
-    keep_top: bool = False  # the top class stays the top class
-    untrained: bool = False  # look at surrogates with their first weights
-
-    def __post_init__(self) -> None:
-        check_budget(self.epsilon)
-        if self.target not in TARGETS:
-            raise ValueError(f"target is {self.target!r}, expected one of {', '.join(TARGETS)}")
-        if self.layers not in LAYERS:
-            raise ValueError(f"layers is {self.layers!r}, expected one of {', '.join(LAYERS)}")
+    """Where students are pushed."""
+    layers: Literal["all", "last"] = "all"
+    """Layers of the surrogate whose gradients are redirected."""
+    keep_top: bool = False
+    """Whether the top class stays the top class."""
+    untrained: bool = False
+    """Whether to look at surrogates with their first weights."""
 
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context

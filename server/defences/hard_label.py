@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_posterior, one_hot
+from server.defences import Context, Defence, Posterior, check_posterior, one_hot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Defence):
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context
     ) -> Posterior:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.defences import (
+    Budgeted,
     Context,
     Posterior,
     check_budget,
@@ -30,12 +31,7 @@ from server.defences import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    epsilon: float = 1.0  # L1 budget
-
-    def __post_init__(self) -> None:
-        check_budget(self.epsilon)
-
+class Config(Budgeted):
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context
     ) -> Posterior:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_budget, check_posterior
+from server.defences import Budgeted, Context, Posterior, check_posterior
 from server.defences.keeping_top import redirect_keeping_top
 
 SMALLEST = 1e-6
@@ -24,12 +24,7 @@ MARGIN = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    epsilon: float = 1.0  # L1 budget
-
-    def __post_init__(self) -> None:
-        check_budget(self.epsilon)
-
+class Config(Budgeted):
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context
     ) -> Posterior:

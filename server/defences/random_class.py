@@ -12,16 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_budget, check_posterior, one_hot
+from server.defences import Budgeted, Context, Posterior, check_budget, check_posterior, one_hot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    epsilon: float = 1.0  # L1 budget
-
-    def __post_init__(self) -> None:
-        check_budget(self.epsilon)
-
+class Config(Budgeted):
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context
     ) -> Posterior:

@@ -12,17 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_posterior
+from server.defences import Context, Defence, Posterior, check_posterior
 
 ODDS = 1e-12
 """The released code of *How to Steer Your Adversary* clips odds to [ODDS, 1 - ODDS]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    beta: float = 0.64  # how much of the sigmoid is taken away
-    gamma: float = 0.2  # its steepness
-    released_clipping: bool = False  # leave probabilities above 1/2 as they are
+class Config(Defence):
+    beta: float = 0.64
+    """How much of the sigmoid is taken away, 0 to 2."""
+    gamma: float = 0.2
+    """Its steepness, above 0, at most 1."""
+    released_clipping: bool = False
+    """Whether probabilities above 1/2 stay as they are."""
 
     def __post_init__(self) -> None:
         _check(self.beta, self.gamma)

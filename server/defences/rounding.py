@@ -12,19 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_posterior
+from server.defences import Context, Defence, Posterior, check_posterior
 
 MOST = 6
 """Decimals: float32 has no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Defence):
     decimals: int = 1
+    """Decimals that are left."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.decimals, int) or not 0 <= self.decimals <= MOST:
-            raise ValueError(f"decimals is {self.decimals!r}, expected a whole number, 0 to {MOST}")
+        if not 0 <= self.decimals <= MOST:
+            raise ValueError(f"decimals is {self.decimals}, expected a whole number, 0 to {MOST}")
 
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Posterior, check_posterior
+from server.defences import Context, Defence, Posterior, check_posterior
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    classes: int = 3  # that keep a probability
+class Config(Defence):
+    classes: int = 3
+    """Classes that keep a probability."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.classes, int) or self.classes < 1:
-            raise ValueError(f"classes is {self.classes!r}, expected a whole number from 1")
+        if self.classes < 1:
+            raise ValueError(f"classes is {self.classes}, expected a whole number from 1")
 
     def perturb(
         self, posterior: Posterior, images: NDArray[np.float32], context: Context

@@ -5,7 +5,8 @@ import tyro
 
 from experiments import commands
 from experiments.scenario import ScenarioError, parse
-from server.defences.options import Perturb
+from server.defences.gradient_redirection import Config as Redirection
+from server.options import serving
 
 GOOD = {
     "name": "good",
@@ -19,7 +20,7 @@ def test_a_scenario_takes_a_defence_beside_its_policies(tmp_path):
     server = {
         "policies": ["none", "rate"],
         "defence": "gradient_redirection",
-        "defence_config": {"budget": 1, "keep_top": True},
+        "defence_config": {"epsilon": 1, "keep_top": True},
     }
     good = parse({**GOOD, "server": server})
     assert good.server.defence == "gradient_redirection"
@@ -30,15 +31,12 @@ def test_a_scenario_takes_a_defence_beside_its_policies(tmp_path):
     assert serve[at:] == [
         "--defence",
         "gradient_redirection",
-        "--budget",
+        "--defence.epsilon",
         "1",
-        "--keep-top",
-        "True",
+        "--defence.keep-top",
     ]
-    from server.options import Serve
-
-    options = tyro.cli(Serve, args=serve[serve.index("serve") + 1 :])
-    assert options.perturb == Perturb(defence="gradient_redirection", budget=1.0, keep_top=True)
+    options = tyro.cli(serving(serve), args=serve[serve.index("serve") + 1 :])
+    assert options.defence_config == Redirection(epsilon=1.0, keep_top=True)
     assert parse(GOOD).server.defence == "none"
 
 
@@ -49,24 +47,28 @@ def test_a_scenario_takes_a_defence_beside_its_policies(tmp_path):
         ({"defence": 5}, "server.defence is 5, expected a string"),
         ({"defence": 5, "defence_config": {}}, "server.defence is 5, expected a string"),
         (
-            {"defence": "mad", "defence_config": {"budget": 3}},
-            "server.defence_config does not fit: the L1 budget is 3, expected 0 to 2",
+            {"defence": "mad", "defence_config": {"epsilon": 3}},
+            "server.defence_config the L1 budget is 3.0, expected 0 to 2",
         ),
         (
             {"defence": "mad", "defence_config": {"tau": 0.5}},
-            "server.defence_config does not fit: tau is 0.5, but defence mad has no such setting",
+            "server.defence_config.tau is not a known key, known here: epsilon",
         ),
         (
             {"defence_config": {"budget": 0.5}},
-            "server.defence_config does not fit: budget is 0.5, but defence none",
+            "server.defence_config.budget is called epsilon now",
         ),
         (
-            {"defence": "mad", "defence_config": {"budget": "1"}},
-            "server.defence_config.budget is '1', expected float or int",
+            {"defence_config": {"epsilon": 0.5}},
+            "server.defence_config is given, but there is no defence; expected no settings",
         ),
         (
-            {"defence": "mad", "defence_config": {"bugdet": 1}},
-            "server.defence_config.bugdet is not a known key, did you mean 'budget'",
+            {"defence": "mad", "defence_config": {"epsilon": "1"}},
+            "server.defence_config.epsilon is '1', expected a valid number",
+        ),
+        (
+            {"defence": "mad", "defence_config": {"epsilom": 1}},
+            "server.defence_config.epsilom is not a known key; did you mean 'epsilon'?",
         ),
         ({"defence": "mad", "defence_config": 1}, "server.defence_config is 1, expected a table"),
     ],

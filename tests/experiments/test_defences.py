@@ -15,8 +15,7 @@ from experiments.defences import page as defences_page
 from experiments.defences import plan as defences_plan
 from experiments.defences import wire as defences_wire
 from experiments.defences.cell import Place
-from experiments.defences.plan import BENCHES, Learnt, bench, label
-from server.defences.options import Perturb
+from experiments.defences.plan import BENCHES, Learnt, Perturb, bench, label
 
 SHIELDS = (Perturb(), Perturb(defence="gradient_redirection", budget=1.0))
 
@@ -242,7 +241,7 @@ def test_every_scenario_over_the_wire_has_the_thieves_of_its_bench():
             assert scenario.victim.dataset == each.dataset
             assert scenario.seed == 0
             assert scenario.server.defence == shield.defence
-            assert scenario.server.defence_config == shield.settings()
+            assert scenario.server.defence_config == shield.given()
             assert scenario.server.virtual
             honest, *thieves = scenario.clients
             assert honest.kind == "honest"

@@ -11,14 +11,12 @@ from meaning import assert_same_answers
 
 from client.session import Session
 from core.learning import networks
-from server.defences import Perturbation
-from server.defences.options import Perturb
+from server.defences import Perturbation, configured
 from server.defences.surrogates import Surrogates
 
 
-def perturbation(**settings):
-    chosen = Perturb(**settings)
-    return Perturbation(chosen.defence, chosen.config(), b"k" * 32)
+def perturbation(defence, surrogates=None, **settings):
+    return Perturbation(defence, configured(defence, settings), b"k" * 32, surrogates)
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def test_answers_are_perturbed_and_measured_clean(gate_with, images):
     seen = []
     with gate_with() as clean:
         (expected,) = ask(clean, images)
-    with gate_with(perturbation=perturbation(defence="hard_label")) as gate:
+    with gate_with(perturbation=perturbation("hard_label")) as gate:
         measured = gate.measure.cost
         gate.measure.cost = lambda pixels, answer: (
             seen.append(answer.posterior()),
@@ -49,7 +47,7 @@ def test_answers_are_perturbed_and_measured_clean(gate_with, images):
 
 
 def test_noise_is_that_of_the_client(gate_with, images):
-    with gate_with(perturbation=perturbation(defence="random", budget=0.5)) as gate:
+    with gate_with(perturbation=perturbation("random", epsilon=0.5)) as gate:
         first, second = ask(gate, images, times=2)
         (other,) = ask(gate, images, client="bob")
     assert_same_answers(first, second)
@@ -57,7 +55,7 @@ def test_noise_is_that_of_the_client(gate_with, images):
 
 
 def test_a_retry_is_perturbed_as_the_first_answer_was(gate_with, images):
-    with gate_with(perturbation=perturbation(defence="random", budget=0.5)) as gate:
+    with gate_with(perturbation=perturbation("random", epsilon=0.5)) as gate:
         (first,) = ask(gate, images)
         request_id = str(uuid.uuid4())
         with Session(gate.address, client_id="alice") as session:
@@ -69,8 +67,7 @@ def test_a_retry_is_perturbed_as_the_first_answer_was(gate_with, images):
 
 def test_redirected_answers_are_paid_for_as_clean_ones_are(gate_with, images):
     students = [networks.build("lenet-thin", (1, 4, 4), 3, seed=seed) for seed in (0, 1)]
-    chosen = Perturb(defence="gradient_redirection", budget=0.5)
-    redirected = Perturbation(chosen.defence, chosen.config(), b"k" * 32, Surrogates(students))
+    redirected = perturbation("gradient_redirection", Surrogates(students), epsilon=0.5)
     with gate_with() as clean:
         (expected,) = ask(clean, images)
     with (
@@ -100,15 +97,14 @@ def test_a_gate_without_a_defence_does_not_spend_time_on_one(gate, images):
 def test_a_defence_that_cannot_work_stops_the_server(gate_with):
     with (
         pytest.raises(ValueError, match="defence mad needs surrogates"),
-        gate_with(perturbation=perturbation(defence="mad")),
+        gate_with(perturbation=perturbation("mad")),
     ):
         pass
 
 
 def test_scores_that_are_all_zero_stop_the_server(gate_with):
     students = Surrogates([networks.build("lenet-thin", (1, 4, 4), 3, seed=0)])
-    chosen = Perturb(defence="gradient_redirection", layers="last")
-    blind = Perturbation(chosen.defence, chosen.config(), b"k" * 32, students)
+    blind = perturbation("gradient_redirection", students, layers="last")
     with (
         pytest.raises(ValueError, match="the last layer only scores every class exactly zero"),
         gate_with(perturbation=blind),
@@ -142,9 +138,9 @@ def home(tmp_path_factory):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--defence", "mad", "--budget", "2.5"], "the L1 budget is 2.5, expected 0 to 2"),
-        (["--defence", "mad", "--tau", "0.5"], "tau is 0.5, but defence mad has no such setting"),
-        (["--budget", "0.5"], "budget is 0.5, but defence none has no such setting"),
+        (["--defence", "mad", "--defence.epsilon", "2.5"], "the L1 budget is 2.5"),
+        (["--defence", "mad", "--defence.tau", "0.5"], "Unrecognized options: --defence.tau"),
+        (["--defence.epsilon", "0.5"], "Unrecognized options: --defence.epsilon"),
         (["--defence", "gradient_redirection"], "prepare the model again with --defence grad"),
     ],
 )
@@ -185,7 +181,7 @@ def test_a_surrogate_of_another_victim_is_not_served(home, tmp_path):
         measure="entropy",
         policy="none",
         open=True,
-        perturb=Perturb(defence="mad"),
+        defence="mad",
     )
     with pytest.raises(artifacts.ArtifactError, match="holds no fresh of this victim"):
         serve(options)

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import tyro
 
+from core.validation import Mistakes
 from server import defences
 from server.defences.gradient_redirection import redirect
 from server.defences.keeping_top import redirect_keeping_top
@@ -10,6 +12,7 @@ from server.defences.mad import poisoned
 from server.defences.mad_argmax import poisoned_below_top
 from server.defences.modelguard_w import guarded
 from server.defences.random_class import mixed
+from server.options import serving
 
 Y = np.array([[0.7, 0.2, 0.1]])
 ZERO = np.array([0])
@@ -50,7 +53,7 @@ def test_what_is_no_posterior(name, posterior, why):
 
 @pytest.mark.parametrize("name", ["rounding", "topk", "hard_label", "reverse_sigmoid"])
 def test_what_is_no_posterior_is_no_posterior_for_the_others(name):
-    config, asking = defences.load(name).Config(), defences.Context(client="a", key=b"k")
+    config, asking = defences.load(name)(), defences.Context(client="a", key=b"k")
     with pytest.raises(ValueError, match=r"probabilities sum to 0\.9, expected 1"):
         config.perturb(np.array([[0.7, 0.2]]), np.zeros((1, 1, 4, 4), np.float32), asking)
 
@@ -68,32 +71,69 @@ def test_a_surrogates_posterior_that_does_not_fit():
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "why"),
+    ("name", "settings", "mistakes"),
     [
-        ("random", {"epsilon": 3.0}, "the L1 budget is 3.0, expected 0 to 2"),
-        ("mad", {"epsilon": -1.0}, "the L1 budget is -1.0"),
-        ("mad_argmax", {"epsilon": 2.5}, "the L1 budget is 2.5"),
-        ("modelguard_w", {"epsilon": 2.5}, "the L1 budget is 2.5"),
-        ("gradient_redirection", {"epsilon": 2.5}, "the L1 budget is 2.5"),
-        ("gradient_redirection", {"target": "up"}, "target is 'up', expected one of all-ones"),
-        ("gradient_redirection", {"layers": "first"}, "layers is 'first', expected one of all"),
-        ("rounding", {"decimals": -1}, "decimals is -1, expected a whole number, 0 to 6"),
-        ("rounding", {"decimals": 7}, "decimals is 7"),
-        ("topk", {"classes": 0}, "classes is 0, expected a whole number from 1"),
-        ("reverse_sigmoid", {"beta": 2.1}, "beta is 2.1, expected 0 to 2"),
-        ("reverse_sigmoid", {"gamma": 0.0}, "gamma is 0.0, expected above 0, at most 1"),
-        ("reverse_sigmoid", {"gamma": 1.1}, "gamma is 1.1, expected above 0, at most 1"),
-        ("adaptive_misinformation", {"tau": 1.5}, "tau is 1.5, expected 0 to 1"),
-        ("adaptive_misinformation", {"nu": 0.0}, "nu is 0.0, expected a number above 0"),
+        ("random", {"epsilon": 3.0}, ["x the L1 budget is 3.0, expected 0 to 2"]),
+        ("mad", {"epsilon": -1}, ["x the L1 budget is -1.0, expected 0 to 2"]),
+        ("mad_argmax", {"epsilon": 2.5}, ["x the L1 budget is 2.5, expected 0 to 2"]),
+        ("modelguard_w", {"epsilon": 2.5}, ["x the L1 budget is 2.5, expected 0 to 2"]),
+        ("gradient_redirection", {"epsilon": 2.5}, ["x the L1 budget is 2.5, expected 0 to 2"]),
+        (
+            "gradient_redirection",
+            {"target": "up", "layers": "first", "keep_top": 1},
+            [
+                "x.target is 'up', expected one of all-ones, clean, watermark",
+                "x.layers is 'first', expected one of all, last",
+                "x.keep_top is 1, expected a valid boolean",
+            ],
+        ),
+        ("rounding", {"decimals": -1}, ["x decimals is -1, expected a whole number, 0 to 6"]),
+        ("rounding", {"decimals": 7}, ["x decimals is 7, expected a whole number, 0 to 6"]),
+        ("topk", {"classes": 0}, ["x classes is 0, expected a whole number from 1"]),
+        ("topk", {"classes": 1.5}, ["x.classes is 1.5, expected a valid integer"]),
+        ("reverse_sigmoid", {"beta": 2.1}, ["x beta is 2.1, expected 0 to 2"]),
+        ("reverse_sigmoid", {"gamma": 0.0}, ["x gamma is 0.0, expected above 0, at most 1"]),
+        ("reverse_sigmoid", {"gamma": 1.1}, ["x gamma is 1.1, expected above 0, at most 1"]),
+        ("adaptive_misinformation", {"tau": 1.5}, ["x tau is 1.5, expected 0 to 1"]),
+        ("adaptive_misinformation", {"nu": 0.0}, ["x nu is 0.0, expected a number above 0"]),
+        (
+            "mad",
+            {"epsilom": 1.0, "tau": 1},
+            [
+                "x.epsilom is not a known key; did you mean 'epsilon'?",
+                "x.tau is not a known key, known here: epsilon",
+            ],
+        ),
+        ("none", {"epsilon": 1.0}, ["x is given, but there is no defence; expected no settings"]),
     ],
 )
-def test_settings_out_of_range(name, settings, why):
-    with pytest.raises(ValueError, match=why):
-        defences.load(name).Config(**settings)
+def test_settings_that_mean_nothing_are_refused(name, settings, mistakes):
+    with pytest.raises(Mistakes) as caught:
+        defences.configured(name, settings, "x")
+    assert list(caught.value.mistakes) == mistakes
 
 
-def test_an_unknown_defence():
+def test_settings_reach_the_defence():
+    config = defences.configured("gradient_redirection", {"epsilon": 1, "keep_top": True})
+    assert config == defences.load("gradient_redirection")(epsilon=1.0, keep_top=True)
+    assert defences.configured("none", {}) is None
+
+
+def test_every_setting_is_a_flag_with_its_meaning():
+    for name in defences.DEFENCES:
+        flags = serving(["serve", "--home", "h", f"--defence={name}"])
+        made = tyro.cli(flags, args=["--defence", name])
+        assert made.defence == name
+        assert made.defence_config == defences.configured(name, {})
+    chosen = ["--defence", "mad", "--defence.epsilon", "0.5"]
+    assert tyro.cli(serving(chosen), args=chosen).defence_config.epsilon == 0.5
+    with pytest.raises(SystemExit):
+        tyro.cli(serving(chosen), args=[*chosen, "--defence.tau", "1"])
+
+
+@pytest.mark.parametrize("unknown", [defences.load, lambda name: serving(["--defence", name])])
+def test_an_unknown_defence(unknown):
     with pytest.raises(ValueError, match=r"unknown defence 'gradient-redirection'.*did you mean"):
-        defences.load("gradient-redirection")
+        unknown("gradient-redirection")
     with pytest.raises(ValueError, match=r"unknown defence 'xyz', expected one of none, rounding"):
-        defences.load("xyz")
+        unknown("xyz")

@@ -107,7 +107,7 @@ def linear():
     ],
 )
 def test_all_ones_without_a_hidden_layer_is_refused(network, layers, why, images):
-    config = defences.load("gradient_redirection").Config(layers=layers)
+    config = defences.load("gradient_redirection")(layers=layers)
     asking = Context(client="a", key=b"k", surrogates=Surrogates([network]))
     with pytest.raises(ValueError, match=rf"{why} scores every class exactly zero"):
         config.perturb(np.full((3, CLASSES), 0.25, np.float32), images, asking)
@@ -121,7 +121,7 @@ def test_the_refused_scores_would_have_been_zero(images):
 
 @pytest.mark.parametrize("name", ["mad", "mad_argmax", "gradient_redirection"])
 def test_a_surrogate_of_another_model_is_refused(name, images):
-    config, posterior = defences.load(name).Config(), np.full((3, CLASSES), 0.25, np.float32)
+    config, posterior = defences.load(name)(), np.full((3, CLASSES), 0.25, np.float32)
     for shape, classes in (((1, 8, 8), CLASSES), (SHAPE, 5)):
         other = Surrogates([networks.build("lenet-thin", shape, classes, seed=0)])
         with pytest.raises(ValueError, match=r"expect(s|ed)? .*\d"):
@@ -132,7 +132,7 @@ def test_a_surrogate_of_another_model_is_refused(name, images):
     "name", ["mad", "mad_argmax", "gradient_redirection", "adaptive_misinformation"]
 )
 def test_missing_surrogates_are_refused(name, images):
-    config = defences.load(name).Config()
+    config = defences.load(name)()
     with pytest.raises(ValueError, match=rf"defence {name} needs surrogates"):
         config.perturb(
             np.full((3, CLASSES), 0.25, np.float32), images, Context(client="a", key=b"k")

@@ -11,6 +11,7 @@ from core.learning import artifacts, networks
 from core.learning.datasets import Split, load
 from core.learning.training import Schedule, fit, logits
 from server.defences import trained
+from server.defences.gradient_redirection import Config as Redirection
 from server.defences.surrogates import Surrogates
 
 
@@ -107,16 +108,14 @@ def test_no_surrogates_at_all_are_refused(tmp_path, victim, split):
 
 
 def test_a_ready_defence_serves(files, victim, split):
-    from server.defences.options import Perturb
-
-    config = Perturb(defence="gradient_redirection", budget=0.4).config()
+    config = Redirection(epsilon=0.4)
     served = trained.ready(files, "gradient_redirection", config, victim, b"k" * 32)
     assert isinstance(served.surrogates, Surrogates)
     images = split.images[:8].astype(np.float32) / 255
     posterior = softmax(logits(victim, images))
     given = served.answer(posterior, images, "alice")
     assert 0 < np.abs(given - posterior).sum(axis=1).max() <= 0.4 + 1e-5
-    config = Perturb(defence="gradient_redirection", budget=0.4, untrained=True).config()
+    config = Redirection(epsilon=0.4, untrained=True)
     other = trained.ready(files, "gradient_redirection", config, victim, b"k" * 32)
     assert not np.allclose(other.answer(posterior, images, "alice"), given)
 
