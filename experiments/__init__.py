@@ -25,25 +25,26 @@ def run(
     Ray to run a scenario by file or name on. Raises ScenarioError, RunError, FolderError,
     ArtifactError and DatasetError, and ValueError for a scenario object with a cluster.
     """
-    from core.home import default_home
-    from experiments import results, runner, sweep
+    from experiments import results, running, sweep
     from experiments.scenario import check, read
 
-    place = default_home() if home is None else Path(home)
-    if not isinstance(scenario, str):
-        if cluster is not None:
-            raise ValueError("a cluster runs a scenario by file or name, not an object")
-        check(scenario)
-        folder = runner.new_folder(scenario.name) if out is None else Path(out)
-        command = f"experiments.run({scenario!r})"
-        return results.read(runner.run(scenario, folder, place, command=command))
-    given = read(scenario)
-    plan = sweep.cells(given, source=scenario)
-    folder = runner.new_folder(plan[0].scenario.name) if out is None else Path(out)
     command = f"experiments.run({scenario!r})"
-    if plan[0].changes or cluster is not None:
-        where = None if home is None else place
-        sweep.run(plan, folder, where, given=given, command=command, cluster=cluster)
+    if isinstance(scenario, str):
+        given = read(scenario)
+        plan = sweep.cells(given, source=scenario)
+    elif cluster is not None:
+        raise ValueError("a cluster runs a scenario by file or name, not an object")
     else:
-        runner.run(plan[0].scenario, folder, place, given=given, command=command)
-    return results.read(folder)
+        check(scenario)
+        given = scenario.resolved()
+        plan = (sweep.Cell(name="", changes={}, scenario=scenario, given=given),)
+    return results.read(
+        running.run_plan(
+            plan,
+            None if out is None else Path(out),
+            None if home is None else Path(home),
+            given=given,
+            command=command,
+            cluster=cluster,
+        )
+    )

@@ -17,13 +17,16 @@ Lines of a record file are counted from one, the header being the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core import records
 from core.documents import DocumentError, read_json
+
+SWEEP_FILE = "sweep.json"
+"""What describes a sweep in its folder."""
 
 REAL = (int, float)
 Fields = Mapping[str, tuple[type, ...]]
@@ -173,6 +176,32 @@ def read(folder: Path) -> Run:
         arms=tuple(arms),
         question=about.get("question", ""),
     )
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """The sweep.json of a sweep's folder. Raises FolderError."""
+    path = folder / SWEEP_FILE
+    try:
+        about: dict[str, Any] = read_json(path)
+        about["given"].items(), about["command"], about["provenance"].items()
+        if not all(cell["name"] and cell["changes"].keys() for cell in about["cells"]):
+            raise ValueError("a cell that changes nothing")
+        about["cells"][0]
+    except FileNotFoundError as error:
+        raise FolderError(f"{folder} is not the folder of a sweep: no {SWEEP_FILE}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FolderError(f"{path} does not describe a sweep: {error!r}") from error
+    return about
+
+
+def finished(folder: Path, policies: Iterable[str]) -> bool:
+    """Whether a run came to its end: its summary knows how the server of every arm ended."""
+    try:
+        summary = read_json(folder / "summary.json")
+        ends = {arm["policy"]: arm["server_code"] for arm in summary["arms"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return all(ends.get(policy) is not None for policy in policies)
 
 
 def read_scenario(folder: Path) -> Mapping[str, Any]:

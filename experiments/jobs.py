@@ -16,7 +16,7 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ def run(
     calibrate: bool = True,
     console: Console | None = None,
     page: Page | None = None,
+    write: Callable[[Path], object] = lambda folder: None,
 ) -> str:
     """Runs a cell into `folder`, which must not exist; returns why it failed, "" if it did not."""
     from core.learning.artifacts import ArtifactError
@@ -63,6 +64,7 @@ def run(
             calibrate=calibrate,
             console=console,
             page=page,
+            write=write,
         )
     except (RunError, FolderError, ArtifactError, DatasetError, ScenarioError) as error:
         return str(error)

@@ -9,11 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from core.documents import read_json
 from experiments import folder as folders
-from experiments.folder import FolderError
+from experiments.folder import SWEEP_FILE, FolderError, read_sweep
 from experiments.report.summary import summarise
-from experiments.sweep import ABOUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,10 +36,10 @@ def read(folder: Path) -> Results:
     """The results in the folder of a run or of a sweep. Raises FolderError."""
     rows: dict[str, list[dict[str, Any]]] = {"clients": [], "requests": [], "checkpoints": []}
     missing: list[str] = []
-    if not (folder / ABOUT).exists():
+    if not (folder / SWEEP_FILE).exists():
         _add(rows, folder, {})
     else:
-        for cell in _cells(folder / ABOUT):
+        for cell in read_sweep(folder)["cells"]:
             try:
                 _add(rows, folder / cell["name"], cell["changes"])
             except FolderError:
@@ -50,14 +48,6 @@ def read(folder: Path) -> Results:
             raise FolderError(f"{folder} holds no run that can be read")
     frames = {name: pd.DataFrame.from_records(found) for name, found in rows.items()}
     return Results(folder=folder, missing=tuple(missing), **frames)
-
-
-def _cells(path: Path) -> list[dict[str, Any]]:
-    try:
-        cells = read_json(path)["cells"]
-        return [{"name": cell["name"], "changes": cell["changes"]} for cell in cells]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FolderError(f"{path} does not describe a sweep: {error!r}") from error
 
 
 def _add(

@@ -7,7 +7,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from core.command import UNREAD
 from core.documents import read_json
 from core.learning.artifacts import ArtifactError, write_atomically
 from core.records import provenance
-from experiments import commands, evaluation, report
+from experiments import commands, evaluation
 from experiments.arm import CLIENT_ENVIRONMENT, RunError, healthy, run_arm
 from experiments.folder import FolderError
 from experiments.groups import Thief
@@ -45,8 +45,9 @@ def run(
     console: Console | None = None,
     calibrate: bool = True,
     page: Page | None = None,
+    write: Callable[[Path], object] = lambda folder: None,
 ) -> Path:
-    """Prepares the victim, runs every arm, evaluates the surrogates and writes the report.
+    """Prepares the victim, runs every arm, evaluates the surrogates; `write` makes the page.
 
     What it uses is pinned by content (`experiments.pins`), the calibration copied into `out`; a
     file that changes under it ends it. `out` must not exist. If preparing fails nothing is left of
@@ -112,7 +113,7 @@ def run(
                 about_arms,
                 data=commands.data(scenario),
             )
-        report.write(out)
+        write(out)
 
     def served(target: str, seconds: float) -> None:
         """The server has read its files: it read those of this run if they are those still."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -41,40 +42,53 @@ class Flags:
 
 def run(flags: Flags) -> None:
     """Runs a scenario, or a sweep of it."""
-    from experiments import runner  # with it comes torch
-
+    words = ["python", "-m", "experiments", "run", flags.scenario]
+    for flag, value in (("home", flags.home), ("data", flags.data), ("cluster", flags.cluster)):
+        words += [f"--{flag}", str(value)] if value else []
+    if flags.cluster and (flags.web or flags.web_port is not None):
+        raise ValueError("--web shows what runs here: it cannot go with --cluster")
     given = read(flags.scenario)
     data = flags.data or (None if "data" in given else default_data())
     if data is not None:
         given["data"] = str(data.absolute())
-    cells = sweep.cells(given, source=flags.scenario)
-    scenario = cells[0].scenario
-    out = flags.out or runner.new_folder(scenario.name)
-    home = flags.home or default_home()
-    words = ["python", "-m", "experiments", "run", flags.scenario]
-    if flags.home:
-        words += ["--home", str(flags.home)]
-    if flags.data:
-        words += ["--data", str(flags.data)]
-    if flags.cluster:
-        words += ["--cluster", flags.cluster]
-        if flags.web or flags.web_port is not None:
-            raise ValueError("--web shows what runs here: it cannot go with --cluster")
-    command = shlex.join(words)
+    plan = sweep.cells(given, source=flags.scenario)
+    with _page(flags) as page:
+        out = run_plan(
+            plan,
+            flags.out,
+            flags.home,
+            given=given,
+            command=shlex.join(words),
+            cluster=flags.cluster,
+            page=page,
+        )
+    report.show(out)
+
+
+def run_plan(
+    plan: tuple[sweep.Cell, ...],
+    out: Path | None,
+    home: Path | None,
+    *,
+    given: Mapping[str, Any],
+    command: str,
+    cluster: str | None = None,
+    page: Page | None = None,
+) -> Path:
+    """Runs a scenario or a sweep and writes its pages, also of one that was cut short; its folder.
+
+    Raises RunError, FolderError, ArtifactError, DatasetError and OSError.
+    """
+    from experiments import runner  # with it comes torch
+
+    scenario = plan[0].scenario
+    out = out or runner.new_folder(scenario.name)
+    how: dict[str, Any] = {"given": given, "command": command, "page": page}
     try:
-        with _page(flags) as page:
-            if cells[0].changes or flags.cluster:
-                sweep.run(
-                    cells,
-                    out,
-                    flags.home,
-                    given=given,
-                    command=command,
-                    cluster=flags.cluster,
-                    page=page,
-                )
-            else:
-                runner.run(scenario, out, home, given=given, command=command, page=page)
+        if plan[0].changes or cluster is not None:
+            sweep.run(plan, out, home, cluster=cluster, write=report.write_any, **how)
+        else:
+            runner.run(scenario, out, home or default_home(), write=report.write_any, **how)
     except KeyboardInterrupt as error:
         if out.exists():
             raise KeyboardInterrupt(f"interrupted; the records so far are in {out}") from error
@@ -82,7 +96,7 @@ def run(flags: Flags) -> None:
     except OSError as error:
         error.filename = error.filename or out  # a write that failed does not say where
         raise
-    report.show(out)
+    return out
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count, product
@@ -27,12 +27,11 @@ from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
 from experiments.checked import nearest
 from experiments.cluster import Workers, connected
+from experiments.folder import SWEEP_FILE, FolderError, finished
 from experiments.scenario import Scenario, ScenarioError, extend, parse, question, read
 
 if TYPE_CHECKING:
     from experiments.web import Page
-
-ABOUT = "sweep.json"
 
 LARGEST = 10_000
 """Combinations of a sweep, at most; each is a run of its own."""
@@ -169,15 +168,16 @@ def run(
     cluster: str | None = None,
     console: Console | None = None,
     page: Page | None = None,
+    write: Callable[[Path], object] = lambda folder: None,
 ) -> list[Path]:
     """Runs the cells that are not finished; returns the folders of all.
 
     One after the other, or on the workers of the Ray at `cluster`. A cell that fails stops no
-    other. Without `home`, victims are in the default one, of each worker. Raises RunError for a
-    folder of something else, for a cluster that is not there, and at the end if cells failed.
+    other. `write` makes the page of a cell or of the sweep. Without `home`, victims are in the
+    default one, of each worker. Raises RunError for a folder of something else, for a cluster that
+    is not there, and at the end if cells failed.
     """
     from experiments.arm import RunError
-    from experiments.report import sweep_page as sweep_report
 
     console = console or Console()
     with ExitStack() as stack:
@@ -188,14 +188,14 @@ def run(
             raise RunError(f"{out} exists already: a run needs a folder of its own")
         due = []
         for cell in plan:
-            if finished(out / cell.name, cell.scenario):
+            if finished(out / cell.name, cell.scenario.server.policies):
                 console.print(f"cell {cell.name} is there", highlight=False)
             else:
                 due.append(cell)
         if workers is None:
-            ends = _here(plan, due, out, home or default_home(), command, console, page)
+            ends = _here(plan, due, out, home or default_home(), command, console, page, write)
         else:
-            ends = _there(workers, due, out, home, command, console)
+            ends = _there(workers, due, out, home, command, console, write)
         failures = []
         for cell, reason in ends:
             if reason:
@@ -203,7 +203,7 @@ def run(
                 failures.append(f"{title}: {reason}")
                 console.print(f"cell {title} failed: {reason}", highlight=False, markup=False)
     if plan[0].changes:
-        sweep_report.write(out)
+        write(out)
     if failures:
         raise RunError(f"{len(failures)} of {len(plan)} cells failed; {failures[0]}")
     return [out / cell.name for cell in plan]
@@ -217,6 +217,7 @@ def _here(
     command: str,
     console: Console,
     page: Page | None,
+    write: Callable[[Path], object],
 ) -> Iterator[tuple[Cell, str]]:
     """Runs cells one after the other; why each failed, "" if it did not."""
     known = Calibrations(home)
@@ -229,17 +230,16 @@ def _here(
             page.cell(title)
         folder = out / cell.name
         _aside(folder)
-        yield (
-            cell,
-            jobs.run(
-                _job(cell, command),
-                folder,
-                home,
-                calibrate=not known.restore(cell.scenario),
-                console=console,
-                page=page,
-            ),
+        reason = jobs.run(
+            _job(cell, command),
+            folder,
+            home,
+            calibrate=not known.restore(cell.scenario),
+            console=console,
+            page=page,
+            write=write,
         )
+        yield cell, reason
         known.note(cell.scenario, folder)
 
 
@@ -250,6 +250,7 @@ def _there(
     home: Path | None,
     command: str,
     console: Console,
+    write: Callable[[Path], object],
 ) -> Iterator[tuple[Cell, str]]:
     """Runs cells on the workers of a cluster, in no order; why each failed, "" if it did not."""
     about = {"edition": jobs.edition(), "home": str(home.absolute()) if home is not None else ""}
@@ -261,7 +262,9 @@ def _there(
             _aside(out / name)
             try:
                 parcel.unpack(packed, out / name)
-            except parcel.ParcelError as error:
+                if (out / name / "scenario.json").exists():
+                    write(out / name)
+            except (parcel.ParcelError, FolderError) as error:
                 reason = reason or str(error)
         if not reason:
             title = name or found[name].scenario.name
@@ -286,16 +289,6 @@ def _aside(folder: Path) -> None:
         folder.rename(next(name for name in names if not name.exists()))
 
 
-def finished(folder: Path, scenario: Scenario) -> bool:
-    """Whether a run came to its end: its summary knows how the server of every arm ended."""
-    try:
-        summary = read_json(folder / "summary.json")
-        ends = {arm["policy"]: arm["server_code"] for arm in summary["arms"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return all(ends.get(policy) is not None for policy in scenario.server.policies)
-
-
 def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command: str) -> None:
     """Makes the folder of a sweep, or makes sure that it is the one of this sweep."""
     from core.records import provenance
@@ -310,14 +303,14 @@ def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command:
     try:
         private.folder(out, new=True)
         text = json.dumps(about, indent=2) + "\n"
-        write_atomically(out / ABOUT, text.encode(), private=True)
+        write_atomically(out / SWEEP_FILE, text.encode(), private=True)
         return
     except FileExistsError:
         pass
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}") from error
     try:
-        before = read_json(out / ABOUT)["given"]
+        before = read_json(out / SWEEP_FILE)["given"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{out} exists already and is not the folder of a sweep") from error
     if before != json.loads(json.dumps(given)):

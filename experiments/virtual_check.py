@@ -20,7 +20,7 @@ from rich.console import Console
 from core.documents import read_json
 from core.home import default_home
 from core.records import provenance
-from experiments import bench, runner
+from experiments import bench, report, runner
 from experiments.arm import RunError
 from experiments.scenario import Scenario, ScenarioError, load, parse
 from experiments.terminal import command_line, say
@@ -124,6 +124,7 @@ def _run(scenario: Scenario, home: Path, *, calibrate: bool) -> dict[str, Any]:
             Path(scratch) / "run",
             home,
             console=Console(stderr=True),
+            write=report.write_any,
             calibrate=calibrate,
         )
         summary: dict[str, Any] = read_json(folder / "summary.json")

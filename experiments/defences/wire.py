@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from core.documents import read_json
-from experiments import commands, runner
+from experiments import commands, report, runner
 from experiments.defences.cell import VICTIM_SEED, Place, victim
 from experiments.defences.plan import Bench, Perturb, Thief, label
 from experiments.scenario import Scenario, parse
@@ -121,6 +121,7 @@ def _summary(scenario: Scenario, bench: Bench, place: Place) -> dict[str, Any]:
                 Path(scratch) / "run",
                 home,
                 console=Console(stderr=True),
+                write=report.write_any,
                 # One price for all: what it is must not depend on who else uses the machine.
                 calibrate=not commands.calibration(scenario, home).exists(),
             )

@@ -186,14 +186,17 @@ class Flags:
 
 def run(flags: Flags) -> None:
     """Makes the page of a run or of a sweep again."""
-    from experiments import sweep
+    write_any(flags.folder, cells=True)
+    show(flags.folder)
+
+
+def write_any(folder: Path, *, cells: bool = False) -> Path:
+    """Makes the page of a run, or of a sweep (with `cells`, also those of its cells)."""
     from experiments.report import sweep_page
 
-    if (flags.folder / sweep.ABOUT).exists():
-        sweep_page.write(flags.folder, cells=True)
-    else:
-        write(flags.folder)
-    show(flags.folder)
+    if (folder / folders.SWEEP_FILE).exists():
+        return sweep_page.write(folder, cells=cells)
+    return write(folder)
 
 
 def show(folder: Path) -> None:

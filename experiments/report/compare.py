@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from core.documents import DocumentError, read_json
-from experiments.folder import FolderError
+from experiments.folder import SWEEP_FILE, FolderError
 from experiments.report import tables_old as tables
 from experiments.report.publish import committed
 from experiments.report.summary import FORMAT
-from experiments.sweep import ABOUT
 
 Summary = Mapping[str, Any]
 
@@ -64,7 +63,7 @@ class Comparison:
 def load(path: Path) -> Summary:
     """The summary of a run, by its folder or its `summary.json`. Raises FolderError."""
     file = _file(path)
-    if (path / ABOUT).exists():
+    if (path / SWEEP_FILE).exists():
         raise FolderError(_sweep(path))
     try:
         summary = read_json(file)

@@ -22,10 +22,10 @@ from core.documents import read_json
 from core.learning.artifacts import write_atomically
 from experiments import folder as folders
 from experiments import report
+from experiments.folder import SWEEP_FILE
 from experiments.report import elsewhere, findings, sweep_findings, sweep_tables
 from experiments.report import tables_old as tables
 from experiments.report.summary import FORMAT, summarise
-from experiments.sweep import ABOUT
 
 if TYPE_CHECKING:
     from experiments.report.figures import Drawing
@@ -48,7 +48,7 @@ def publish(run: Path, into: Path, *, title: str = "", modified: bool = False) -
     FolderError for records that are not whole.
     """
     _claimed(into)
-    if (run / ABOUT).exists():
+    if (run / SWEEP_FILE).exists():
         from experiments.report import sweep_summary
 
         summary = sweep_summary.summarise(run)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import report
-from experiments.folder import FolderError
+from experiments.folder import FolderError, read_sweep
 from experiments.report import markup, sweep_summary, sweep_tables
 from experiments.report import tables_old as tables
 from experiments.report.markup import Cell, Heading
@@ -23,7 +23,7 @@ def write(folder: Path, *, cells: bool = False) -> Path:
     """
     from experiments.report import sweep_figure  # with it comes matplotlib
 
-    for cell in sweep_summary.read_about(folder)["cells"] if cells else ():
+    for cell in read_sweep(folder)["cells"] if cells else ():
         try:
             report.write(folder / cell["name"])
         except FolderError:

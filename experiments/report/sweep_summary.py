@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from core.documents import read_json
-from experiments.folder import FolderError
+from experiments.folder import read_sweep
 from experiments.report.summary import FORMAT
-from experiments.sweep import ABOUT
 
 
 def summarise(folder: Path) -> dict[str, Any]:
     """The summary of a sweep's folder. Raises FolderError if it is none."""
-    about = read_about(folder)
+    about = read_sweep(folder)
     read = [(cell, *_read(folder / cell["name"])) for cell in about["cells"]]
     runs = [run for _, run, _ in read if run is not None]
     return {
@@ -52,22 +51,6 @@ def summarise(folder: Path) -> dict[str, Any]:
             for cell, run, missing in read
         ],
     }
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """The sweep.json of a sweep's folder. Raises FolderError."""
-    path = folder / ABOUT
-    try:
-        about: dict[str, Any] = read_json(path)
-        about["given"].items(), about["command"], about["provenance"].items()
-        if not all(cell["name"] and cell["changes"].keys() for cell in about["cells"]):
-            raise ValueError("a cell that changes nothing")
-        about["cells"][0]
-    except FileNotFoundError as error:
-        raise FolderError(f"{folder} is not the folder of a sweep: no {ABOUT}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise FolderError(f"{path} does not describe a sweep: {error!r}") from error
-    return about
 
 
 def _read(folder: Path) -> tuple[dict[str, Any] | None, str | None]:

@@ -62,11 +62,9 @@ class Runs:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
-    from experiments.report import sweep_page as sweep_report
 
     made = Runs()
     monkeypatch.setattr(runner, "run", made)
-    monkeypatch.setattr(sweep_report, "write", lambda out: None)
     return made
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from experiments import cluster, commands, sweep
 from experiments.arm import RunError
+from experiments.folder import finished
 from experiments.scenario import read
 
 pytest.importorskip("ray")
@@ -145,7 +146,7 @@ def test_a_sweep_on_a_worker(address: str, tmp_path: Path) -> None:
     code, said = ended(start(SWEEP, out, home, address))
     assert (code, f"error: 1 of 2 cells failed; {bad.name}: " in said) == (1, True), said
     folder = out / good.name
-    assert sweep.finished(folder, good.scenario)
+    assert finished(folder, good.scenario.server.policies)
     about: Mapping[str, Any] = json.loads((folder / "scenario.json").read_text())
     assert about["given"] == good.given
     assert about["command"].endswith(f"--home {home} --cluster {address}")

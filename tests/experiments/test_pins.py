@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments import commands, evaluation, pins, runner
+from experiments import commands, evaluation, pins, report, runner
 from experiments.arm import RunError
 from experiments.scenario import Scenario, load
 from server import calibration, model
@@ -90,8 +90,9 @@ def test_a_model_prepared_again_between_two_arms_ends_the_run(
     monkeypatch.setattr(runner, "_scored", lambda *_: None)
     monkeypatch.setattr(commands, "evaluate", lambda *_: ["true"])
     monkeypatch.setattr(evaluation, "evaluate", None)  # a victim that changed scores nobody
+    out, write = tmp_path / "out", report.write_any
     with pytest.raises(RunError, match="the victim changed under this run"):
-        runner.run(scenario, tmp_path / "out", tmp_path / "home", console=Console(quiet=True))
+        runner.run(scenario, out, tmp_path / "home", console=Console(quiet=True), write=write)
     assert ran == ["none"]
     about = json.loads((tmp_path / "out" / "scenario.json").read_text())
     assert about["calibration"] == {"first": 1}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import experiments
-from experiments import results, runner, sweep
-from experiments.folder import FolderError
+from experiments import results, runner
+from experiments.folder import SWEEP_FILE, FolderError
 from experiments.report.summary import summarise
 from experiments.scenario import ScenarioError, load
 
@@ -37,7 +37,9 @@ def swept(folder: Path, *names: str) -> Path:
     out = folder.parent / "sweep"
     out.mkdir()
     cells = [{"name": f"{n}-seed={n}", "changes": {"seed": n}} for n in (1, 2, 3)]
-    (out / sweep.ABOUT).write_text(json.dumps({"given": {}, "cells": cells}))
+    (out / SWEEP_FILE).write_text(
+        json.dumps({"given": {}, "command": "", "provenance": {}, "cells": cells})
+    )
     for name in names:
         shutil.copytree(folder, out / name)
     return out
@@ -57,7 +59,7 @@ def test_folders_that_hold_nothing(folder: Path, tmp_path: Path) -> None:
     out = swept(folder)
     with pytest.raises(FolderError, match="holds no run that can be read"):
         results.read(out)
-    (out / sweep.ABOUT).write_text('{"cells": [{}]}')
+    (out / SWEEP_FILE).write_text('{"cells": [{}]}')
     with pytest.raises(FolderError, match="does not describe a sweep"):
         results.read(out)
 

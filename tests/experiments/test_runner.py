@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import attacks
-from experiments import commands, evaluation, runner
+from experiments import commands, evaluation, report, runner
 from experiments.arm import RunError
 from experiments.groups import Honest, Thief
 from experiments.scenario import Scenario, Server, Victim
@@ -47,7 +47,8 @@ NOTHING = [sys.executable, "-S", "-c", "pass"]
 
 
 def run(out: Path) -> None:
-    runner.run(SCENARIO, out, out.parent / "home", console=Console(quiet=True))
+    home = out.parent / "home"
+    runner.run(SCENARIO, out, home, console=Console(quiet=True), write=report.write_any)
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments import runner, sweep
+from experiments import report, runner, sweep
 from experiments.arm import RunError
 from experiments.scenario import ScenarioError
 
@@ -132,7 +132,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 def go(out: Path, raw: dict[str, Any] = PLAN) -> list[Path]:
     quiet = Console(quiet=True)
-    return sweep.run(sweep.cells(raw), out, out, given=raw, command="again", console=quiet)
+    plan = sweep.cells(raw)
+    write = report.write_any
+    return sweep.run(plan, out, out, given=raw, command="again", console=quiet, write=write)
 
 
 def test_a_sweep_that_was_interrupted_goes_on(runs: Runs, tmp_path: Path) -> None:

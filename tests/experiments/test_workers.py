@@ -16,7 +16,6 @@ import experiments
 from experiments import cluster, jobs, parcel, running, sweep
 from experiments.arm import RunError
 from experiments.groups import Honest
-from experiments.report import sweep_page as sweep_report
 from experiments.scenario import Scenario, Server, Victim
 
 RAW: dict[str, Any] = {
@@ -174,7 +173,6 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             yield workers
 
         monkeypatch.setattr(sweep, "connected", connected)
-        monkeypatch.setattr(sweep_report, "write", lambda out: None)
         return sweep.run(
             sweep.cells(raw, source="swept.toml"),
             tmp_path / "new" / "out",
