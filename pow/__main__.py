@@ -196,7 +196,7 @@ def duration(text: str, what: str = "expiry") -> float:
 def info(command: Info) -> int:
     from rich.table import Column, Table
 
-    from pow.compiled import cache_folder, host_processor, kernel_name
+    from pow.native.compiled import cache_folder, host_processor, kernel_name
     from pow.puzzle import puzzle_for
     from pow.rate import DEVICES, host_name, measure, seconds
 
@@ -225,7 +225,7 @@ def info(command: Info) -> int:
 def warm(command: Warm) -> int:
     from rich.progress import track
 
-    from pow.compiled import kernel_name
+    from pow.native.compiled import kernel_name
     from pow.solver import search
 
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Hashcash version 1 stamps: the format, how one is checked, and how one is minted plainly.
+"""Hashcash version 1 stamps: the format, how one is checked, and minting by counting up.
 
     1:bits:date:resource:ext:rand:counter
 
@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import calendar
 import hashlib
+import itertools
 import re
 import secrets
 import time
 from typing import Final
 
 DIGEST_BITS: Final = {"sha1": 160, "sha256": 256, "argon2id": 256}
-MAX_BITS: Final = 60  # the dearest puzzle anybody issues; a million GPU years
+MAX_BITS: Final = 60  # the most expensive puzzle anybody issues; a million GPU years
 MAX_RESOURCE: Final = 256  # characters
 MAX_COUNTER: Final = 64  # characters
 MAX_STAMP: Final = 1024  # characters
 CLOCK_SKEW: Final = 60.0  # seconds two honest clocks may differ
+BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 ARGON2_SALT: Final = b"powgate argon2id"  # the stamp is unique already; a salt has to be given
 ARGON2_KIB: Final = 1024
@@ -45,19 +47,18 @@ def digest(stamp: bytes, algorithm: str = "sha1") -> bytes:
         return hashlib.sha1(stamp, usedforsecurity=False).digest()
     if algorithm == "sha256":
         return hashlib.sha256(stamp).digest()
-    if algorithm == "argon2id":
-        from argon2.low_level import Type, hash_secret_raw
+    check_algorithm(algorithm)
+    from argon2.low_level import Type, hash_secret_raw
 
-        return hash_secret_raw(
-            stamp,
-            ARGON2_SALT,
-            time_cost=1,
-            memory_cost=ARGON2_KIB,
-            parallelism=1,
-            hash_len=32,
-            type=Type.ID,
-        )
-    raise ValueError(f"algorithm must be one of {', '.join(DIGEST_BITS)}, not {algorithm!r}")
+    return hash_secret_raw(
+        stamp,
+        ARGON2_SALT,
+        time_cost=1,
+        memory_cost=ARGON2_KIB,
+        parallelism=1,
+        hash_len=32,
+        type=Type.ID,
+    )
 
 
 def leading_zero_bits(data: bytes) -> int:
@@ -109,8 +110,7 @@ def refusal(
     clock).
     """
     check_bits(bits)
-    if algorithm not in DIGEST_BITS:
-        raise ValueError(f"algorithm must be one of {', '.join(DIGEST_BITS)}, not {algorithm!r}")
+    check_algorithm(algorithm)
     if max_age is not None and now is None:
         raise ValueError("max_age needs now: without a clock no stamp has an age")
     if now is not None and not abs(now) < float("inf"):
@@ -139,7 +139,8 @@ def refusal(
     why = resource_fault(for_whom)
     if why is not None:
         return why
-    if resource is not None and not _same(for_whom, resource, any_case):
+    same = str.lower if any_case else str
+    if resource is not None and same(for_whom) != same(resource):
         return f"the stamp is for {for_whom!r}, not for {resource!r}"
     if not _PRINTABLE.fullmatch(ext):
         return "the extension has characters other than printable ASCII"
@@ -159,14 +160,16 @@ def refusal(
     return None
 
 
-def _same(resource: str, other: str, any_case: bool) -> bool:
-    return resource == other or (any_case and resource.lower() == other.lower())
-
-
 def check_bits(bits: int) -> None:
     """Raise ValueError unless `bits` is a whole number from 0 to MAX_BITS."""
     if not isinstance(bits, int) or isinstance(bits, bool) or not 0 <= bits <= MAX_BITS:
         raise ValueError(f"bits must be a whole number from 0 to {MAX_BITS}, not {bits!r}")
+
+
+def check_algorithm(algorithm: str) -> None:
+    """Raise ValueError unless stamps can be valued under `algorithm`."""
+    if algorithm not in DIGEST_BITS:
+        raise ValueError(f"algorithm must be one of {', '.join(DIGEST_BITS)}, not {algorithm!r}")
 
 
 def counter_fault(counter: str) -> str | None:
@@ -208,7 +211,7 @@ def parse_date(date: str) -> float | None:
 
 
 def stamp_prefix(
-    resource: str, bits: int, *, now: float, rand: str, ext: str = "", date_width: int = 12
+    resource: str, bits: int, *, now: float, rand: str = "", ext: str = "", date_width: int = 12
 ) -> str:
     """Everything of a stamp before its counter; ValueError names what cannot be written."""
     check_bits(bits)
@@ -239,34 +242,9 @@ def mint_reference(
         resource,
         bits,
         now=time.time() if now is None else now,
-        rand=secrets.token_urlsafe(12).translate(_TO_BASE64) if rand is None else rand,
+        rand="".join(secrets.choice(BASE64) for _ in range(16)) if rand is None else rand,
         ext=ext,
         date_width=date_width,
     ).encode("ascii")
-    counter = 0
-    while leading_zero_bits(digest(prefix + b"%x" % counter, algorithm)) < bits:
-        counter += 1
-    return (prefix + b"%x" % counter).decode("ascii")
-
-
-def mint(
-    resource: str,
-    bits: int,
-    algorithm: str = "sha1",
-    *,
-    now: float | None = None,
-    ext: str = "",
-    date_width: int = 12,
-    threads: int = 1,
-) -> str:
-    """A stamp found by the compiled solver; same arguments and errors as `mint_reference`."""
-    from pow.solver import aligned_random, search
-
-    moment = time.time() if now is None else now
-    bare = stamp_prefix(resource, bits, now=moment, rand="", ext=ext, date_width=date_width)
-    rand = aligned_random(len(bare))
-    prefix = stamp_prefix(resource, bits, now=moment, rand=rand, ext=ext, date_width=date_width)
-    return prefix + search(prefix, bits, 1, algorithm=algorithm, threads=threads).counters[0]
-
-
-_TO_BASE64 = str.maketrans("-_", "+/")
+    stamps = (prefix + b"%x" % counter for counter in itertools.count())
+    return next(s for s in stamps if leading_zero_bits(digest(s, algorithm)) >= bits).decode()

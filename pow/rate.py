@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,14 +16,17 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pow.hashcash import DIGEST_BITS
+from pow.hashcash import MAX_BITS, check_algorithm
 from pow.solver import Cancelled, Plain
+
+if TYPE_CHECKING:
+    from pow.native.search import Search
 
 FASTEST: Final = 1e15  # hashes a second; no processor comes near
 SLICES: Final = 9  # a rate is the median of so many
-_PREFIX: Final = "1:60:261121120000:powgate::" + "A" * 32 + ":"  # as a challenge's
+PREFIX: Final = "1:60:261121120000:powgate::" + "A" * 32 + ":"  # as a challenge's
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +45,20 @@ class Rate:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Rate:
         """Read back what `to_json` gave; ValueError names what is missing or out of range."""
-        wanted = {name: float if name == "hashes_per_second" else str for name in cls.__slots__}
-        if not isinstance(data, Mapping) or set(data) != set(wanted):
+        names = ", ".join(cls.__slots__)
+        if not isinstance(data, Mapping) or set(data) != set(cls.__slots__):
             given = ", ".join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
-            raise ValueError(f"a rate has the keys {', '.join(wanted)}, not {given[:80]}")
-        for name, kind in wanted.items():
-            number = kind is float
-            if not isinstance(data[name], (kind, int) if number else kind) or (
-                number and isinstance(data[name], bool)
-            ):
-                raise ValueError(
-                    f"{name} of a rate is {data[name]!r:.60}, expected {kind.__name__}"
-                )
-        rate = cls(**data)
-        if not 0 < rate.hashes_per_second <= FASTEST:
+            raise ValueError(f"a rate has the keys {names}, not {given[:80]}")
+        for name, value in data.items():
+            if name != "hashes_per_second" and not isinstance(value, str):
+                raise ValueError(f"{name} of a rate is {value!r:.60}, expected text")
+        speed = data["hashes_per_second"]
+        if type(speed) not in (int, float) or not 0 < speed <= FASTEST:
             raise ValueError(
-                f"hashes_per_second is {rate.hashes_per_second!r:.60}, "
-                f"expected above 0 and at most {FASTEST:g}"
+                f"hashes_per_second is {speed!r:.60}, "
+                f"expected a number above 0 and at most {FASTEST:g}"
             )
-        return cls(**{**data, "hashes_per_second": float(rate.hashes_per_second)})
+        return cls(**{**data, "hashes_per_second": float(speed)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +102,10 @@ def seconds(work: int, rate: Rate | Device, algorithm: str = "sha1") -> float:
 def host_name() -> str:
     """What identifies a host for a rate: processor, cores, system; no names or addresses."""
     model = platform.processor() or platform.machine()
-    try:
+    with suppress(OSError):  # not Linux
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass  # not Linux
+        if named := re.search(r"^model name\s*: *(.*)$", text, re.MULTILINE):
+            model = named[1].strip()
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
@@ -123,39 +118,31 @@ def measure(
 ) -> Rate:
     """The rate of one thread here, from about `seconds` of CPU time.
 
-    `kernel` is auto, avx512, portable, scalar, or hashlib for what a plain Python client reaches;
+    `kernel` is auto, avx512, portable, or hashlib for what a plain Python client reaches;
     argon2id has only one.  ValueError for an unknown algorithm or kernel, or no time at all.
     """
-    if algorithm not in DIGEST_BITS:
-        raise ValueError(f"algorithm must be one of {', '.join(DIGEST_BITS)}, not {algorithm!r}")
+    check_algorithm(algorithm)
     if not 0 < seconds <= 3600:
         raise ValueError(f"seconds must be above 0 and at most 3600, not {seconds!r}")
-    if algorithm == "argon2id":
-        kernel = "argon2-cffi"
-    if kernel in ("hashlib", "argon2-cffi"):
-
-        def run(keep_on: Callable[[int], None]) -> None:
-            Plain(_PREFIX.encode(), 60, 1, algorithm, keep_on).run(1)
+    search: Plain | Search
+    if algorithm == "argon2id" or kernel == "hashlib":
+        kernel = "argon2-cffi" if algorithm == "argon2id" else kernel
+        search = Plain(PREFIX, MAX_BITS, 1, algorithm, lambda _: None)
     else:
-        from pow.native import Search
+        from pow.native.search import Search
 
-        search = Search(_PREFIX, 60, 1, algorithm, kernel, lambda _: None)
+        search = Search(PREFIX, MAX_BITS, 1, algorithm, kernel, lambda _: None)
         kernel = search.kernel
-
-        def run(keep_on: Callable[[int], None]) -> None:
-            search.keep_on = keep_on
-            search.run(1)
-
     return Rate(
         algorithm,
-        median(_slices(run, seconds)),
+        median(_slices(search, seconds)),
         kernel,
         host_name(),
         datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"),
     )
 
 
-def _slices(run: Callable[[Callable[[int], None]], None], seconds: float) -> list[float]:
+def _slices(search: Plain | Search, seconds: float) -> list[float]:
     """Hashes per CPU second of SLICES consecutive parts of a search that finds nothing."""
     marks: list[tuple[float, int]] = []
 
@@ -166,8 +153,9 @@ def _slices(run: Callable[[Callable[[int], None]], None], seconds: float) -> lis
         if len(marks) > SLICES + 1 and now - marks[1][0] >= seconds:
             raise Cancelled
 
+    search.keep_on = keep_on
     with suppress(Cancelled):
-        run(keep_on)
+        search.run(1)
     del marks[0]
     ends = [i * (len(marks) - 1) // SLICES for i in range(SLICES + 1)]
     return [(marks[b][1] - marks[a][1]) / (marks[b][0] - marks[a][0]) for a, b in pairwise(ends)]

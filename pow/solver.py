@@ -1,4 +1,4 @@
-"""Solving challenges: compiled, in plain Python, or by drawing how long it would have taken.
+"""Solving challenges and minting stamps: compiled, in plain Python, or by drawing the time taken.
 
 numpy and numba are imported when a search first needs them, not with this module.
 """
@@ -6,17 +6,23 @@ numpy and numba are imported when a search first needs them, not with this modul
 from __future__ import annotations
 
 import itertools
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pow import native
 from pow.challenge import Challenge
-from pow.hashcash import DIGEST_BITS, check_bits, digest
+from pow.hashcash import BASE64, DIGEST_BITS, check_algorithm, check_bits, digest, stamp_prefix
+from pow.native import Exhausted as Exhausted
+from pow.threads import share
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from pow.native.search import Search
 
 SOLVERS: Final = ("native", "python", "virtual")
 Progress = Callable[[int, float], None]
@@ -24,6 +30,7 @@ Progress = Callable[[int, float], None]
 _TINY: Final = 768  # expected hashes below which setting up a kernel costs more than hashlib
 _SHARED: Final = 1 << 21  # expected hashes below which a second thread is not worth starting
 _EVERY: Final = 0.1  # seconds between two progress calls
+_ALIGNED: Final = 58  # byte of a block at which a minted prefix ends
 
 
 class Cancelled(Exception):
@@ -32,10 +39,6 @@ class Cancelled(Exception):
 
 class DeadlineExceeded(Exception):
     """The search did not end in the time it was given."""
-
-
-class Exhausted(Exception):
-    """Every counter that goes with a prefix was tried: at least 2**42 of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,152 +110,141 @@ def search(
 ) -> Solution:
     """`count` counters that make a prefix a stamp of `bits` bits; any ASCII prefix will do.
 
-    `kernel` is auto, avx512, portable or scalar.  A prefix that ends at byte 55..63 of a 64-byte
-    block is searched fastest.  Raises as `solve` does, and Exhausted.
+    `kernel` is auto, avx512 or portable.  A prefix that does not end at byte 55..63 of a 64-byte
+    block is searched by hashlib, on one thread.  Raises as `solve` does, and Exhausted.
     """
     check_bits(bits)
-    if algorithm not in DIGEST_BITS:
-        raise ValueError(f"algorithm must be one of {', '.join(DIGEST_BITS)}, not {algorithm!r}")
+    check_algorithm(algorithm)
     if not isinstance(count, int) or not 0 <= count <= 4096:
         raise ValueError(f"count must be from 0 to 4096, not {count!r}")
     if not isinstance(threads, int) or not 1 <= threads <= 1024:
         raise ValueError(f"threads must be from 1 to 1024, not {threads!r}")
     if not prefix.isascii():
         raise ValueError("the prefix of a stamp is ASCII")
-    watch = _Watch(cancel, deadline, progress)
+    if deadline is not None and not deadline > 0:
+        raise ValueError(f"deadline must be seconds from now, above 0, not {deadline!r}")
+    started, cpu = time.perf_counter(), time.thread_time()
+    keep_on = _watch(started, cancel, deadline, progress)
     work = count << bits
     if count == 0:
         return Solution((), 0, 0.0, 0.0, False)
-    if algorithm == "argon2id" or solver == "python" or (work < _TINY and kernel == "auto"):
-        helpers = threads if algorithm == "argon2id" else 1
-        return Plain(prefix.encode("ascii"), bits, count, algorithm, watch).run(helpers)
+    slow = kernel == "auto" and (work < _TINY or not native.takes(prefix))
+    found: Plain | Search
+    if algorithm == "argon2id" or solver == "python" or slow:
+        found = Plain(prefix, bits, count, algorithm, keep_on)
+        threads = threads if algorithm == "argon2id" else 1
+    else:
+        from pow.native.search import Search
 
-    from pow.native import Search
-
-    watch(0)
-    cpu = time.thread_time()
-    native = Search(prefix, bits, count, algorithm, kernel, watch)
-    native.cpu_seconds = time.thread_time() - cpu
-    native.run(threads if work >= _SHARED else 1)
-    return Solution(
-        tuple(native.counters), native.hashes, watch.seconds(), native.cpu_seconds, False
-    )
+        keep_on(0)
+        cpu = time.thread_time()  # importing the kernels is no work
+        found = Search(prefix, bits, count, algorithm, kernel, keep_on)
+        threads = threads if work >= _SHARED else 1
+    found.cpu_seconds = time.thread_time() - cpu
+    found.run(threads)
+    seconds = time.perf_counter() - started
+    return Solution(tuple(found.counters), found.hashes, seconds, found.cpu_seconds, False)
 
 
-def aligned_random(bare: int, random: Callable[[], str] | None = None) -> str:
-    """A random field that makes a prefix of `bare` characters without it end at byte 58 of a block.
+def mint(
+    resource: str,
+    bits: int,
+    algorithm: str = "sha1",
+    *,
+    now: float | None = None,
+    ext: str = "",
+    date_width: int = 12,
+    threads: int = 1,
+) -> str:
+    """A stamp found by the compiled solver; as `mint_reference`, with a random field of its own."""
+    moment = time.time() if now is None else now
+    bare = stamp_prefix(resource, bits, now=moment, ext=ext, date_width=date_width)
+    prefix = f"{bare[:-1]}{aligned_random(len(bare))}:"
+    return prefix + search(prefix, bits, 1, algorithm=algorithm, threads=threads).counters[0]
+
+
+def aligned_random(bare: int) -> str:
+    """A random field after which a prefix of `bare` characters without it suits the kernels.
 
     At least 16 characters (96 bits), so that no two stamps coincide.
     """
-    import secrets
-
-    length = 16 + (58 - bare - 16) % 64
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    choose = random or (lambda: secrets.choice(alphabet))
-    return "".join(choose() for _ in range(length))
+    length = 16 + (_ALIGNED - bare - 16) % native.BLOCK
+    return "".join(secrets.choice(BASE64) for _ in range(length))
 
 
-class _Watch:
-    """Looks at the cancel event and the clock whenever a search reports."""
+def _watch(
+    started: float,
+    cancel: threading.Event | None,
+    deadline: float | None,
+    progress: Progress | None,
+) -> Callable[[int], None]:
+    """Looks at the cancel event and the clock whenever a search reports its hashes."""
+    report_at = _EVERY
 
-    def __init__(
-        self, cancel: threading.Event | None, deadline: float | None, progress: Progress | None
-    ) -> None:
-        if deadline is not None and not deadline > 0:
-            raise ValueError(f"deadline must be seconds from now, above 0, not {deadline!r}")
-        self._started = time.perf_counter()
-        self._cancel = cancel
-        self._deadline = deadline
-        self._progress = progress
-        self._next = _EVERY
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
-
-    def __call__(self, hashes: int) -> None:
-        if self._cancel is not None and self._cancel.is_set():
+    def keep_on(hashes: int) -> None:
+        nonlocal report_at
+        if cancel is not None and cancel.is_set():
             raise Cancelled(f"cancelled after {hashes} hashes")
-        now = self.seconds()
-        if self._deadline is not None and now > self._deadline:
-            raise DeadlineExceeded(f"not solved in {self._deadline:g} s ({hashes} hashes)")
-        if self._progress is not None and now >= self._next:
-            self._next = now + _EVERY
-            self._progress(hashes, now)
+        now = time.perf_counter() - started
+        if deadline is not None and now > deadline:
+            raise DeadlineExceeded(f"not solved in {deadline:g} s ({hashes} hashes)")
+        if progress is not None and now >= report_at:
+            report_at = now + _EVERY
+            progress(hashes, now)
+
+    return keep_on
 
 
+@dataclass(slots=True)
 class Plain:
     """Counting up in hexadecimal, one digest a try; `keep_on(hashes)` may raise to give up."""
 
-    def __init__(
-        self,
-        prefix: bytes,
-        bits: int,
-        count: int,
-        algorithm: str,
-        keep_on: Callable[[int], None],
-    ) -> None:
-        self._prefix, self._bits, self._count = prefix, bits, count
-        self._algorithm, self._keep_on = algorithm, keep_on
-        # a look at the clock costs as much as a hash
-        self._every = 1 if algorithm == "argon2id" else 4096
-        self._found: list[int] = []
-        self._lock = threading.Lock()
-        self._over = False
-        self.hashes = 0
-        self._cpu = 0.0
+    prefix: str
+    bits: int
+    count: int
+    algorithm: str
+    keep_on: Callable[[int], None]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    counters: list[str] = field(default_factory=list)
+    hashes: int = 0
+    cpu_seconds: float = 0.0
+    over: bool = False
 
-    def run(self, threads: int) -> Solution:
+    def run(self, threads: int) -> None:
         """Search; argon2-cffi lets go of the GIL, so its tries run side by side."""
-        tries, started = itertools.count(), time.perf_counter()
-        failures: list[BaseException] = []
+        tries = itertools.count()
+        share(lambda helper: self._work(tries, helper), threads, self._end)
+        # numbers of one more digit come behind shorter ones, as verify_counters has it
+        self.counters = sorted(self.counters, key=lambda c: (len(c), c))[: self.count]
 
-        def work() -> None:
-            try:
-                self._work(tries, helper=True)
-            except BaseException as error:  # handed to the caller's thread
-                failures.append(error)
-                self._over = True
+    def _end(self) -> None:
+        self.over = True
 
-        helpers = [threading.Thread(target=work, daemon=True) for _ in range(threads - 1)]
-        try:
-            for helper in helpers:
-                helper.start()
-            self._work(tries, helper=False)
-        finally:
-            self._over = True
-            for helper in helpers:
-                if helper.ident is not None:
-                    helper.join()
-        if failures:
-            raise failures[0]
-        # hexadecimal numbers of one more digit sort behind shorter ones, as verify_counters has it
-        counters = tuple(f"{i:x}" for i in sorted(self._found)[: self._count])
-        seconds = time.perf_counter() - started
-        return Solution(counters, self.hashes, seconds, self._cpu, False)
-
-    def _work(self, tries: Iterator[int], *, helper: bool) -> None:
+    def _work(self, tries: Iterator[int], helper: bool) -> None:
         started, done = time.thread_time(), 0
-        prefix, algorithm, every = self._prefix, self._algorithm, self._every
+        prefix, algorithm = self.prefix.encode("ascii"), self.algorithm
+        every = 1 if algorithm == "argon2id" else 4096  # a look at the clock costs as much as a hash
         size = DIGEST_BITS[algorithm]
-        limit = ((1 << size - self._bits) - 1).to_bytes(size // 8, "big")
+        limit = ((1 << size - self.bits) - 1).to_bytes(size // 8, "big")
         try:
             for i in tries:
                 if done % every == 0:
-                    if self._over:
+                    if self.over:
                         return
                     if not helper:
-                        self._keep_on(self.hashes + done)
+                        self.keep_on(self.hashes + done)
                 done += 1
                 if digest(prefix + b"%x" % i, algorithm) <= limit:
-                    with self._lock:
-                        self._found.append(i)
-                        self._over = len(self._found) >= self._count
-                    if self._over:
+                    with self.lock:
+                        self.counters.append(f"{i:x}")
+                        if len(self.counters) >= self.count:
+                            self.over = True
+                    if self.over:
                         return
         finally:
-            with self._lock:
+            with self.lock:
                 self.hashes += done
-                self._cpu += time.thread_time() - started
+                self.cpu_seconds += time.thread_time() - started
 
 
 def _draw(

@@ -10,8 +10,8 @@ from typing import Any
 import numba
 import pytest
 
-from pow import compiled
-from pow.kernel_cache import KernelCache
+from pow.native import compiled
+from pow.native.kernel_cache import KernelCache
 
 
 def triple(number: int) -> int:
@@ -61,7 +61,7 @@ def test_a_folder_that_is_gone_or_none_costs_time_only(tmp_path: Path) -> None:
 
 def run(**environment: str) -> subprocess.CompletedProcess[str]:
     code = (
-        "from pow.compiled import compiled\n"
+        "from pow.native.compiled import compiled\n"
         "from test_kernel_cache import triple\n"
         "kernel = compiled(triple)\n"
         "print(kernel(2), len(kernel.signatures)); kernel(2.5)"

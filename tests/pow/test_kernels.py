@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pow import compiled, scans
-from pow.compiled import kernel_name
+from pow.native import compiled, scans
+from pow.native.compiled import kernel_name
 from pow.hashcash import MAX_COUNTER, digest, value
-from pow.layout import Layout, layout_for
-from pow.native import Search
-from pow.rounds import SHA1_START, SHA256_K, SHA256_START
-from pow.scans import HASHES
+from pow.native.layout import Layout, layout_for
+from pow.native.search import Search
+from pow.native.rounds import SHA1_START, SHA256_K, SHA256_START
+from pow.native.scans import HASHES
 from pow.solver import Exhausted, search
 
 KERNELS = ("avx512", "portable", "scalar")
@@ -217,8 +217,8 @@ def test_kernels_come_from_the_cache_in_another_working_folder(tmp_path: Path) -
     search("x" * 60, 12, 1)  # compiled and stored by now
     code = (
         "from pow.solver import Exhausted, search; search('x' * 60, 12, 1)\n"
-        "from pow.scans import HASHES\n"
-        "from pow.compiled import kernel_name\n"
+        "from pow.native.scans import HASHES\n"
+        "from pow.native.compiled import kernel_name\n"
         "s = HASHES['sha1'].scans[kernel_name()].chained.stats\n"
         "print(sum(s.cache_hits.values()), sum(s.cache_misses.values()))"
     )

@@ -78,6 +78,10 @@ class KernelCache(FunctionCache):
             except Exception:  # the index is damaged
                 self._discard()
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """The stamp stands for the code: a kernel made by a function holds what has no content."""
+        return sig, codegen.magic_tuple()
+
     def _discard(self) -> None:
         for file in Path(self._cache_path).glob(f"{self._impl.filename_base}.*"):
             with suppress(OSError):

@@ -1,16 +1,12 @@
 """SHA-1 and SHA-256 rounds over vectors of lanes, written once as LLVM IR for every kernel.
 
-Two functions of each hash, both of which compute only the first word of the digest and return a
-bit mask of the lanes whose word has no bit in common with `mask`:
+A kernel computes the first word of the digest of a last block in which words 0..12 do not depend on
+the nonce and no word depends on the lane, and returns a bit mask of the lanes whose word has no bit
+in common with `mask`.  All lanes share one message schedule (computed outside, read as scalars);
+what differs between lanes is the chaining value.  Rounds 0..12 are done once per lane, and what
+rounds 13..17 owe to them is folded into per-lane constants (`SHA1_FIELDS`, `SHA256_FIELDS`).
 
-`tail`  the last block where its words 0..12 do not depend on the nonce and no word depends on the
-        lane.  All lanes share one message schedule (computed outside, read as scalars); what
-        differs between lanes is the chaining value.  Rounds 0..12 are done once per lane, and
-        what rounds 13..17 owe to them is folded into per-lane constants (`SHA1_FIELDS`,
-        `SHA256_FIELDS`).
-`full`  any last block, every lane with its own schedule: 1.6 times the operations.
-
-Operations of `tail` per vector on AVX-512 (one instruction each; FIPS 180-4 sections 6.1.2, 6.2.2)
+Operations per vector on AVX-512 (one instruction each; FIPS 180-4 sections 6.1.2, 6.2.2)
 
                  add   rotate   three-input logic   test   all
     SHA-1        196      130                  65      1   392   rotl5, rotl30, f; 3 adds a round
@@ -22,12 +18,12 @@ at 2.94 GHz.  `groups` vectors are interleaved round by round to hide the latenc
 
 The boolean functions are single vpternlogd instructions where the host has AVX-512 (LLVM would
 take two for Ch and Maj); elsewhere the same rounds are plain and/or/xor on <8 x i32>, which LLVM
-lowers to whatever the host has (AVX2, SSE2, NEON), or on scalars.
+lowers to whatever the host has (AVX2, SSE2, NEON).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,9 +32,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-Value = Any  # an ir.Value of type i32 or <width x i32>
+Value = Any  # an ir.Value of type <width x i32>
 Word = Callable[[int], Value]
-Rounds = Generator[None, None, Value]
+Rounds = Iterator[Value]  # None after a round, the first digest word after the last one
 
 SHA1_FIELDS: Final = 7  # x13, x14, x15, x17, rotl30(a11), rotl30(a12), h0
 SHA256_FIELDS: Final = 11  # x13 for e and a, x14, x15, x16, e12, e11, a12, a11, a10, h0
@@ -82,16 +78,15 @@ class Shape:
 
 
 class Vector:
-    """Arithmetic on i32 (width 1) or <width x i32> values."""
+    """Arithmetic on <width x i32> values."""
 
     def __init__(self, builder: Any, shape: Shape) -> None:
         self.builder = builder
         self.width = shape.width
         self.ternary = shape.ternary
         word = ir.IntType(32)
-        self.type = word if shape.width == 1 else ir.VectorType(word, shape.width)
-        suffix = "i32" if shape.width == 1 else f"v{shape.width}i32"
-        self._fshl = self._external(f"llvm.fshl.{suffix}", [self.type] * 3)
+        self.type = ir.VectorType(word, shape.width)
+        self._fshl = self._external(f"llvm.fshl.v{shape.width}i32", [self.type] * 3)
         if shape.ternary:
             self._logic = self._external("llvm.x86.avx512.pternlog.d.512", [self.type] * 3 + [word])
 
@@ -103,11 +98,9 @@ class Vector:
 
     def constant(self, number: int) -> Value:
         one = ir.Constant(ir.IntType(32), number)
-        return one if self.width == 1 else ir.Constant(self.type, [one] * self.width)
+        return ir.Constant(self.type, [one] * self.width)
 
     def broadcast(self, scalar: Value) -> Value:
-        if self.width == 1:
-            return scalar
         first = self.builder.insert_element(
             ir.Constant(self.type, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
         )
@@ -123,8 +116,7 @@ class Vector:
     def zeros(self, x: Value, mask: Value) -> Value:
         """Bit i of the 64-bit result: lane i has no bit in common with the mask."""
         hit = self.builder.icmp_unsigned("==", self.builder.and_(x, mask), self.constant(0))
-        if self.width > 1:
-            hit = self.builder.bitcast(hit, ir.IntType(self.width))
+        hit = self.builder.bitcast(hit, ir.IntType(self.width))
         return self.builder.zext(hit, ir.IntType(64))
 
     def add(self, *terms: Value) -> Value:
@@ -156,19 +148,11 @@ class Vector:
         return self.builder.call(self._logic, [x, y, z, ir.Constant(ir.IntType(32), table)])
 
 
-def _sha1(v: Vector, a: dict[int, Value], r: dict[int, Value], first: int, kw: Word) -> Rounds:
-    """Rounds `first`..79; a[t] is a after round t, r[t] = rotl30(a[t]), kw(t) = K + W."""
-    for t in range(first, 80):
-        logic = v.choose if t < 20 else v.majority if 40 <= t < 60 else v.xor3
-        f = logic(a[t - 2], r[t - 3], r[t - 4])
-        a[t] = v.add(v.rotl(a[t - 1], 5), f, v.add(r[t - 5], kw(t)))
-        r[t] = v.rotl(a[t], 30)
-        yield
-    return a[79]
-
-
 def sha1_tail(v: Vector, field: Word, kw: Word) -> Rounds:
-    """First digest word from the folded fields; kw(13) is the nonce word without K."""
+    """First digest word from the folded fields; kw(13) is the nonce word without K, kw(t) K + W.
+
+    a[t] is a after round t, r[t] = rotl30(a[t]).
+    """
     x13, x14, x15, x17, r11, r12, h0 = (field(i) for i in range(SHA1_FIELDS))
     a: dict[int, Value] = {13: v.add(x13, kw(13))}
     r = {11: r11, 12: r12, 13: v.rotl(a[13], 30)}
@@ -182,35 +166,13 @@ def sha1_tail(v: Vector, field: Word, kw: Word) -> Rounds:
     a[17] = v.add(v.rotl(a[16], 5), v.choose(a[15], r[14], r[13]), x17)
     r[17] = v.rotl(a[17], 30)
     yield
-    last = yield from _sha1(v, a, r, 18, kw)
-    return v.add(last, h0)
-
-
-def sha1_full(v: Vector, state: Word, w: list[Value]) -> Rounds:
-    """First digest word of one block with 16 words per lane."""
-
-    def kw(t: int) -> Value:
-        if t >= 16:
-            w.append(v.rotl(v.xor3(v.builder.xor(w[t - 3], w[t - 8]), w[t - 14], w[t - 16]), 1))
-        return v.add(w[t], v.constant(int(SHA1_K[t])))
-
-    a = {-1: state(0), -2: state(1)}
-    r = {-3: state(2), -4: state(3), -5: state(4), -2: v.rotl(state(1), 30)}
-    r[-1] = v.rotl(state(0), 30)
-    last = yield from _sha1(v, a, r, 0, kw)
-    return v.add(last, state(0))
-
-
-def _sha256(v: Vector, a: dict[int, Value], e: dict[int, Value], first: int, kw: Word) -> Rounds:
-    """Rounds `first`..63; a[t] and e[t] are a and e after round t, kw(t) = K + W."""
-    for t in range(first, 64):
-        t1 = v.add(v.add(e[t - 4], kw(t)), v.choose(e[t - 1], e[t - 2], e[t - 3]))
-        t1 = v.add(t1, _sum256(v, e[t - 1], 6, 11, 25))
-        e[t] = v.add(a[t - 4], t1)
-        t2 = v.add(_sum256(v, a[t - 1], 2, 13, 22), v.majority(a[t - 1], a[t - 2], a[t - 3]))
-        a[t] = v.add(t1, t2)
+    for t in range(18, 80):
+        logic = v.choose if t < 20 else v.majority if 40 <= t < 60 else v.xor3
+        f = logic(a[t - 2], r[t - 3], r[t - 4])
+        a[t] = v.add(v.rotl(a[t - 1], 5), f, v.add(r[t - 5], kw(t)))
+        r[t] = v.rotl(a[t], 30)
         yield
-    return a[63]
+    yield v.add(a[79], h0)
 
 
 def _sum256(v: Vector, x: Value, i: int, j: int, k: int) -> Value:
@@ -218,63 +180,20 @@ def _sum256(v: Vector, x: Value, i: int, j: int, k: int) -> Value:
 
 
 def sha256_tail(v: Vector, field: Word, kw: Word) -> Rounds:
-    """First digest word from the folded fields; kw(13) is the nonce word without K."""
+    """First digest word from the folded fields; kw as in `sha1_tail`; a[t], e[t] after round t."""
     e13, a13, x14, x15, x16, e12, e11, a12, a11, a10, h0 = (field(i) for i in range(SHA256_FIELDS))
     nonce = kw(13)
     e = {11: e11, 12: e12, 13: v.add(e13, nonce)}
     a = {10: a10, 11: a11, 12: a12, 13: v.add(a13, nonce)}
-    for t, x in ((14, x14), (15, x15), (16, x16)):  # x: what a round adds to e without the lanes
-        t1 = v.add(v.choose(e[t - 1], e[t - 2], e[t - 3]), x, _sum256(v, e[t - 1], 6, 11, 25))
+    folded = {14: x14, 15: x15, 16: x16}  # what a round adds to e and a, e[t - 4] included
+    for t in range(14, 64):
+        added = folded[t] if t in folded else v.add(e[t - 4], kw(t))
+        t1 = v.add(added, v.choose(e[t - 1], e[t - 2], e[t - 3]), _sum256(v, e[t - 1], 6, 11, 25))
         e[t] = v.add(a[t - 4], t1)
         t2 = v.add(_sum256(v, a[t - 1], 2, 13, 22), v.majority(a[t - 1], a[t - 2], a[t - 3]))
         a[t] = v.add(t1, t2)
         yield
-    last = yield from _sha256(v, a, e, 17, kw)
-    return v.add(last, h0)
-
-
-def sha256_full(v: Vector, state: Word, w: list[Value]) -> Rounds:
-    """First digest word of one block with 16 words per lane."""
-
-    def kw(t: int) -> Value:
-        if t >= 16:
-            x, y = w[t - 15], w[t - 2]
-            small = v.xor3(v.rotl(x, 25), v.rotl(x, 14), v.builder.lshr(x, v.constant(3)))
-            large = v.xor3(v.rotl(y, 15), v.rotl(y, 13), v.builder.lshr(y, v.constant(10)))
-            w.append(v.add(v.add(w[t - 16], small), v.add(w[t - 7], large)))
-        return v.add(w[t], v.constant(int(SHA256_K[t])))
-
-    a = {-1 - i: state(i) for i in range(4)}
-    e = {-1 - i: state(4 + i) for i in range(4)}
-    last = yield from _sha256(v, a, e, 0, kw)
-    return v.add(last, state(0))
-
-
-def _interleave(rounds: Sequence[Rounds]) -> list[Value]:
-    """Run the generators in turns, one round each; their first digest words."""
-    words: list[Value] = [None] * len(rounds)
-    running = dict(enumerate(rounds))
-    while running:
-        for i, group in list(running.items()):
-            try:
-                next(group)
-            except StopIteration as done:
-                words[i] = done.value
-                del running[i]
-    return words
-
-
-def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
-    return context.make_array(kind)(context, builder, array).data
-
-
-def _hits(v: Vector, words: list[Value], mask: Value) -> Value:
-    builder = v.builder
-    hits = ir.Constant(ir.IntType(64), 0)
-    for i, word in enumerate(words):
-        moved = ir.Constant(ir.IntType(64), i * v.width)
-        hits = builder.or_(hits, builder.shl(v.zeros(word, v.broadcast(mask)), moved))
-    return hits
+    yield v.add(a[63], h0)
 
 
 def tail(rounds: Callable[[Vector, Word, Word], Rounds], fields: int, shape: Shape) -> Any:
@@ -288,9 +207,13 @@ def tail(rounds: Callable[[Vector, Word, Word], Rounds], fields: int, shape: Sha
     def run(_: Any, lanes: Any, at: Any, schedule: Any, nonce: Any, mask: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             v = Vector(builder, shape)
-            fields_at = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
-            words_at = builder.gep(_data(context, builder, signature.args[2], args[2]), [args[3]])
             index = ir.IntType(64)
+
+            def element(array: int, at: Any) -> Value:
+                kind = context.make_array(signature.args[array])
+                return builder.gep(kind(context, builder, args[array]).data, [at])
+
+            fields_at, words_at = element(0, args[1]), element(2, args[3])
 
             def field(group: int) -> Word:
                 return lambda i: v.load(
@@ -301,40 +224,14 @@ def tail(rounds: Callable[[Vector, Word, Word], Rounds], fields: int, shape: Sha
                 word = builder.load(builder.gep(words_at, [ir.Constant(index, t * 16)]))
                 return v.broadcast(word)
 
-            groups = [rounds(v, field(g), kw) for g in range(shape.groups)]
-            return _hits(v, _interleave(groups), args[4])
+            # zip runs the groups in turns, one round each
+            *_, words = zip(*(rounds(v, field(g), kw) for g in range(shape.groups)), strict=True)
+            hits = ir.Constant(index, 0)
+            for i, word in enumerate(words):
+                zeros = v.zeros(word, v.broadcast(args[4]))
+                hits = builder.or_(hits, builder.shl(zeros, ir.Constant(index, i * shape.width)))
+            return hits
 
         return types.uint64(lanes, types.intp, schedule, types.intp, types.uint32), emit
-
-    return run
-
-
-def full(rounds: Callable[[Vector, Word, list[Value]], Rounds], shape: Shape) -> Any:
-    """Numba intrinsic (state, words, mask) -> uint64 hits.
-
-    state: uint32 (5,) or (8,); words: uint32 (16, groups * width).
-    """
-
-    @intrinsic
-    def run(_: Any, state: Any, words: Any, mask: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            v = Vector(builder, shape)
-            state_at = _data(context, builder, signature.args[0], args[0])
-            words_at = _data(context, builder, signature.args[1], args[1])
-            index = ir.IntType(64)
-
-            def chained(i: int) -> Value:
-                return v.broadcast(builder.load(builder.gep(state_at, [ir.Constant(index, i)])))
-
-            def row(group: int) -> list[Value]:
-                return [
-                    v.load(words_at, ir.Constant(index, t * shape.lanes + group * shape.width))
-                    for t in range(16)
-                ]
-
-            groups = [rounds(v, chained, row(g)) for g in range(shape.groups)]
-            return _hits(v, _interleave(groups), args[2])
-
-        return types.uint64(state, words, types.uint32), emit
 
     return run

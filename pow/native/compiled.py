@@ -23,13 +23,13 @@ import numba
 from numba.core import config
 from numba.core.registry import cpu_target
 
-from pow.kernel_cache import KernelCache
+from pow.native.kernel_cache import KernelCache
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 _HERE: Final = Path(__file__).parent
 _SOURCES: Final = ("rounds.py", "kernels.py", "scans.py")
-_FORM: Final = b"1"  # of stored kernels: see `pow.kernel_cache`
+_FORM: Final = b"2"  # of stored kernels: see `pow.native.kernel_cache`
 
 
 def kernel_name() -> str:
@@ -58,9 +58,12 @@ def cache_folder() -> Path | None:
     return next((folder for folder in places if any(_stored(folder))), None)
 
 
-def compiled(function: Kernel) -> Kernel:
-    """The function as a numba kernel without the GIL, kept on disk where possible."""
-    kernel = inlined(function)
+def compiled(function: Kernel, name: str = "") -> Kernel:
+    """The function as a numba kernel without the GIL, kept on disk where possible.
+
+    `name` is for one that is made by another function, as in `inlined`.
+    """
+    kernel = inlined(function, name)
     folder = cache_folder()
     kernel._cache = KernelCache(  # type: ignore[attr-defined]
         function, folder, _stamp(), "" if folder is not None and _writable(folder) else _advice()
@@ -68,8 +71,15 @@ def compiled(function: Kernel) -> Kernel:
     return kernel
 
 
-def inlined(function: Kernel) -> Kernel:
-    """A numba function that only other kernels call, and that is stored within them."""
+def inlined(function: Kernel, name: str = "") -> Kernel:
+    """A numba function that only other kernels call, and that is stored within them.
+
+    Stored kernels carry the object code of what they call under a symbol made of its name and a
+    number that starts anew in each process: two functions of one name, stored by different
+    processes, would be taken for the same when both are loaded. So each has a name of its own.
+    """
+    if name:
+        function.__name__ = function.__qualname__ = name
     settings = vars(config)  # filled at import, hence unknown to type checkers
     before = settings["DISABLE_JIT"]
     settings["DISABLE_JIT"] = 0

@@ -9,13 +9,26 @@ Every array is uint32; numba widens uint32 arithmetic to 64 bits, so each step i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from pow.compiled import compiled, inlined
-from pow.rounds import FOLDED, SHA1_K, SHA256_K
+from pow.native.compiled import compiled, inlined
+from pow.native.rounds import (
+    FOLDED,
+    SHA1_FIELDS,
+    SHA1_K,
+    SHA1_START,
+    SHA256_FIELDS,
+    SHA256_K,
+    SHA256_START,
+    sha1_tail,
+    sha256_tail,
+)
 
 Words = npt.NDArray[np.uint32]
 _u32 = np.uint32
@@ -38,10 +51,19 @@ def _rotr(x: Any, n: int) -> Any:
 
 
 @inlined
-def nonce_word(nonce: int) -> Any:
+def _nonce_word(nonce: int) -> Any:
     """Three characters and the byte that starts the padding."""
     word = (ALPHABET[nonce >> 12] << _u32(24)) | (ALPHABET[(nonce >> 6) & 63] << _u32(16))
     return _u32(word | (ALPHABET[nonce & 63] << _u32(8)) | _u32(0x80))
+
+
+@inlined
+def _end_with_lane(w: Words, lane: int, lane_bytes: int) -> None:
+    if lane_bytes == 1:
+        w[15] = _u32((w[15] & _u32(0xFFFFFF00)) | ALPHABET[lane])
+    else:
+        ends = (ALPHABET[lane >> 6] << _u32(8)) | ALPHABET[lane & 63]
+        w[15] = _u32((w[15] & _u32(0xFFFF0000)) | ends)
 
 
 # --- SHA-1 ---------------------------------------------------------------------------------------
@@ -66,51 +88,13 @@ def _sha1_rounds(s: Any, w: Words, last: int) -> Any:
 
 
 @compiled
-def sha1_absorb(state: Words, w: Words) -> None:
-    """Compress the block in w[:16] into the state (5,); w (80,) is scratch."""
-    s = (state[0], state[1], state[2], state[3], state[4])
-    a, b, c, d, e = _sha1_rounds(s, w, 80)
-    state[0] = _u32(state[0] + a)
-    state[1] = _u32(state[1] + b)
-    state[2] = _u32(state[2] + c)
-    state[3] = _u32(state[3] + d)
-    state[4] = _u32(state[4] + e)
-
-
-@compiled
-def sha1_chain(state: Words, block: Words, lane_bytes: int, w: Words, chain: Words) -> None:
-    """Chaining value of each lane, chain (lanes, 5): its characters end the block (16,)."""
-    for lane in range(len(chain)):
-        w[:16] = block
-        _end_with_lane(w, lane, lane_bytes)
-        chain[lane] = state
-        s = (state[0], state[1], state[2], state[3], state[4])
-        a, b, c, d, e = _sha1_rounds(s, w, 80)
-        chain[lane, 0] = _u32(state[0] + a)
-        chain[lane, 1] = _u32(state[1] + b)
-        chain[lane, 2] = _u32(state[2] + c)
-        chain[lane, 3] = _u32(state[3] + d)
-        chain[lane, 4] = _u32(state[4] + e)
-
-
-@inlined
-def _end_with_lane(w: Words, lane: int, lane_bytes: int) -> None:
-    if lane_bytes == 1:
-        w[15] = _u32((w[15] & _u32(0xFFFFFF00)) | ALPHABET[lane])
-    else:
-        ends = (ALPHABET[lane >> 6] << _u32(8)) | ALPHABET[lane & 63]
-        w[15] = _u32((w[15] & _u32(0xFFFF0000)) | ends)
-
-
-@compiled
 def sha1_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
     """Rounds 0..12 of the last block: lanes (groups, SHA1_FIELDS, width) from chain (lanes, 5)."""
     width = lanes.shape[2]
     w[:16] = words
     w17 = _rotl(w[14] ^ w[9] ^ w[3] ^ w[1], 1)
     for lane in range(len(chain)):
-        s = (chain[lane, 0], chain[lane, 1], chain[lane, 2], chain[lane, 3], chain[lane, 4])
-        a, b, c, d, e = _sha1_rounds(s, w, FOLDED)
+        a, b, c, d, e = _sha1_rounds(to_fixed_tuple(chain[lane], 5), w, FOLDED)
         k = SHA1_K[FOLDED]
         group, at = lane // width, lane % width
         out = lanes[group]
@@ -121,22 +105,6 @@ def sha1_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
         out[4, at] = _rotl(b, 30)
         out[5, at] = _rotl(a, 30)
         out[6, at] = chain[lane, 0]
-
-
-@inlined
-def sha1_schedule(words: Words, first: int, w: Words) -> None:
-    """K + W of 16 nonces from `first` on: w (80, 16), W alone in rounds below 16."""
-    for t in range(16):
-        for i in range(16):
-            w[t, i] = words[t]
-    for i in range(16):
-        w[13, i] = nonce_word(first + i)
-    for t in range(16, 80):
-        for i in range(16):
-            w[t, i] = _rotl(_u32(w[t - 3, i] ^ w[t - 8, i] ^ w[t - 14, i] ^ w[t - 16, i]), 1)
-    for t in range(16, 80):
-        for i in range(16):
-            w[t, i] = _u32(w[t, i] + SHA1_K[t])
 
 
 # --- SHA-256 -------------------------------------------------------------------------------------
@@ -175,30 +143,6 @@ def _sha256_rounds(s: Any, w: Words, last: int) -> Any:
     return a, b, c, d, e, f, g, h
 
 
-@inlined
-def _eight(s: Words) -> Any:
-    return s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
-
-
-@compiled
-def sha256_absorb(state: Words, w: Words) -> None:
-    """Compress the block in w[:16] into the state (8,); w (64,) is scratch."""
-    out = _sha256_rounds(_eight(state), w, 64)
-    for i, x in enumerate(out):
-        state[i] = _u32(state[i] + x)
-
-
-@compiled
-def sha256_chain(state: Words, block: Words, lane_bytes: int, w: Words, chain: Words) -> None:
-    """Chaining value of each lane, chain (lanes, 8): its characters end the block (16,)."""
-    for lane in range(len(chain)):
-        w[:16] = block
-        _end_with_lane(w, lane, lane_bytes)
-        out = _sha256_rounds(_eight(state), w, 64)
-        for i, x in enumerate(out):
-            chain[lane, i] = _u32(state[i] + x)
-
-
 @compiled
 def sha256_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
     """Rounds 0..12 of the last block: lanes (groups, SHA256_FIELDS, width), chain (lanes, 8)."""
@@ -206,7 +150,7 @@ def sha256_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
     w[:16] = words
     w16 = _u32(w[0] + _small0(w[1]) + w[9] + _small1(w[14]))
     for lane in range(len(chain)):
-        a, b, c, d, e, f, g, h = _sha256_rounds(_eight(chain[lane]), w, FOLDED)
+        a, b, c, d, e, f, g, h = _sha256_rounds(to_fixed_tuple(chain[lane], 8), w, FOLDED)
         t1 = _u32(h + _big1(e) + (g ^ (e & (f ^ g))) + SHA256_K[13])
         group, at = lane // width, lane % width
         out = lanes[group]
@@ -223,18 +167,96 @@ def sha256_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
         out[10, at] = chain[lane, 0]
 
 
+# --- both ----------------------------------------------------------------------------------------
+
+
 @inlined
-def sha256_schedule(words: Words, first: int, w: Words) -> None:
-    """K + W of 16 nonces from `first` on: w (64, 16), W alone in rounds below 16."""
-    for t in range(16):
+def _sha1_word(w: Words, t: int, i: int) -> Any:
+    return _rotl(_u32(w[t - 3, i] ^ w[t - 8, i] ^ w[t - 14, i] ^ w[t - 16, i]), 1)
+
+
+@inlined
+def _sha256_word(w: Words, t: int, i: int) -> Any:
+    x = _u32(w[t - 16, i] + _small0(w[t - 15, i]))
+    return _u32(x + _u32(w[t - 7, i] + _small1(w[t - 2, i])))
+
+
+def _absorb(name: str, state_words: int, rounds: Any, last: int) -> Any:
+    def absorb(state: Words, w: Words) -> None:
+        """Compress the block in w[:16] into the state; w (rounds,) is scratch."""
+        out = rounds(to_fixed_tuple(state, state_words), w, last)
+        for i, x in enumerate(out):
+            state[i] = _u32(state[i] + x)
+
+    return compiled(absorb, name)
+
+
+def _chain(name: str, state_words: int, rounds: Any, last: int) -> Any:
+    def chain(state: Words, block: Words, lane_bytes: int, w: Words, lanes: Words) -> None:
+        """Chaining value of each lane, (lanes, state): its characters end the block (16,)."""
+        for lane in range(len(lanes)):
+            w[:16] = block
+            _end_with_lane(w, lane, lane_bytes)
+            out = rounds(to_fixed_tuple(state, state_words), w, last)
+            for i, x in enumerate(out):
+                lanes[lane, i] = _u32(state[i] + x)
+
+    return compiled(chain, name)
+
+
+def _schedule(name: str, expand: Any, k: Words) -> Any:
+    last = len(k)
+
+    def schedule(words: Words, first: int, w: Words) -> None:
+        """K + W of 16 nonces from `first` on: w (rounds, 16), W alone in rounds below 16."""
+        for t in range(16):
+            for i in range(16):
+                w[t, i] = words[t]
         for i in range(16):
-            w[t, i] = words[t]
-    for i in range(16):
-        w[13, i] = nonce_word(first + i)
-    for t in range(16, 64):
-        for i in range(16):
-            x = _u32(w[t - 16, i] + _small0(w[t - 15, i]))
-            w[t, i] = _u32(x + _u32(w[t - 7, i] + _small1(w[t - 2, i])))
-    for t in range(16, 64):
-        for i in range(16):
-            w[t, i] = _u32(w[t, i] + SHA256_K[t])
+            w[13, i] = _nonce_word(first + i)
+        for t in range(16, last):
+            for i in range(16):
+                w[t, i] = expand(w, t, i)
+        for t in range(16, last):
+            for i in range(16):
+                w[t, i] = _u32(w[t, i] + k[t])
+
+    return inlined(schedule, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Hash:
+    """What a search needs of one hash function; see the kernels' own docstrings."""
+
+    rounds: int
+    start: Words
+    fields: int
+    absorb: Callable[..., None]
+    chain: Callable[..., None]
+    fold: Callable[..., None]
+    schedule: Callable[..., None]
+    tail: Callable[..., Any]
+
+
+HASHES: Final = {
+    "sha1": Hash(
+        rounds=80,
+        start=SHA1_START,
+        fields=SHA1_FIELDS,
+        absorb=_absorb("sha1_absorb", 5, _sha1_rounds, 80),
+        chain=_chain("sha1_chain", 5, _sha1_rounds, 80),
+        fold=sha1_fold,
+        schedule=_schedule("sha1_schedule", _sha1_word, SHA1_K),
+        tail=sha1_tail,
+    ),
+    "sha256": Hash(
+        rounds=64,
+        start=SHA256_START,
+        fields=SHA256_FIELDS,
+        absorb=_absorb("sha256_absorb", 8, _sha256_rounds, 64),
+        chain=_chain("sha256_chain", 8, _sha256_rounds, 64),
+        fold=sha256_fold,
+        schedule=_schedule("sha256_schedule", _sha256_word, SHA256_K),
+        tail=sha256_tail,
+    ),
+}

@@ -1,4 +1,4 @@
-"""The compiled search for stamps: one set-up, one search, as many hits as asked."""
+"""One search for stamps by the compiled kernels: one set-up, as many hits and threads as asked."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Final
 
 import numpy as np
 
-from pow.compiled import kernel_name
 from pow.hashcash import digest, leading_zero_bits
-from pow.kernels import NONCES, Words
-from pow.layout import Layout, layout_for
-from pow.scans import HASHES, Hash, Scan
-from pow.solver import Exhausted
+from pow.native import Exhausted, takes
+from pow.native.compiled import kernel_name
+from pow.native.kernels import HASHES, NONCES, Hash, Words
+from pow.native.layout import EPOCHS, Layout
+from pow.native.scans import SCANS, SHAPES
+from pow.threads import share
 
-KERNELS: Final = ("avx512", "portable", "scalar")
+KERNELS: Final = tuple(SHAPES)
 _MANY_LANES: Final = 512
 _FEW_LANES: Final = 64  # cheaper to set up, 5 % slower to scan
 _FEW_BELOW: Final = 1 << 18  # expected hashes
-# hashes between two looks at the clock: about 4 ms
-_CHUNK: Final = {"avx512": 1 << 20, "portable": 1 << 19, "scalar": 1 << 16}
+_CHUNK: Final = {"avx512": 1 << 20, "portable": 1 << 19}  # hashes between looks at the clock: 4 ms
 
 
 @dataclass(slots=True)
 class Search:
-    """One search shared by its threads."""
+    """One search shared by its threads; ValueError for a kernel or prefix that does not fit."""
 
     prefix: str
     bits: int
@@ -42,98 +42,62 @@ class Search:
     cpu_seconds: float = 0.0
     layout: Layout = field(init=False)
     hash: Hash = field(init=False)
-    scan: Scan = field(init=False)
-    state: Words = field(init=False)  # chaining value common to all lanes
-    chain: Words = field(init=False)  # (lanes, words), chained layouts only
-    lanes: int = field(init=False)
+    chain: Words = field(init=False)  # (lanes, words)
     mask: np.uint32 = field(init=False)
 
     def __post_init__(self) -> None:
+        if not takes(self.prefix):
+            raise ValueError(f"the kernels take no prefix of {len(self.prefix)} characters")
         kernel = kernel_name() if self.kernel == "auto" else self.kernel
         if kernel not in KERNELS:
             raise ValueError(f"kernel must be auto, {', '.join(KERNELS)}, not {kernel!r}")
         if kernel == "avx512" and kernel_name() != "avx512":
-            raise ValueError("this host has no AVX-512: choose kernel auto, portable or scalar")
+            raise ValueError("this host has no AVX-512: choose kernel auto or portable")
         self.kernel = kernel
         self.hash = HASHES[self.algorithm]
-        self.scan = self.hash.scans[kernel]
-        self.layout = layout_for(self.prefix.encode("ascii"))
+        self.layout = Layout(self.prefix.encode("ascii"))
         self.mask = np.uint32(0xFFFFFFFF << 32 - min(self.bits, 32) & 0xFFFFFFFF)
-        self.state = self.hash.start.copy()
-        blocks = self.layout.blocks(0)
-        w = np.empty(self.hash.rounds, dtype=np.uint32)
-        for block in blocks[: -2 if self.layout.lane_bytes else -1]:
-            w[:16] = block
-            self.hash.absorb(self.state, w)
-        if self.layout.lane_bytes:
-            few = self.count << self.bits < _FEW_BELOW
-            self.lanes = min(_FEW_LANES if few else _MANY_LANES, self.layout.lanes)
-            self.chain = np.empty((self.lanes, len(self.state)), dtype=np.uint32)
-            self.hash.chain(self.state, blocks[-2], self.layout.lane_bytes, w, self.chain)
-        else:
-            self.lanes = self.scan.shape.lanes
+        state, w = self.hash.start.copy(), np.empty(self.hash.rounds, dtype=np.uint32)
+        *whole, block, _ = self.layout.blocks(0)
+        for each in whole:
+            w[:16] = each
+            self.hash.absorb(state, w)
+        lanes = _FEW_LANES if self.count << self.bits < _FEW_BELOW else _MANY_LANES
+        lanes = min(lanes, 64**self.layout.lane_bytes)
+        self.chain = np.empty((lanes, len(state)), dtype=np.uint32)
+        self.hash.chain(state, block, self.layout.lane_bytes, w, self.chain)
 
     def run(self, threads: int) -> None:
         """Search with `threads` threads, this one among them; re-raises what stops one."""
-        epochs = iter(range(self.layout.epochs(self.lanes)))
-        failures: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                self._work(epochs, threads, helper=True)
-            except BaseException as error:  # handed to the caller's thread
-                failures.append(error)
-                self.stop[0] = 1
-
-        helpers = [threading.Thread(target=work, daemon=True) for _ in range(threads - 1)]
-        try:
-            for helper in helpers:
-                helper.start()
-            self._work(epochs, threads, helper=False)
-            exhausted = not self.stop[0]
-            if exhausted:  # nothing left to draw: the others are at the last epochs
-                for helper in helpers:
-                    helper.join()
-        finally:
-            self.stop[0] = 1
-            for helper in helpers:
-                if helper.ident is not None:
-                    helper.join()
-        if failures:
-            raise failures[0]
-        if exhausted and len(self.counters) < self.count:
+        epochs = iter(range(EPOCHS))
+        share(lambda helper: self._work(epochs, threads, helper), threads, self._end)
+        if len(self.counters) < self.count:
             raise Exhausted(f"all counters of {self.prefix!r} were tried ({self.hashes} hashes)")
         self.counters = sorted(self.counters)[: self.count]
 
-    def _work(self, epochs: Iterator[int], threads: int, *, helper: bool) -> None:
+    def _end(self) -> None:
+        self.stop[0] = 1
+
+    def _work(self, epochs: Iterator[int], threads: int, helper: bool) -> None:
         started = time.thread_time()
-        chained = bool(self.layout.lane_bytes)
+        scan, shape = SCANS[self.algorithm, self.kernel], SHAPES[self.kernel]
         w = np.empty((self.hash.rounds, 16), dtype=np.uint32)
-        shape = self.scan.shape
-        lanes = np.empty((self.lanes // shape.width, self.hash.fields, shape.width), np.uint32)
+        lanes = np.empty((len(self.chain) // shape.width, self.hash.fields, shape.width), np.uint32)
         hits = np.empty((self.count + shape.lanes, 2), dtype=np.uint32)
         span = np.zeros(3, dtype=np.uint32)
-        steps = NONCES * (self.lanes // shape.lanes) if chained else NONCES
+        steps = NONCES * (len(self.chain) // shape.lanes)
         chunk = _CHUNK[self.kernel] // shape.lanes
         try:
             for epoch in epochs:
                 words = self.layout.blocks(epoch)[-1]
-                arguments: tuple[object, ...]
-                if chained:
-                    self.hash.fold(self.chain, words, w[:, 0].copy(), lanes)
-                    scan = self.scan.chained
-                    arguments = (lanes, words, w)
-                else:
-                    scan = self.scan.worded
-                    spread = self.layout.worded(words, epoch, self.lanes)
-                    arguments = (self.state, spread, self.layout.nonce_word)
+                self.hash.fold(self.chain, words, w[:, 0].copy(), lanes)
                 at = 0
                 while at < steps:
                     # with other threads at work every hit is reported at once, so that the
                     # search ends with the one that completes it
                     wanted = self.count - len(self.counters) if threads == 1 else 1
                     span[:] = at, min(at + chunk, steps), wanted
-                    found = scan(*arguments, span, self.mask, hits, self.stop)
+                    found = scan(lanes, words, w, span, self.mask, hits, self.stop)
                     done = (int(span[0]) - at) * shape.lanes
                     at = int(span[0])
                     if self._report(epoch, done, hits[:found]):
@@ -148,7 +112,7 @@ class Search:
         """Count what was scanned, keep the hits that hold; whether the search is over."""
         counters = []
         for lane, nonce in hits.tolist():
-            counter = self.layout.counter(epoch, lane, nonce, self.lanes)
+            counter = self.layout.counter(epoch, lane, nonce)
             stamp = (self.prefix + counter).encode("ascii")
             worth = leading_zero_bits(digest(stamp, self.algorithm))
             if worth >= self.bits:
