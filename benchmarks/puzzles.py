@@ -30,8 +30,8 @@ from typing import Any, Final, Literal
 
 from benchmarks.turns import Probe, Row, cpu_seconds, measure, save, show, single, timed
 from pow.challenge import Keyring, VerifiedDigests, WrongCounters, verify_counters
-from pow.compiled import kernel_name
-from pow.native import KERNELS, Search
+from pow.native.compiled import kernel_name
+from pow.native.search import KERNELS, Search
 from pow.puzzle import puzzle_for
 from pow.rate import host_name
 from pow.rate import measure as measure_rate
@@ -169,7 +169,7 @@ def _set_up(algorithm: str) -> None:
 def starts(algorithm: str) -> tuple[str, dict[str, float]]:
     """Seconds of a new process from its first import to its first 20-bit stamp."""
     code = (
-        "import time; t = time.perf_counter(); from pow.hashcash import mint; "
+        "import time; t = time.perf_counter(); from pow.solver import mint; "
         f"mint('powgate', 20, {algorithm!r}); print(time.perf_counter() - t)"
     )
     with TemporaryDirectory() as empty:

@@ -16,7 +16,7 @@ alone, a relay could put another gate's MAC under a text of its own. They share 
     1:b:YYMMDDhhmmss:powgate::<base64 of SHA-256(token)[:24]>:
 
 24 bytes are 32 base64 characters: it has 59 or 60 characters, and the counter straddles the first
-64-byte block (see pow.kernels).
+64-byte block (see pow.native).
 Standard library only.
 """
 

@@ -223,7 +223,9 @@ class Plain:
     def _work(self, tries: Iterator[int], helper: bool) -> None:
         started, done = time.thread_time(), 0
         prefix, algorithm = self.prefix.encode("ascii"), self.algorithm
-        every = 1 if algorithm == "argon2id" else 4096  # a look at the clock costs as much as a hash
+        every = (
+            1 if algorithm == "argon2id" else 4096
+        )  # a look at the clock costs as much as a hash
         size = DIGEST_BITS[algorithm]
         limit = ((1 << size - self.bits) - 1).to_bytes(size // 8, "big")
         try:

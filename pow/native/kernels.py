@@ -32,6 +32,7 @@ from pow.native.rounds import (
 
 Words = npt.NDArray[np.uint32]
 _u32 = np.uint32
+_tuple: Any = to_fixed_tuple  # numba only: the first n elements of an array
 
 # ASCII order is the order of value, so counters of one length sort by (epoch, lane, nonce).
 ALPHABET: Final = np.frombuffer(
@@ -94,7 +95,7 @@ def sha1_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
     w[:16] = words
     w17 = _rotl(w[14] ^ w[9] ^ w[3] ^ w[1], 1)
     for lane in range(len(chain)):
-        a, b, c, d, e = _sha1_rounds(to_fixed_tuple(chain[lane], 5), w, FOLDED)
+        a, b, c, d, e = _sha1_rounds(_tuple(chain[lane], 5), w, FOLDED)
         k = SHA1_K[FOLDED]
         group, at = lane // width, lane % width
         out = lanes[group]
@@ -150,7 +151,7 @@ def sha256_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
     w[:16] = words
     w16 = _u32(w[0] + _small0(w[1]) + w[9] + _small1(w[14]))
     for lane in range(len(chain)):
-        a, b, c, d, e, f, g, h = _sha256_rounds(to_fixed_tuple(chain[lane], 8), w, FOLDED)
+        a, b, c, d, e, f, g, h = _sha256_rounds(_tuple(chain[lane], 8), w, FOLDED)
         t1 = _u32(h + _big1(e) + (g ^ (e & (f ^ g))) + SHA256_K[13])
         group, at = lane // width, lane % width
         out = lanes[group]
@@ -184,7 +185,7 @@ def _sha256_word(w: Words, t: int, i: int) -> Any:
 def _absorb(name: str, state_words: int, rounds: Any, last: int) -> Any:
     def absorb(state: Words, w: Words) -> None:
         """Compress the block in w[:16] into the state; w (rounds,) is scratch."""
-        out = rounds(to_fixed_tuple(state, state_words), w, last)
+        out = rounds(_tuple(state, state_words), w, last)
         for i, x in enumerate(out):
             state[i] = _u32(state[i] + x)
 
@@ -197,7 +198,7 @@ def _chain(name: str, state_words: int, rounds: Any, last: int) -> Any:
         for lane in range(len(lanes)):
             w[:16] = block
             _end_with_lane(w, lane, lane_bytes)
-            out = rounds(to_fixed_tuple(state, state_words), w, last)
+            out = rounds(_tuple(state, state_words), w, last)
             for i, x in enumerate(out):
                 lanes[lane, i] = _u32(state[i] + x)
 

@@ -57,7 +57,6 @@ COMMANDS = {
     "experiments run": ("experiments.runner", "run", ["run", "smoke"]),
     "experiments prices": ("experiments.prices.simulation", "record", ["prices"]),
     "pow mint": ("pow.hashcash", "mint", ["mint", "foo"]),
-    "pow bench": ("pow.bench", "contenders", ["bench"]),
 }
 
 

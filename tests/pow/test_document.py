@@ -58,7 +58,6 @@ def test_challenges(case: dict) -> None:
     [
         ("AVX-512", "kernels avx512"),
         ("portable vectors", "kernels portable"),
-        ("scalar", "kernels scalar"),
         ("two threads", "threads 2"),
         ("two threads, wall clock", "wall 2"),
         ("hashlib loop", "peers hashlib"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 
@@ -10,20 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pow import native
 from pow.challenge import Challenge, Keyring, verify_counters
-from pow.hashcash import check, mint, value
+from pow.hashcash import check, value
 from pow.puzzle import puzzle_for
-from pow.solver import Cancelled, DeadlineExceeded, aligned_random, search, solve
+from pow.solver import Cancelled, DeadlineExceeded, aligned_random, mint, search, solve
 
 RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
+CHALLENGES = 1_000
 
 
-def issue(work: int, algorithm: str = "sha1", request_id: str = "r") -> Challenge:
+def issue(work: int, algorithm: str = "sha1") -> Challenge:
     return RING.issue(
         puzzle_for(work, algorithm),
         audience="gate",
         client="ann",
-        request_id=request_id,
+        request_id="r",
         digest=bytes(32),
         now=1_795_262_400.0,
         expires=1_795_263_000,
@@ -32,34 +35,30 @@ def issue(work: int, algorithm: str = "sha1", request_id: str = "r") -> Challeng
 
 @pytest.mark.parametrize("solver", ["native", "python"])
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-@pytest.mark.parametrize("work", [0, 1, 15, 16, 700, 5_000, 100_000])
-def test_what_is_solved_verifies(work: int, algorithm: str, solver: str) -> None:
+def test_what_is_solved_verifies(algorithm: str, solver: str) -> None:
+    for work in (0, 1, 15, 16, 700, 5_000, 100_000):
+        challenge = issue(work, algorithm)
+        solution = solve(challenge, solver=solver)
+        verify_counters(challenge, solution.counters)
+        assert len(solution.counters) == challenge.puzzle.count <= solution.hashes
+        assert not solution.virtual
+
+
+@pytest.mark.parametrize(
+    ("work", "algorithm", "threads"),
+    [(64, "argon2id", 1), (64, "argon2id", 3), (1 << 23, "sha1", 2), (1 << 23, "sha256", 2)],
+)
+def test_threads_share_one_challenge(work: int, algorithm: str, threads: int) -> None:
     challenge = issue(work, algorithm)
-    solution = solve(challenge, solver=solver)
-    verify_counters(challenge, solution.counters)
-    assert len(solution.counters) == challenge.puzzle.count
-    assert solution.hashes >= challenge.puzzle.count
-    assert not solution.virtual
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_argon2id(threads: int) -> None:
-    challenge = issue(64, "argon2id")
-    verify_counters(challenge, solve(challenge, threads=threads).counters)
-
-
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_threads_share_one_challenge(algorithm: str) -> None:
-    challenge = issue(1 << 24, algorithm)
-    solution = solve(challenge, threads=2)
+    solution = solve(challenge, threads=threads)
     verify_counters(challenge, solution.counters)
     assert solution.cpu_seconds > 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200),
-    st.integers(0, 14),
+    st.integers(0, 11),
     st.sampled_from(["sha1", "sha256"]),
 )
 def test_any_prefix_is_solved(prefix: str, bits: int, algorithm: str) -> None:
@@ -76,10 +75,33 @@ def test_mint(algorithm: str) -> None:
 
 
 @given(st.integers(0, 500))
-def test_a_minted_prefix_ends_where_the_fast_kernel_wants_it(bare: int) -> None:
+def test_a_minted_prefix_ends_where_the_kernels_want_it(bare: int) -> None:
     rand = aligned_random(bare)
+    assert native.takes("x" * bare + rand)
     assert (bare + len(rand)) % 64 == 58
     assert 16 <= len(rand) < 80
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "bits", "count", "solver"),
+    [
+        ("sha1", 4, 16, "python"),
+        ("sha1", 6, 16, "native"),
+        ("sha1", 12, 17, "native"),
+        ("sha1", 9, 1, "native"),
+        ("sha256", 7, 31, "native"),
+    ],
+)
+def test_work_and_its_spread(algorithm: str, bits: int, count: int, solver: str) -> None:
+    hashes = np.empty(CHALLENGES)
+    for i in range(CHALLENGES):
+        seed = hashlib.sha256(f"{algorithm} {bits} {count} {i}".encode()).hexdigest()
+        prefix = f"1:{bits}:261121120000:powgate::{seed[:32]}:"
+        hashes[i] = search(prefix, bits, count, algorithm=algorithm, solver=solver).hashes
+    work, spread = count << bits, np.sqrt((1 - 2.0**-bits) / count)
+    # 3 % where 1 000 draws can tell, four standard errors where they cannot
+    assert abs(hashes.mean() / work - 1) < max(0.03, 4 * spread / np.sqrt(CHALLENGES))
+    assert abs(hashes.std() / hashes.mean() / spread - 1) < 0.13
 
 
 @pytest.mark.parametrize(("solver", "threads"), [("native", 1), ("native", 2), ("python", 1)])
@@ -105,18 +127,18 @@ def test_cancelling_takes_less_than_50_ms(solver: str, threads: int) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "argon2id"])
-def test_deadline(algorithm: str) -> None:
+def test_a_deadline_and_progress(algorithm: str) -> None:
+    seen: list[tuple[int, float]] = []
     started = time.perf_counter()
     with pytest.raises(DeadlineExceeded, match="not solved in"):
-        solve(issue(1 << 50, algorithm), deadline=0.1, threads=2)
+        solve(
+            issue(1 << 50, algorithm),
+            deadline=0.25,
+            threads=2,
+            progress=lambda n, s: seen.append((n, s)),
+        )
     assert time.perf_counter() - started < 5.0  # the search itself would take months
-
-
-def test_progress_is_reported() -> None:
-    seen: list[tuple[int, float]] = []
-    with pytest.raises(DeadlineExceeded):
-        solve(issue(1 << 50), deadline=0.35, progress=lambda n, s: seen.append((n, s)))
-    assert 1 <= len(seen) <= 3
+    assert 1 <= len(seen) <= 2
     assert seen == sorted(seen)
     assert seen[0][0] > 0
 
@@ -125,9 +147,24 @@ def test_what_a_progress_callback_raises_comes_out() -> None:
     def stop(_: int, __: float) -> None:
         raise KeyboardInterrupt
 
+    before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         solve(issue(1 << 50), threads=2, progress=stop)
-    assert threading.active_count() < 10
+    assert threading.active_count() == before
+
+
+def test_what_a_helper_raises_comes_out() -> None:
+    from pow.threads import share
+
+    over = threading.Event()
+
+    def work(helper: bool) -> None:
+        if helper:
+            raise MemoryError
+        assert over.wait(5)
+
+    with pytest.raises(MemoryError):
+        share(work, 2, over.set)
 
 
 def test_virtual() -> None:
@@ -151,19 +188,26 @@ def test_virtual_puzzles_of_any_size(work: int) -> None:
     assert s.seconds == s.cpu_seconds / 2
 
 
-def test_solvers_that_do_not_fit() -> None:
-    rng = np.random.default_rng(1)
-    with pytest.raises(ValueError, match="cannot solve a sha1"):
-        solve(issue(1), solver="virtual", rate=1.0, rng=rng)
-    with pytest.raises(ValueError, match="cannot solve a virtual"):
-        solve(issue(1, "virtual"))
-    with pytest.raises(ValueError, match="solver must be"):
-        solve(issue(1), solver="gpu")
-    for rate in (None, 0.0, -1.0, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="needs a rate"):
-            solve(issue(1, "virtual"), solver="virtual", rate=rate, rng=rng)
-    with pytest.raises(ValueError, match="random generator"):
-        solve(issue(1, "virtual"), solver="virtual", rate=1.0)
+VIRTUAL = {"work": (1, "virtual"), "solver": "virtual", "rate": 1.0, "rng": np.random.default_rng()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (VIRTUAL | {"work": (1, "sha1")}, "cannot solve a sha1"),
+        ({"work": (1, "virtual")}, "cannot solve a virtual"),
+        ({"work": (1, "sha1"), "solver": "gpu"}, "solver must be"),
+        (VIRTUAL | {"rng": None}, "random generator"),
+        *(
+            (VIRTUAL | {"rate": rate}, "needs a rate")
+            for rate in (None, 0.0, -1.0, float("inf"), float("nan"))
+        ),
+    ],
+)
+def test_solvers_that_do_not_fit(arguments: dict, why: str) -> None:
+    rest = dict(arguments)
+    with pytest.raises(ValueError, match=why):
+        solve(issue(*rest.pop("work")), **rest)
 
 
 @pytest.mark.parametrize(
@@ -183,4 +227,4 @@ def test_solvers_that_do_not_fit() -> None:
 )
 def test_searches_that_are_refused(change: dict, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        search(**({"prefix": "p", "bits": 4, "count": 1} | change))
+        search(**({"prefix": "p" * 60, "bits": 4, "count": 1} | change))
