@@ -64,7 +64,7 @@ def test_a_scenario_takes_a_defence_beside_its_policies(tmp_path):
         ),
         (
             {"defence": "mad", "defence_config": {"epsilon": "1"}},
-            "server.defence_config.epsilon is '1', expected a valid number",
+            "server.defence_config.epsilon is '1', expected a number",
         ),
         (
             {"defence": "mad", "defence_config": {"epsilom": 1}},
