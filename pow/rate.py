@@ -11,12 +11,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pow.hashcash import MAX_BITS, check_algorithm
 from pow.solver import Cancelled, Plain
@@ -39,26 +39,12 @@ class Rate:
     host: str
     measured: str  # ISO 8601, UTC
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Rate:
-        """Read back what `to_json` gave; ValueError names what is missing or out of range."""
-        names = ", ".join(cls.__slots__)
-        if not isinstance(data, Mapping) or set(data) != set(cls.__slots__):
-            given = ", ".join(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
-            raise ValueError(f"a rate has the keys {names}, not {given[:80]}")
-        for name, value in data.items():
-            if name != "hashes_per_second" and not isinstance(value, str):
-                raise ValueError(f"{name} of a rate is {value!r:.60}, expected text")
-        speed = data["hashes_per_second"]
-        if type(speed) not in (int, float) or not 0 < speed <= FASTEST:
+    def __post_init__(self) -> None:
+        if not 0 < self.hashes_per_second <= FASTEST:
             raise ValueError(
-                f"hashes_per_second is {speed!r:.60}, "
-                f"expected a number above 0 and at most {FASTEST:g}"
+                f"hashes_per_second is {self.hashes_per_second}, "
+                f"expected above 0 and at most {FASTEST:g}"
             )
-        return cls(**{**data, "hashes_per_second": float(speed)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,16 +112,15 @@ def _summary(found: Calibration, file: Path, figure: Path) -> str:
         f"service {found.service * 1e3:.1f} ms per 64 images, {found.hash_rate() / 1e6:.1f} MH/s "
         f"SHA-1, work from {floor:.2f} ms to {cap:.3g} s, entry {found.entry:g} queries",
         *(
-            f"above {score['threshold']:.3g}: honest {score['honest']:.4f}, "
-            f"kappa {score['kappa']:g}"
+            f"above {score.threshold:.3g}: honest {score.honest:.4f}, kappa {score.kappa:g}"
             for score in found.scores
         ),
         f"images: {', '.join(f'{count} {what}' for what, count in found.images.items())}",
         "honest overhead on images it had not seen, median and p99:",
     ]
     for kind, overhead in found.overhead.items():
-        beyond = f"  more than {found.bearable:g}" if overhead["p99"] > found.bearable else ""
-        lines.append(f"  {kind:16}{overhead['median']:6.2f}{overhead['p99']:6.2f}{beyond}")
+        beyond = f"  more than {found.bearable:g}" if overhead.p99 > found.bearable else ""
+        lines.append(f"  {kind:16}{overhead.median:6.2f}{overhead.p99:6.2f}{beyond}")
     alone = policy.t_min * (1 + found.entry / CLIENT) / found.service
     lines.append(f"with its entry, a client of {CLIENT} images waits {1 + alone:.2f} in all")
     return "\n".join([*lines, f"drawn in {figure}"])

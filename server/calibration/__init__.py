@@ -6,46 +6,32 @@ is in it.
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from core.documents import read_json, shown
+from pydantic import Field
+
+from core.documents import read_json
 from core.learning import artifacts
+from core.validation import FORBID, Mistakes, validate
 from pow.rate import Rate as HashRate
 from server.measures import file_stem
 from server.model import folder
-from server.pricing import BATCH, Band, NoPrice, Paper, Policy, PolicyTariff, Rate, Score
+from server.pricing import BATCH, NoPrice, Paper, Policy, PolicyTariff, Rate
+from server.pricing.rate import MOST, Cost, Mean, Score
 from server.puzzles import Puzzles
 
 LONGEST = 86_400.0
 """Largest t_max in seconds: a challenge stays open for a day at most."""
 
-STEEPEST = 64.0
-"""Largest kappa of a price."""
+MISTAKES = 3
+"""Mistakes of a file that its error tells."""
 
-LEAST = 1e-12
-"""Least mean cost of honest images that a price can rest on."""
-
-MOST = 1e9
-"""Largest privacy cost of an image: a ledger counts nano-units in 64 bits."""
-
-_NUMBERS = {
-    "mean": (LEAST, MOST),
-    "spread": (0.0, MOST),
-    "slope": (-MOST, MOST),
-    "intercept": (-MOST, MOST),
-    "service": (1e-9, LONGEST),
-    "t_min": (1e-12, LONGEST),
-    "t_max": (1e-12, LONGEST),
-    "tolerance": (0.0, MOST),
-    "entry": (0.0, 1e9),
-    "bearable": (1.0, MOST),
-    "base": (1.0, 1e3),
-}
-"""The constants of a calibration, and the least and the most each can be."""
+Seconds = Annotated[float, Field(ge=1e-12, le=LONGEST)]
+Signed = Annotated[float, Field(ge=-MOST, le=MOST)]
+Overhead = Annotated[float, Field(ge=0)]
 
 
 class CalibrationError(Exception):
@@ -53,70 +39,66 @@ class CalibrationError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Overhead of half, and of 99 in 100, batches of a kind of client."""
+
+    __pydantic_config__ = FORBID
+
+    median: Overhead
+    p99: Overhead
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """Everything a price rests on. Seconds are per 64 images."""
+    """Everything a price rests on. Seconds are per 64 images.
+
+    Raises ValueError for constants that no price can rest on.
+    """
+
+    __pydantic_config__ = FORBID
 
     model: str
     measure: str
     fingerprint: str
-    mean: float  # privacy cost of an honest image
-    spread: float  # its standard deviation over images
-    slope: float  # the paper's line: cost of honest queries
-    intercept: float
-    service: float  # seconds a client waits under policy none
-    rates: dict[str, dict[str, Any]]  # algorithm -> pow.rate.Rate
-    t_min: float  # prices are powers of two in hashes: `policy` rounds both ends down to one
-    t_max: float
-    scores: list[dict[str, Any]]  # server.pricing.Score
-    tolerance: float
-    entry: float  # work of entry, in prices of one honest query
-    base: float
-    images: dict[str, int]  # how many were fitted to, chosen with, checked on, left out as outliers
-    overhead: dict[str, dict[str, float]]  # kind of client -> median, p99 on unseen traffic
-    bearable: float  # what the p99 was to stay under
+    mean: Mean  # privacy cost of an honest image
+    spread: Cost  # its standard deviation over images
+    slope: Signed  # the paper's line: cost of honest queries
+    intercept: Signed
+    service: Annotated[float, Field(ge=1e-9, le=LONGEST)]  # a client waits under policy none
+    rates: dict[str, HashRate]  # by algorithm
+    t_min: Seconds  # prices are powers of two in hashes: `policy` rounds both ends down to one
+    t_max: Seconds
+    scores: Annotated[tuple[Score, ...], Field(min_length=1)]
+    tolerance: Cost
+    entry: Annotated[float, Field(ge=0, le=1e9)]  # work of entry, in prices of one honest query
+    base: Annotated[float, Field(ge=1, le=1e3)]
+    # How many were fitted to, chosen with, checked on, left out as outliers:
+    images: dict[str, Annotated[int, Field(ge=0)]]
+    overhead: dict[str, Quantiles]  # by kind of client, on unseen traffic
+    bearable: Annotated[float, Field(ge=1, le=MOST)]  # what the p99 was to stay under
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a constant that no price can rest on."""
-        for name in ("model", "measure", "fingerprint"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {shown(getattr(self, name))}; expected text")
-        for name, bounds in _NUMBERS.items():
-            _number(name, getattr(self, name), *bounds)
         if not self.t_min <= self.t_max:
-            raise ValueError(
-                f"t_max is {self.t_max} s; expected from t_min, {self.t_min} s, to {LONGEST:g} s"
-            )
+            raise ValueError(f"t_max is {self.t_max} s; expected at least t_min, {self.t_min} s")
         if self.entry * self.t_min / BATCH > LONGEST:
             raise ValueError(
                 f"entry is {self.entry:g} queries, {self.entry * self.t_min / BATCH:.3g} s of "
                 f"work; expected at most {LONGEST:g} s, for which a challenge is open"
             )
-        for name in ("rates", "images", "overhead", "provenance"):
-            if not isinstance(getattr(self, name), dict):
-                raise ValueError(f"{name} is {shown(getattr(self, name))}; expected a table")
-        for what, count in self.images.items():
-            _number(f"images.{what}", count, 0, MOST)
-        for kind, found in self.overhead.items():
-            for quantile in ("median", "p99"):
-                value = found.get(quantile) if isinstance(found, dict) else None
-                _number(f"overhead.{kind}.{quantile}", value, 0, math.inf)
-        for algorithm, rate in self.rates.items():
-            if HashRate.from_json(rate).algorithm != algorithm:
-                raise ValueError(f"the rate of {algorithm} is one of another algorithm")
-        if not isinstance(self.scores, list) or not self.scores:
-            raise ValueError(f"scores is {shown(self.scores)}; expected a list of at least one")
-        starts = [_score(score).threshold for score in self.scores]
+        starts = [score.threshold for score in self.scores]
         if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
             raise ValueError(f"the scores begin at {starts}; expected 0, then rising")
-        if "sha1" not in self.rates:
-            raise ValueError("no hash rate of sha1 is known; calibrate again")
+        for algorithm, rate in self.rates.items():
+            if rate.algorithm != algorithm:
+                raise ValueError(f"the rate of {algorithm} is one of {rate.algorithm}")
+        self.hash_rate()  # the least that is needed
 
     def hash_rate(self, algorithm: str = "sha1") -> float:
         """Hashes per second of the native solver on one thread. Raises ValueError."""
         if algorithm not in self.rates:
             raise ValueError(f"no hash rate of {algorithm} is known; calibrate again")
-        return float(HashRate.from_json(self.rates[algorithm]).hashes_per_second)
+        return self.rates[algorithm].hashes_per_second
 
     def policy(self, name: str, algorithm: str = "sha1") -> Policy:
         """The policy `none`, `paper` or `rate` with these constants. Raises ValueError."""
@@ -128,8 +110,7 @@ class Calibration:
         if name == "paper":
             return Paper(self.base, self.slope, self.intercept, t_min, t_max)
         if name == "rate":
-            scores = tuple(_score(score) for score in self.scores)
-            return Rate(scores, self.tolerance, t_min, t_max)
+            return Rate(self.scores, self.tolerance, t_min, t_max)
         raise ValueError(f"policy {name!r} is unknown; expected none, paper or rate")
 
     def tariff(self, name: str, algorithm: str = "sha1") -> PolicyTariff:
@@ -166,14 +147,14 @@ def save(calibration: Calibration, file: Path) -> None:
 def load(file: Path, fingerprint: str) -> Calibration:
     """A calibration made for exactly this model and measure. Raises CalibrationError."""
     try:
-        content = read_json(file)
-        wanted = {field.name for field in fields(Calibration)}
-        if not isinstance(content, dict) or set(content) != wanted:
-            raise ValueError("not a calibration of this version")
-        calibration = Calibration(**content)
+        calibration = validate(Calibration, read_json(file))
     except FileNotFoundError as error:
         raise CalibrationError(f"{file} is missing; run `python -m server calibrate`") from error
-    except (OSError, OverflowError, TypeError, ValueError) as error:
+    except Mistakes as found:
+        more = len(found.mistakes) - MISTAKES
+        said = [*found.mistakes[:MISTAKES], *([f"and {more} more"] if more > 0 else [])]
+        raise CalibrationError(f"{file}: {'; '.join(said)}; calibrate again") from found
+    except (OSError, ValueError) as error:
         raise CalibrationError(f"{file} cannot be read: {error}; calibrate again") from error
     if calibration.fingerprint != fingerprint:
         raise CalibrationError(
@@ -190,32 +171,3 @@ def power_of_two_seconds(seconds: float, rate: float) -> float:
     """
     hashes = 1 << max(6, math.floor(math.log2(max(seconds * rate, 1.0))))
     return (hashes - 0.5) / rate
-
-
-def _score(content: Mapping[str, Any]) -> Score:
-    """Raises ValueError."""
-    try:
-        threshold = _number("threshold", content["threshold"], 0.0, MOST)
-        honest = _number("honest", content["honest"], LEAST, MOST)
-        kappa = _number("kappa", content["kappa"], 0.0, STEEPEST)
-        images, limits = content["band"]["images"], content["band"]["limits"]
-        band = Band(
-            tuple(int(_number("images", count, 1, MOST)) for count in images),
-            tuple(tuple(_number("limit", limit, 0.0, MOST) for limit in row) for row in limits),
-        )
-    except KeyError as error:
-        raise ValueError(f"a score has no {error}") from error
-    except TypeError as error:
-        raise ValueError(f"a score is unreadable: {error}") from error
-    return Score(threshold, honest, band, kappa)
-
-
-def _number(name: str, value: object, least: float, most: float) -> float:
-    """A number of a calibration. Raises ValueError for what is none, or out of bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is {shown(value)}; expected a number")
-    if not least <= value <= most or math.isinf(value):
-        raise ValueError(
-            f"{name} is {shown(value)}; expected a finite number from {least:g} to {most:g}"
-        )
-    return float(value)

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from server.calibration import STEEPEST
+from server.calibration import Quantiles
 from server.calibration.traffic import Sample, Traffic, resampled
 from server.ledger import WINDOWS
-from server.pricing import Band, Rate, Score
+from server.pricing.rate import STEEPEST, Band, Rate, Score
 from server.pricing.vectorised import (
     Floats,
     RatePrices,
@@ -164,10 +164,9 @@ def excesses(rate: Rate, history: Floats) -> Floats:
     return np.concatenate(found)
 
 
-def overhead(rate: Rate, terms: Terms, history: Floats) -> dict[str, float]:
+def overhead(rate: Rate, terms: Terms, history: Floats) -> Quantiles:
     """Median and p99 over batches of (service + work) / service."""
-    median, p99 = _overhead(rate, terms, excesses(rate, history), 0.5, 0.99)
-    return {"median": median, "p99": p99}
+    return Quantiles(*_overhead(rate, terms, excesses(rate, history), 0.5, 0.99))
 
 
 def _overhead(rate: Rate, terms: Terms, excess: Floats, *quantiles: float) -> list[float]:

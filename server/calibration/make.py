@@ -7,7 +7,6 @@ the choice is checked. Honest images that drift are what the same images become.
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,13 @@ from core.arrays import to_float
 from core.learning.datasets import Split
 from core.learning.drift import drifted
 from pow.rate import Rate as HashRate
-from server.calibration import LONGEST, Calibration, CalibrationError, power_of_two_seconds
+from server.calibration import (
+    LONGEST,
+    Calibration,
+    CalibrationError,
+    Quantiles,
+    power_of_two_seconds,
+)
 from server.calibration.fit import (
     CLIENTS,
     LONG_QUERIES,
@@ -32,7 +37,7 @@ from server.calibration.targets import DEFAULT_TARGETS, Targets
 from server.calibration.traffic import Sample, kinds
 from server.measures import JUDGED
 from server.model import Model
-from server.pricing import BATCH, Rate, Score
+from server.pricing import BATCH, Rate
 from server.pricing.vectorised import Floats, Terms
 
 CAP = 8_000
@@ -95,10 +100,10 @@ def calibrate(
         slope=slope,
         intercept=intercept,
         service=service,
-        rates={algorithm: rate.to_json() for algorithm, rate in rates.items()},
+        rates=dict(rates),
         t_min=t_min,
         t_max=t_max,
-        scores=[_plain(score) for score in rate.scores],
+        scores=rate.scores,
         tolerance=rate.tolerance,
         entry=entry,
         base=PAPER_BASE,
@@ -114,20 +119,9 @@ def calibrate(
     )
 
 
-def _plain(score: Score) -> dict[str, Any]:
-    """The score as JSON would have it."""
-    band = {"images": list(score.band.images), "limits": [list(row) for row in score.band.limits]}
-    return {
-        "threshold": score.threshold,
-        "honest": score.honest,
-        "kappa": score.kappa,
-        "band": band,
-    }
-
-
 def check(
     rate: Rate, terms: Terms, unseen: Sample, rng: np.random.Generator
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Quantiles]:
     """Median and p99 overhead of every kind of client, and of those who ask for long."""
     return {
         f"{kind}{suffix}": overhead(rate, terms, history)

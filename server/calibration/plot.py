@@ -20,18 +20,18 @@ def draw(found: Calibration, file: Path) -> Path:
         figure = Figure(figsize=(4.0 * (len(found.scores) + 1), 3.6), layout="constrained")
         *bands, bars = figure.subplots(1, len(found.scores) + 1)
         for axes, score in zip(bands, found.scores, strict=True):
-            images, limits = score["band"]["images"], score["band"]["limits"]
+            images, limits = score.band.images, score.band.limits
             for window, row, colour, dash in zip(WINDOWS, limits, COLOURS, DASHES, strict=True):
                 axes.plot(images, row, dash, color=colour, label=f"window of {window}")
             axes.axhline(
-                score["honest"], color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="mean"
+                score.honest, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="mean"
             )
             axes.set_xscale("log")
             axes.set_xlabel("images of an account")
-            above = score["threshold"]
+            above = score.threshold
             what = f"above {above:.3g}" if above else ""
             axes.set_ylabel(f"privacy cost of an image {what}".strip())
-            axes.set_title(f"99 % of honest clients stay below\nkappa {score['kappa']:g}")
+            axes.set_title(f"99 % of honest clients stay below\nkappa {score.kappa:g}")
             axes.set_ylim(bottom=0)
             axes.legend()
         kinds = list(found.overhead)
@@ -40,7 +40,7 @@ def draw(found: Calibration, file: Path) -> Path:
             ("median", "o", COLOURS[0], 9.0),
             ("p99", "s", COLOURS[2], 4.5),
         ):
-            values = [found.overhead[kind][what] for kind in kinds]
+            values = [getattr(found.overhead[kind], what) for kind in kinds]
             bars.plot(
                 values,
                 rows,

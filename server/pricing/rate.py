@@ -9,9 +9,25 @@ other by more than chance (docs/pricing.md).
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import pairwise
+from typing import Annotated, ClassVar
 
+from pydantic import Field
+
+from core.validation import FORBID
 from server.ledger import NANO, WINDOWS, Account
+
+STEEPEST = 64.0
+"""Largest kappa."""
+
+LEAST = 1e-12
+"""Least mean cost of honest images that a price can rest on."""
+
+MOST = 1e9
+"""Largest privacy cost of an image: a ledger counts nano-units in 64 bits."""
+
+Cost = Annotated[float, Field(ge=0, le=MOST)]
+Mean = Annotated[float, Field(ge=LEAST, le=MOST)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +38,20 @@ class Band:
     Raises ValueError for a band that no price can rest on.
     """
 
+    __pydantic_config__ = FORBID
+
     images: tuple[int, ...]
-    limits: tuple[tuple[float, ...], ...]  # privacy cost of an image, a row for each window
+    limits: tuple[tuple[Cost, ...], ...]  # privacy cost of an image, a row for each window
 
     def __post_init__(self) -> None:
-        rising = all(low < high for low, high in zip(self.images, self.images[1:], strict=False))
-        if not self.images or self.images[0] < 1 or not rising:
+        if not self.images or self.images[0] < 1 or any(a >= b for a, b in pairwise(self.images)):
             raise ValueError(f"the band is given at {self.images} images; expected rising from 1")
-        if [len(row) for row in self.limits] != [len(self.images)] * len(WINDOWS):
+        lengths = [len(row) for row in self.limits]
+        if lengths != [len(self.images)] * len(WINDOWS):
             raise ValueError(
-                f"the band has {[len(row) for row in self.limits]} limits; "
+                f"the band has {lengths} limits; "
                 f"expected {len(self.images)} for each of {len(WINDOWS)} windows"
             )
-        wrong = [x for row in self.limits for x in row if not (math.isfinite(x) and x >= 0)]
-        if wrong:
-            raise ValueError(f"the band has a limit of {wrong[0]}; expected finite numbers from 0")
 
     def after(self, images: int) -> tuple[float, ...]:
         """The limit of every window after `images` images, at least one."""
@@ -58,10 +73,12 @@ class Score:
     the tail alone cannot be diluted with cheap ones.
     """
 
-    threshold: float  # privacy cost of an image
-    honest: float  # mean of an honest image
+    __pydantic_config__ = FORBID
+
+    threshold: Cost  # of an image
+    honest: Mean  # of an honest image
     band: Band
-    kappa: float
+    kappa: Annotated[float, Field(ge=0, le=STEEPEST)]
 
 
 @dataclass(frozen=True, slots=True)

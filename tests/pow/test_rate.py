@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +24,6 @@ def test_measuring(algorithm: str, kernel: str, named: str) -> None:
     assert rate.kernel == named
     assert rate.measured == "2026-11-21T12:00:00+00:00"
     assert {"argon2id": 50, "sha1": 1e5, "sha256": 1e5}[algorithm] < rate.hashes_per_second < 1e10
-    assert Rate.from_json(json.loads(json.dumps(rate.to_json()))) == rate
 
 
 @pytest.mark.parametrize(
@@ -41,20 +40,10 @@ def test_what_cannot_be_measured(arguments: tuple, why: str) -> None:
         measure(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"kernel": None}, "kernel of a rate is None"),
-        ({"hashes_per_second": "fast"}, "expected a number"),
-        ({"hashes_per_second": 0.0}, "above 0"),
-        ({"hashes_per_second": True}, "expected a number"),
-        ({"hashes_per_second": float("nan")}, "above 0"),
-        ({"extra": 1}, "has the keys"),
-    ],
-)
-def test_rates_that_are_refused(change: dict, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        Rate.from_json(RATE.to_json() | change)
+@pytest.mark.parametrize("hashes", [0.0, -1.0, float("nan"), 1e16])
+def test_rates_that_are_refused(hashes: float) -> None:
+    with pytest.raises(ValueError, match="expected above 0 and at most 1e\\+15"):
+        replace(RATE, hashes_per_second=hashes)
 
 
 def test_work_in_seconds() -> None:

@@ -119,7 +119,7 @@ def test_the_price_is_as_steep_as_honest_clients_bear(small):
     assert tail.honest == np.maximum(sample(1).costs - tail.threshold, 0).mean()
     rng = np.random.default_rng(1)
     for history in traffic.resampled(sample(2), 100, 640, rng).values():
-        assert overhead(rate, TERMS, history)["p99"] <= 2.0
+        assert overhead(rate, TERMS, history).p99 <= 2.0
 
 
 def test_unseen_clients_who_cost_more_make_the_price_gentler(small):
