@@ -23,10 +23,12 @@ from core.learning import artifacts, networks
 from core.learning.datasets import Split
 from core.privacy.pate import gnmax_epsilon
 from experiments.terminal import command_line, say
-from server.measures import SIGMA_SHARE, Measure, heads, knn, shards, teachers, typicality
+from server.measures import Measure, heads, knn, teachers, typicality
 from server.measures.entropy import Entropy
 from server.measures.gap import Gap
-from server.victim import Answer, TorchVictim
+from server.measures.votes import SIGMA_SHARE, shards
+from server.victims import Answer
+from server.victims.local import LocalVictim
 
 BATCH = 64
 CLASSES = 10
@@ -71,7 +73,7 @@ def measure(*, rounds: int, seed: int, say: Callable[[str], None]) -> dict[str, 
     votes = rng.multinomial(250, softmax(rng.normal(0, 3, (BATCH, CLASSES)).astype(np.float32)))
     note("accounting", lambda: gnmax_epsilon(votes, 10.0, 1e-5, teachers=250))
     images = rng.random((BATCH, *SHAPE), dtype=np.float32)
-    answer = Answer(
+    answer = Answer.of_logits(
         rng.standard_normal((BATCH, CLASSES), dtype=np.float32),
         rng.random((BATCH, WIDTH), dtype=np.float32),
     )
@@ -81,7 +83,7 @@ def measure(*, rounds: int, seed: int, say: Callable[[str], None]) -> dict[str, 
     count = TRAINING * 4 // 6  # what an archive of 60 000 leaves to the victim
     pictures = rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
     split = Split(pictures, rng.integers(0, CLASSES, count))
-    victim = TorchVictim(networks.build("lenet", SHAPE, CLASSES, seed=seed))
+    victim = LocalVictim(networks.build("lenet", SHAPE, CLASSES, seed=seed))
     note("training 250 heads", lambda: heads.train(victim, split, seed=seed), repeat=1)
     shard = shards(count, 250, seed=seed)[0]
     part = Split(split.images[shard], split.labels[shard])

@@ -31,7 +31,7 @@ from core.learning.images import Images
 from server import measures, model
 from server.measures import Measure
 from server.model import Model
-from server.victim import TorchVictim
+from server.victims import Victim, needed_network
 
 Costs = NDArray[np.float64]
 
@@ -108,7 +108,6 @@ def run(
         for measure in plan.measures:
             prepared = _prepare(plan, name, measure, seed)
             if not pictures:
-                assert isinstance(prepared.victim, TorchVictim)
                 pictures = dict(sources(plan, prepared.victim, seed))
                 labels = held_out(plan, np.random.default_rng(seed)).labels
                 right = {
@@ -153,7 +152,7 @@ def held_out(plan: Plan, rng: np.random.Generator) -> datasets.Split:
     return datasets.Split(split.images[chosen], split.labels[chosen])
 
 
-def sources(plan: Plan, victim: TorchVictim, seed: int) -> Iterator[tuple[str, Images]]:
+def sources(plan: Plan, victim: Victim, seed: int) -> Iterator[tuple[str, Images]]:
     """Images (n, c, h, w) by the name of where they come from, held-out honest ones first."""
     rng = np.random.default_rng(seed)
     honest = held_out(plan, rng).images
@@ -178,38 +177,38 @@ def sources(plan: Plan, victim: TorchVictim, seed: int) -> Iterator[tuple[str, I
     yield "inverted", 255 - honest
 
 
-def perturbed(victim: TorchVictim, images: Images, step: float) -> Images:
+def perturbed(victim: Victim, images: Images, step: float) -> Images:
     """One step of Jacobian-based augmentation with the victim's own gradient.
 
     x + step sign(d logit of the victim's label / d x) (Papernot et al., AsiaCCS 2017, algorithm 1):
     as published it goes towards the label, with a negative step away from it. A thief has only his
     surrogate's gradient.
     """
-    out = np.empty_like(images)
+    out, network = np.empty_like(images), needed_network(victim, "perturbing")
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
         x = torch.from_numpy(to_float(images[part])).requires_grad_()
-        victim.network(x).max(dim=1).values.sum().backward()
+        network(x).max(dim=1).values.sum().backward()
         assert x.grad is not None
         moved = x.detach() + step * x.grad.sign()
         out[part] = (moved.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return out
 
 
-def accuracy(victim: TorchVictim, images: Images, labels: NDArray[np.int64]) -> float:
+def accuracy(victim: Victim, images: Images, labels: NDArray[np.int64]) -> float:
     """Share of images (n, c, h, w) that the victim labels right.
 
     Where a drift lowers it, the images are foreign to the victim itself, and no measure is to blame
     for seeing them.
     """
     answers = [
-        victim.answer(to_float(images[start : start + BATCH])).logits.argmax(axis=1)
+        victim.answer(to_float(images[start : start + BATCH])).probabilities.argmax(axis=1)
         for start in range(0, len(images), BATCH)
     ]
     return float((np.concatenate(answers) == labels).mean())
 
 
-def costs_of(measure: Measure, victim: TorchVictim, images: Images) -> Costs:
+def costs_of(measure: Measure, victim: Victim, images: Images) -> Costs:
     """Cost (n,) of each image."""
     parts = []
     for start in range(0, len(images), BATCH):
@@ -330,7 +329,6 @@ def _costs(
         arrays, meta = artifacts.load(file)
         if meta == mark:
             return {source: arrays[source] for source in pictures}
-    assert isinstance(prepared.victim, TorchVictim)
     costs = {
         source: costs_of(prepared.measure, prepared.victim, images)
         for source, images in pictures.items()

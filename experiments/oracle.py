@@ -11,7 +11,6 @@ from core.learning import artifacts, datasets
 from experiments.measures import costs_of
 from server.model import load
 from server.options import DEFAULT_MEASURE
-from server.victim import TorchVictim
 
 
 def write_costs(
@@ -31,7 +30,6 @@ def write_costs(
     DatasetError.
     """
     served = load(home, model, measure)
-    assert isinstance(served.victim, TorchVictim)
     images = datasets.load_pool(
         pool, served.victim.shape, count=size, seed=seed, home=home, data=data
     )

@@ -36,10 +36,11 @@ from pow.solver import solve
 from protos import codec
 from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Account, Batch, Ledger
 from server.ledger.sqlite import SqliteLedger
-from server.measures import DELTA, SIGMA_SHARE, Measure, heads, teachers
+from server.measures import Measure, heads, teachers
+from server.measures.votes import DELTA, SIGMA_SHARE
 from server.pricing import Band, PolicyTariff, Rate, Score
 from server.puzzles import Puzzles
-from server.victim import TorchVictim
+from server.victims.local import LocalVictim
 
 BATCH = 64
 SHAPE = (1, 28, 28)
@@ -116,7 +117,7 @@ def computing(sizes: Sizes, seed: int) -> Iterator[Probe]:
     row = Row("pate", "GNMax epsilon, 64 rows of 10 classes", "ms", "cpu")
     yield probe(row, partial(gnmax_epsilon, votes, sigma, DELTA))
 
-    victim = TorchVictim(networks.build("lenet", SHAPE, CLASSES, seed=seed))
+    victim = LocalVictim(networks.build("lenet", SHAPE, CLASSES, seed=seed))
     answer = victim.answer(pixels)
     row = Row("victim", "victim lenet, 64 images", "ms", "cpu")
     yield probe(row, partial(victim.answer, pixels))
@@ -154,7 +155,7 @@ def _votes(rng: np.random.Generator) -> NDArray[np.int64]:
     return rng.multinomial(250, shares / shares.sum(axis=1, keepdims=True))
 
 
-def untrained_heads(count: int, victim: TorchVictim, *, seed: int) -> heads.Heads:
+def untrained_heads(count: int, victim: LocalVictim, *, seed: int) -> heads.Heads:
     """Heads that mostly agree, as trained ones do: what their votes cost depends on that."""
     rng = np.random.default_rng(seed)
     width, out = victim.network.width, count * victim.classes
@@ -347,7 +348,7 @@ def untrained_model(home: Path, sizes: Sizes, seed: int) -> str:
     network = networks.build("lenet", SHAPE, CLASSES, seed=seed)
     facts = {"dataset": "none", "split": "none", "seed": seed}
     artifacts.save_network(files / "victim.safetensors", network, **facts)
-    measure = untrained_heads(sizes.heads, TorchVictim(network), seed=seed)
+    measure = untrained_heads(sizes.heads, LocalVictim(network), seed=seed)
     about = {
         "kind": "measure",
         "measure": "heads",

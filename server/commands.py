@@ -32,7 +32,7 @@ from server.pricing import Rate, no_price
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
 from server.serve import Parts, ServeError, Tls, running
-from server.victim import TorchVictim
+from server.victims import needed_network
 
 CLIENT = 640
 """Images of the small client that a calibration speaks of."""
@@ -211,10 +211,10 @@ def _perturbation(options: Serve, served: Model) -> Perturbation | None:
     config = options.defence_config or configured(name, {})
     if config is None:
         return None
-    assert isinstance(served.victim, TorchVictim)  # the only one there is to load
     files = model.folder(options.home, served.name)
     key = secret.noise_key(options.home, _kind(options))
-    return trained.ready(files, name, config, served.victim.network, key)
+    network = needed_network(served.victim, f"defence {name}")
+    return trained.ready(files, name, config, network, key)
 
 
 async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> signal.Signals:

@@ -81,7 +81,7 @@ class Inference:
         """The measure sees what the victim says, the client what the defence makes of it."""
         with steps.timed("victim"):
             answer = self._model.victim.answer(pixels)
-            posterior = answer.posterior()
+            posterior = answer.probabilities
         batch = None
         if measured:
             with steps.timed("measure"):

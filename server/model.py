@@ -19,7 +19,8 @@ from core.learning import artifacts, datasets, networks, training
 from server import measures
 from server.defences.trained import prepare as prepare_surrogates
 from server.measures import Measure
-from server.victim import TorchVictim, Victim
+from server.victims import Victim
+from server.victims.local import LocalVictim
 
 VICTIM_SCHEDULE = training.Schedule(
     epochs=10, batch=64, lr=0.05, momentum=0.9, weight_decay=1e-4, decay="cosine"
@@ -108,7 +109,7 @@ def prepare(
         reference, _ = measures.reserve(measure, loaded.splits["calibration"])
         trained = measures.train(
             measure,
-            TorchVictim(victim),
+            LocalVictim(victim),
             loaded.splits["victim"],
             seed=seed,
             reference=reference,
@@ -175,7 +176,7 @@ def data_of(model: Model, *, home: Path, data: Path | None = None) -> datasets.D
 
 def _parts(files: Path, measure: str, network: networks.Network) -> dict[str, Measure]:
     """Measures of this victim, and so of its seed, that `measure` is made of and that are there."""
-    found, victim = {}, TorchVictim(network)
+    found, victim = {}, LocalVictim(network)
     for name in measures.parse(measure):
         path = files / f"{measures.file_stem(name)}.safetensors"
         if path.exists():
@@ -190,7 +191,7 @@ def restored(
     name: str,
     arrays: measures.Arrays,
     about: Mapping[str, Any],
-    victim: TorchVictim,
+    victim: Victim,
 ) -> Measure:
     """A measure that can price an image. Raises ArtifactError."""
     try:
@@ -238,7 +239,7 @@ def load(home: Path, name: str, measure: str) -> Model:
         raise artifacts.ArtifactError(
             f"{path} is not measure {measure} of this victim; prepare the model again"
         )
-    victim = TorchVictim(network)
+    victim = LocalVictim(network)
     return Model(
         name=name,
         dataset=meta["dataset"],

@@ -189,4 +189,4 @@ def warm_up(model: Model, perturbation: Perturbation | None = None) -> None:
     answer = model.victim.answer(images)
     model.measure.cost(images, answer)
     if perturbation is not None:
-        perturbation.answer(answer.posterior(), images, "")
+        perturbation.answer(answer.probabilities, images, "")

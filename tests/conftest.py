@@ -38,18 +38,22 @@ class FakeVictim:
     """Says the class of an image's mean brightness; counts how often it was asked."""
 
     classes = CLASSES
+    dtypes = ("uint8", "float32")
+    outputs = "logits"
+    gives_features = False
+    network = None
 
     def __init__(self, shape) -> None:
         self.shape = shape
         self.asked = 0
 
     def answer(self, images):
-        from server.victim import Answer
+        from server.victims import Answer
 
         self.asked += 1
         mean = images.mean(axis=(1, 2, 3))
         logits = np.stack([-np.abs(mean - at) * 8 for at in (0.0, 0.5, 1.0)], axis=1)
-        return Answer(logits.astype(np.float32), None)
+        return Answer.of_logits(logits.astype(np.float32))
 
 
 class FakeMeasure:

@@ -110,7 +110,7 @@ def check_content(dataset: Dataset, fingerprint: str, owner: str) -> None:
 
 def load_pool(
     name: str,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     *,
     count: int | None,
     seed: int,
@@ -130,7 +130,7 @@ def load_pool(
 
 def load_labelled_pool(
     name: str,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     *,
     count: int | None,
     seed: int,

@@ -22,7 +22,7 @@ def from_channels_last(images: NDArray[np.uint8]) -> Images:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def conform(images: Images, shape: tuple[int, int, int]) -> Images:
+def conform(images: Images, shape: tuple[int, ...]) -> Images:
     """The same images as (n, *shape): colour made grey, grey repeated, sides resized.
 
     Grey is ITU-R BT.601 luma; resizing is `resize`. The aspect ratio is not kept.
@@ -54,7 +54,7 @@ def resize(images: Images, h: int, w: int) -> Images:
     return out
 
 
-def patches(photos: Sequence[Images], shape: tuple[int, int, int], count: int, seed: int) -> Images:
+def patches(photos: Sequence[Images], shape: tuple[int, ...], count: int, seed: int) -> Images:
     """`count` patches (count, *shape) of photographs (c, H, W) at random place and scale.
 
     The scale is log-uniform from 1 (a patch of the size asked for) to the largest that keeps the

@@ -26,7 +26,7 @@ from experiments.defences.plan import Bench, Perturb, Thief
 from experiments.measures import model_name
 from server import model
 from server.defences import Perturbation, trained
-from server.victim import TorchVictim
+from server.victims.local import LocalVictim
 
 VICTIM_SEED = 0
 SURROGATES = 3
@@ -68,7 +68,7 @@ class Stage:
         self.bench, self.place = bench, place
         self.files = victim(bench, place)
         self.network, _ = artifacts.load_network(self.files / "victim.safetensors")
-        self.victim = TorchVictim(self.network)
+        self.victim = LocalVictim(self.network)
         self.dataset: Dataset = datasets.load(bench.dataset, home=place.home, data=place.data)
         self.held_out = to_float(self.dataset.splits["held_out"].images)
         self.labels = self.dataset.splits["held_out"].labels
@@ -110,11 +110,13 @@ def benign(stage: Stage, shield: Perturbation) -> dict[str, float]:
     of top classes that stay; milliseconds of CPU an image, of the victim and of the defence.
     """
     images, labels = stage.held_out[: stage.bench.benign], stage.labels[: stage.bench.benign]
-    shield.answer(stage.victim.answer(images[:BATCH]).posterior(), images[:BATCH], "honest")  # warm
+    shield.answer(
+        stage.victim.answer(images[:BATCH]).probabilities, images[:BATCH], "honest"
+    )  # warm
     clean, given, spent = [], [], np.zeros(2)
     for at in range(0, len(images), BATCH):
         part, start = images[at : at + BATCH], time.thread_time()
-        clean.append(stage.victim.answer(part).posterior())
+        clean.append(stage.victim.answer(part).probabilities)
         between = time.thread_time()
         given.append(shield.answer(clean[-1], part, "honest"))
         spent += between - start, time.thread_time() - between
@@ -144,7 +146,7 @@ def steal(stage: Stage, shield: Perturbation, thief: Thief, seed: int) -> dict[s
 
     def predict(images: Images) -> Answers:
         pixels = to_float(images)
-        clean.append(stage.victim.answer(pixels).posterior())
+        clean.append(stage.victim.answer(pixels).probabilities)
         given.append(shield.answer(clean[-1], pixels, "thief"))
         return given[-1]
 

@@ -44,7 +44,6 @@ from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH
 from server.pricing.vectorised import Floats, PriceList, RatePrices, Terms, batches, overheads, play
-from server.victim import TorchVictim
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,7 +128,6 @@ def record(plan: Plan) -> Costs:
     honest = splits["honest"]
     own = file.with_name(file.name.replace("costs-", "costs-honest-"))
     if not own.exists() or artifacts.load(own)[1].get("model") != prepared.fingerprint:
-        assert isinstance(prepared.victim, TorchVictim)
         victim, rng = prepared.victim, np.random.default_rng(plan.seed)
         pools = {INSIDE: splits["pool"].images[:POOL_IMAGES]}
         for key, split in (("calibration", calibration), ("honest", honest)):

@@ -1,4 +1,4 @@
-"""Privacy measures: what answering an image reveals, as a cost per image (docs/accounting.md).
+"""Privacy measures: what answering an input reveals, as a cost per input (docs/accounting.md).
 
 A measure is named `NAME`, one of MEASURES, or `surprisal:NAME` or `surprisal:NAME+NAME...`: how
 unusual an honest client would find its cost, or several costs at once.
@@ -9,46 +9,52 @@ record. They are information scores that a price can rest on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.documents import shown
 from core.learning.datasets import Split
-
-if TYPE_CHECKING:
-    from server.victim import Answer, TorchVictim
-
-MEASURES = {
-    "heads": "server.measures.heads",
-    "teachers": "server.measures.teachers",
-    "teachers-full": "server.measures.teachers_full",
-    "knn": "server.measures.knn",
-    "knn-full": "server.measures.knn_full",
-    "entropy": "server.measures.entropy",
-    "gap": "server.measures.gap",
-    "typicality": "server.measures.typicality",
-}
-"""Name -> module; each module has `train` and `restore`."""
-
-SURPRISAL = "surprisal:"
-"""What the name of a surprisal begins with; `server.measures.surprisal` is its module."""
+from core.suggest import suggest
+from server.victims import Answer, Victim, answers
 
 Arrays = dict[str, NDArray[Any]]
 
-SHARD_IMAGES = 40
-"""Fewest training images of one head or teacher."""
+NEEDS: dict[str, Callable[[Victim], bool]] = {
+    "features": lambda victim: victim.gives_features,
+    "class probabilities": lambda victim: victim.outputs != "labels",
+    "images": lambda victim: len(victim.shape) == 3,
+}
+"""What a measure may need that not every victim gives or takes."""
 
-SIGMA_SHARE = 25
-"""Noise of the votes: sigma = N / 25 keeps the votes' spread visible at any N."""
 
-DELTA = 1e-5
-"""The delta of the (epsilon, delta) cost of one query, as in the paper for MNIST and CIFAR-10."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of measure. Its module has `train` and `restore`."""
 
+    module: str
+    needs: str  # one of NEEDS
+    fewest: int = 1  # training images of the victim that it takes at least
+    settings: Mapping[str, Any] = field(default_factory=dict)  # arguments of `train`
+
+
+MEASURES = {
+    "heads": Kind("server.measures.heads", "features", 80),
+    "teachers": Kind("server.measures.teachers", "images", 80),
+    "teachers-full": Kind("server.measures.teachers", "images", 80, {"most": 250}),
+    "knn": Kind("server.measures.knn", "features", 60),
+    "knn-full": Kind("server.measures.knn", "features", 60, {"share": 1.0}),
+    "entropy": Kind("server.measures.entropy", "class probabilities"),
+    "gap": Kind("server.measures.gap", "class probabilities"),
+    "typicality": Kind("server.measures.typicality", "features"),
+}
+
+SURPRISAL = "surprisal:"
+"""What the name of a surprisal begins with; `server.measures.surprisal` is its module."""
 
 JUDGED = 20
 """Held-out honest images that a calibration takes at least, besides those of `reserve`."""
@@ -56,21 +62,12 @@ JUDGED = 20
 REFERENCE = 50
 """Held-out honest images without which the honest tail of a surprisal cannot be told."""
 
-FEWEST = {
-    "heads": 2 * SHARD_IMAGES,
-    "teachers": 2 * SHARD_IMAGES,
-    "teachers-full": 2 * SHARD_IMAGES,
-    "knn": 60,
-    "knn-full": 60,
-}
-"""Training images of the victim that a measure takes at least; the others make do with any."""
-
 
 class Measure(Protocol):
-    """Maps images (b, c, h, w) and the victim's answer to costs."""
+    """Maps inputs (b, *shape) and the victim's answer to costs."""
 
-    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
-        """Privacy cost of each image (b,), >= 0."""
+    def cost(self, inputs: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
+        """Privacy cost of each input (b,), >= 0. Raises ValueError for an unfit answer."""
         ...
 
     def arrays(self) -> Arrays:
@@ -91,11 +88,9 @@ def parse(name: str) -> tuple[str, ...]:
     for part in parts:
         if part not in MEASURES:
             known = [*MEASURES, *(SURPRISAL + plain for plain in MEASURES)]
-            near = get_close_matches(part, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"unknown measure {part!r}, expected one of {', '.join(MEASURES)}, "
-                f"{SURPRISAL}NAME or {SURPRISAL}NAME+NAME{hint}"
+                f"{SURPRISAL}NAME or {SURPRISAL}NAME+NAME{suggest(part, known)}"
             )
     if len(set(parts)) < len(parts):
         raise ValueError(f"measure {name!r} names a part twice; expected different ones")
@@ -128,14 +123,26 @@ def fewest(name: str) -> dict[str, int]:
     """Images that a measure and its calibration take at least of each split. Raises ValueError."""
     held_out = max(2 * REFERENCE, 2 * JUDGED) if name.startswith(SURPRISAL) else JUDGED
     return {
-        "victim": max(FEWEST.get(part, 1) for part in parse(name)),
+        "victim": max(MEASURES[part].fewest for part in parse(name)),
         "calibration": held_out,
     }
 
 
+def check(name: str, victim: Victim) -> None:
+    """Raises ValueError for a measure that is unknown, or needs what the victim does not give."""
+    for part in parse(name):
+        need = MEASURES[part].needs
+        if not NEEDS[need](victim):
+            fit = [other for other, kind in MEASURES.items() if NEEDS[kind.needs](victim)]
+            raise ValueError(
+                f"measure {part} needs {need}, which this victim does not give; "
+                f"expected one of {', '.join(fit) or 'none'}"
+            )
+
+
 def train(
     name: str,
-    victim: TorchVictim,
+    victim: Victim,
     split: Split,
     *,
     seed: int,
@@ -147,30 +154,48 @@ def train(
     Only a surprisal looks at `reference`, held-out honest images as `reserve` gives them, and at
     `trained`, measures of the same victim and seed that need no training again. Raises ValueError.
     """
+    check(name, victim)
     measure: Measure
     if name.startswith(SURPRISAL):
-        surprisal = import_module("server.measures.surprisal")
-        measure = surprisal.train(
+        measure = import_module("server.measures.surprisal").train(
             parse(name), victim, split, reference=reference, seed=seed, trained=trained or {}
         )
     else:
-        (plain,) = parse(name)
-        measure = import_module(MEASURES[plain]).train(victim, split, seed=seed)
+        kind = MEASURES[name]
+        measure = import_module(kind.module).train(victim, split, seed=seed, **kind.settings)
     return measure
 
 
-def restore(name: str, arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Measure:
+def restore(name: str, arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Measure:
     """A measure from what `arrays` and `config` of an earlier one gave. Raises ValueError."""
-    (plain, *_) = named = parse(name)
+    check(name, victim)
     if not isinstance(config, Mapping):
         raise ValueError(f"config is {shown(config)}, expected a table")
+    measure: Measure
     if name.startswith(SURPRISAL):
-        parts = config.get("parts")
+        parts, named = config.get("parts"), parse(name)
         if isinstance(parts, Mapping) and parts and set(parts) != set(named):
             raise ValueError(f"config has parts {shown(list(parts))}, expected {', '.join(named)}")
-    module = "server.measures.surprisal" if name.startswith(SURPRISAL) else MEASURES[plain]
-    measure: Measure = import_module(module).restore(arrays, config, victim)
+        measure = import_module("server.measures.surprisal").restore(arrays, config, victim)
+    else:
+        measure = import_module(MEASURES[name].module).restore(arrays, config, victim)
     return measure
+
+
+def costs_of(
+    measure: Measure, victim: Victim, inputs: NDArray[Any], batch: int = 64
+) -> NDArray[np.float64]:
+    """Cost (n,) of each of the inputs (n, *shape), asked in batches."""
+    found = [measure.cost(part, answer) for part, answer in answers(victim, inputs, batch)]
+    return np.concatenate(found)
+
+
+def checked(costs: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
+    """Costs (b,) as they are. Raises ValueError where one is NaN, infinite or negative."""
+    wrong = costs[~(np.isfinite(costs) & (costs >= 0))]
+    if len(wrong):
+        raise ValueError(f"measure {measure} gave the cost {wrong[0]}; expected a number from 0")
+    return costs
 
 
 def features_of(answer: Answer, width: int, measure: str) -> NDArray[np.float32]:
@@ -184,40 +209,3 @@ def features_of(answer: Answer, width: int, measure: str) -> NDArray[np.float32]
         wrong = answer.features[~np.isfinite(answer.features)][0]
         raise ValueError(f"features contain {wrong}; measure {measure} expects finite numbers")
     return answer.features
-
-
-def checked(costs: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
-    """Costs (b,) as they are. Raises ValueError where one is NaN, infinite or negative."""
-    wrong = costs[~(np.isfinite(costs) & (costs >= 0))]
-    if len(wrong):
-        raise ValueError(f"measure {measure} gave the cost {wrong[0]}; expected a number from 0")
-    return costs
-
-
-def voters(images: int, *, most: int) -> int:
-    """Number of voters for `images` training images, each with a shard of SHARD_IMAGES or more.
-
-    Raises ValueError where fewer than two would remain.
-    """
-    count = min(most, images // SHARD_IMAGES)
-    if count < 2:
-        raise ValueError(
-            f"{images} training images are too few for votes; "
-            f"expected at least {2 * SHARD_IMAGES} (two shards of {SHARD_IMAGES})"
-        )
-    return count
-
-
-def shards(images: int, count: int, *, seed: int) -> NDArray[np.int64]:
-    """Indices (count, m) of `count` disjoint random shards of equal size m."""
-    size = images // count
-    order = np.random.default_rng(seed).permutation(images)[: count * size]
-    return order.reshape(count, size)
-
-
-def votes(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Histogram (b, k) of the labels (b, n) that n voters gave."""
-    rows = np.arange(len(labels))[:, None] * classes
-    return np.bincount((rows + labels).ravel(), minlength=len(labels) * classes).reshape(
-        -1, classes
-    )

@@ -5,8 +5,10 @@ Differs from the paper: the voters share the victim's features, which makes 250 
 as much as the victim itself, and makes the cost a score, not a guarantee.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,20 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from core.learning import training
 from core.learning.datasets import Split
-from core.privacy.pate import gnmax_epsilon
-from server.measures import (
-    DELTA,
-    SIGMA_SHARE,
-    Arrays,
-    features_of,
-    shards,
-    stored,
-    voters,
-    votes,
-)
-from server.victim import Answer, TorchVictim
+from core.validation import FORBID, validate
+from server import victims
+from server.measures import Arrays, features_of, stored
+from server.measures.stored import Count, Number
+from server.measures.votes import DELTA, SIGMA_SHARE, Voting, histogram, shards, voters
+from server.victims import Answer, Victim
 
 MOST = 250
 """Heads at most: the paper's number of teachers for MNIST."""
@@ -38,16 +33,17 @@ TOGETHER = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    heads: int  # N
-    sigma: float  # standard deviation of the votes' noise
-    delta: float = DELTA
-    steps: int = 200  # full-batch Adam steps; fewer see letters worse
-    lr: float = 0.02
-    weight_decay: float = 1e-3
-    seed: int = 0
+    __pydantic_config__ = FORBID
+    heads: Count  # N
+    sigma: Number  # standard deviation of the votes' noise
+    delta: Number = DELTA
+    steps: Count = 200  # full-batch Adam steps; fewer see letters worse
+    lr: Number = 0.02
+    weight_decay: Number = 1e-3
+    seed: Count = 0
 
 
-class Heads:
+class Heads(Voting):
     """N linear heads: weight (d, N * k), bias (N * k,), on standardised features."""
 
     def __init__(
@@ -59,51 +55,28 @@ class Heads:
         weight: NDArray[np.float32],
         bias: NDArray[np.float32],
     ) -> None:
-        self._config = config
-        self._center = center
-        self._scale = scale
-        self._weight = weight
-        self._bias = bias
+        arrays = {"center": center, "scale": scale, "weight": weight, "bias": bias}
+        super().__init__(config, arrays, voters=config.heads)
         # Standardising is linear: folded into the heads once.
         self._folded = torch.from_numpy(weight / scale[:, None])
         self._offset = torch.from_numpy(bias - (center / scale) @ weight)
 
-    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
-        """GNMax epsilon (b,) of the heads' votes.
-
-        Raises ValueError for a victim without features, or with features of another width.
-        """
-        config = self._config
-        return gnmax_epsilon(self.votes(answer), config.sigma, config.delta, teachers=config.heads)
-
-    def votes(self, answer: Answer) -> NDArray[np.int64]:
-        """Teacher votes (b, k) of the heads."""
+    def votes(self, inputs: NDArray[np.float32], answer: Answer) -> NDArray[np.int64]:
         features = features_of(answer, len(self._folded), "heads")
         with torch.inference_mode():
             logits = torch.addmm(self._offset, torch.from_numpy(features), self._folded)
-            labels = logits.view(len(logits), self._config.heads, -1).argmax(dim=2)
-        return votes(labels.numpy(), logits.shape[1] // self._config.heads)
-
-    def arrays(self) -> Arrays:
-        return {
-            "center": self._center,
-            "scale": self._scale,
-            "weight": self._weight,
-            "bias": self._bias,
-        }
-
-    def config(self) -> dict[str, object]:
-        return asdict(self._config)
+            labels = logits.view(len(logits), self._voters, -1).argmax(dim=2)
+        return histogram(labels.numpy(), logits.shape[1] // self._voters)
 
 
-def train(victim: TorchVictim, split: Split, *, seed: int) -> Heads:
+def train(victim: Victim, split: Split, *, seed: int) -> Heads:
     """Trains the heads, each on its own shard of the victim's training images.
 
     Raises ValueError where there are too few images for two shards.
     """
     count = voters(len(split.images), most=MOST)
     config = Config(heads=count, sigma=count / SIGMA_SHARE, seed=seed)
-    raw = training.features(victim.network, split.images)
+    raw = victims.features(victim, split.images)
     center = raw.mean(axis=0)
     scale = raw.std(axis=0) + 1e-6
     index = shards(len(raw), count, seed=seed)
@@ -144,9 +117,9 @@ def _fit(
     return weight.detach(), bias.detach()
 
 
-def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Heads:
+def restore(arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Heads:
     """Heads as `arrays` and `config` gave them. Raises ValueError."""
-    settings = stored.config(Config, config)
+    settings = validate(Config, config, "config")
     logits = settings.heads * victim.classes
     found = stored.arrays(
         arrays,

@@ -6,19 +6,23 @@ is made. Asking again therefore gives the same cost, which repeating cannot aver
 the subsample is stored and searched. Distances are between penultimate features, not posteriors.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.learning import training
 from core.learning.datasets import Split
-from core.privacy.pate import gnmax_epsilon
-from server.measures import DELTA, Arrays, features_of, stored, votes
-from server.victim import Answer, TorchVictim
+from core.validation import FORBID, validate
+from server import victims
+from server.measures import Arrays, features_of, stored
+from server.measures.stored import Count, Number
+from server.measures.votes import DELTA, Voting, histogram
+from server.victims import Answer, Victim
 
 NEIGHBOURS = 300
 """Neighbours at most, the paper's number."""
@@ -38,50 +42,37 @@ FEWEST = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    neighbours: int  # k of kNN
-    sigma: float  # standard deviation of the votes' noise
-    classes: int
-    delta: float = DELTA
-    share: float = SHARE
-    seed: int = 0
+    __pydantic_config__ = FORBID
+    neighbours: Count  # k of kNN
+    sigma: Number  # standard deviation of the votes' noise
+    classes: Count
+    delta: Number = DELTA
+    share: Number = SHARE
+    seed: Count = 0
 
 
-class Neighbours:
+class Neighbours(Voting):
     """Training features (m, d) and the labels (m,) that vote."""
 
     def __init__(
         self, config: Config, *, features: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> None:
-        self._config = config
-        self._features = features
+        arrays: Arrays = {"features": features, "labels": labels}
+        super().__init__(config, arrays, voters=config.neighbours)
         self._labels = labels
         self._rows = torch.from_numpy(features)
         # |x - r|^2 / 2 is smallest where x r - |r|^2 / 2 is largest.
         self._offset = -(self._rows * self._rows).sum(dim=1) / 2
 
-    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
-        """GNMax epsilon (b,) of the neighbours' labels. Raises ValueError as `votes` does."""
-        config = self._config
-        return gnmax_epsilon(
-            self.votes(answer), config.sigma, config.delta, teachers=config.neighbours
-        )
-
-    def votes(self, answer: Answer) -> NDArray[np.int64]:
-        """Labels (b, k) of the nearest images. Raises ValueError for other or missing features."""
-        asked = torch.from_numpy(features_of(answer, self._features.shape[1], "knn"))
+    def votes(self, inputs: NDArray[np.float32], answer: Answer) -> NDArray[np.int64]:
+        asked = torch.from_numpy(features_of(answer, self._rows.shape[1], "knn"))
         with torch.inference_mode():
             near = torch.addmm(self._offset, asked, self._rows.T)
-            nearest = near.topk(self._config.neighbours, dim=1, sorted=False).indices
-        return votes(self._labels[nearest.numpy()], self._config.classes)
-
-    def arrays(self) -> Arrays:
-        return {"features": self._features, "labels": self._labels}
-
-    def config(self) -> dict[str, object]:
-        return asdict(self._config)
+            nearest = near.topk(self._voters, dim=1, sorted=False).indices
+        return histogram(self._labels[nearest.numpy()], self._config.classes)
 
 
-def train(victim: TorchVictim, split: Split, *, seed: int, share: float = SHARE) -> Neighbours:
+def train(victim: Victim, split: Split, *, seed: int, share: float = SHARE) -> Neighbours:
     """Draws the images to search, `share` of the victim's training images.
 
     Raises ValueError where they are too few for two neighbours.
@@ -94,19 +85,15 @@ def train(victim: TorchVictim, split: Split, *, seed: int, share: float = SHARE)
         )
     drawn = np.sort(np.random.default_rng(seed).permutation(len(split))[:images])
     config = Config(
-        neighbours=count,
-        sigma=SIGMA_SHARE * count,
-        classes=victim.classes,
-        share=share,
-        seed=seed,
+        neighbours=count, sigma=SIGMA_SHARE * count, classes=victim.classes, share=share, seed=seed
     )
-    features = training.features(victim.network, split.images[drawn])
+    features = victims.features(victim, split.images[drawn])
     return Neighbours(config, features=features, labels=split.labels[drawn])
 
 
-def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Neighbours:
+def restore(arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Neighbours:
     """Neighbours as `arrays` and `config` gave them. Raises ValueError."""
-    settings = stored.config(Config, config)
+    settings = validate(Config, config, "config")
     found = stored.arrays(
         arrays, {"features": (np.float32, (None, None)), "labels": (np.int64, (None,))}
     )

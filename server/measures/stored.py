@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_origin, get_type_hints
+from dataclasses import asdict
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from core.documents import shown
+from core.learning.datasets import Split
 from server.measures import Arrays
-
-T = TypeVar("T")
+from server.victims import Victim
 
 Axes = tuple[int | None, ...]
 """A shape; None is any length from 1."""
 
-_MEANING = {int: "a whole number from 0", float: "a finite number from 0", str: "text"}
+Count = Annotated[int, Field(ge=0)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def config(kind: type[T], given: object) -> T:
-    """The dataclass `kind` with stored settings. Counts and numbers are from 0.
+class Stored:
+    """A measure that is made of settings (a dataclass, or None) and arrays."""
 
-    Raises ValueError for a setting that is missing, unknown or of another type.
-    """
-    if not isinstance(given, Mapping):
-        raise ValueError(f"config is {shown(given)}, expected a table")
-    hints = get_type_hints(kind)
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    for name in given:
-        if name not in known:
-            raise ValueError(f"config has the unknown {shown(name)}; known: {', '.join(known)}")
-    for name, field in known.items():
-        if name not in given:
-            if field.default is MISSING:
-                raise ValueError(f"config has no {name!r}")
-            continue
-        wanted, value = get_origin(hints[name]) or hints[name], given[name]
-        accepted = (int, float) if wanted is float else wanted
-        fits = isinstance(value, accepted) and not isinstance(value, bool)
-        if not fits or (isinstance(value, int | float) and not 0 <= value < math.inf):
-            meaning = _MEANING.get(wanted, "a table")
-            raise ValueError(f"config has {name} = {shown(value)}, expected {meaning}")
-    return kind(**given)
+    def __init__(self, config: Any, arrays: Arrays) -> None:
+        self._config = config
+        self._arrays = arrays
+
+    def arrays(self) -> Arrays:
+        return self._arrays
+
+    def config(self) -> dict[str, object]:
+        return {} if self._config is None else asdict(self._config)
+
+
+class Untrained(Stored):
+    """A measure that is a formula."""
+
+    def __init__(self) -> None:
+        super().__init__(None, {})
+
+    @classmethod
+    def train(cls, victim: Victim, split: Split, *, seed: int) -> Self:
+        """Nothing to train."""
+        return cls()
+
+    @classmethod
+    def restore(cls, arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Self:
+        """Nothing to restore."""
+        return cls()
 
 
 def arrays(given: Arrays, wanted: Mapping[str, tuple[type, Axes]]) -> dict[str, NDArray[Any]]:
@@ -71,3 +76,11 @@ def arrays(given: Arrays, wanted: Mapping[str, tuple[type, Axes]]) -> dict[str, 
         if not np.isfinite(array).all():
             raise ValueError(f"the array {name!r} holds numbers that are not finite")
     return dict(given)
+
+
+def under(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays whose names begin with `prefix` and a dot, by the rest of their names."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }

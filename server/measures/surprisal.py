@@ -13,20 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import to_float
 from core.documents import shown
 from core.learning.datasets import Split
 from server import measures
 from server.measures import REFERENCE, Arrays, Measure, checked, stored
-from server.victim import Answer, TorchVictim
+from server.victims import Answer, Victim
 
 CLIP = 5.0
 """Largest surprisal, in nats: a tail probability of 0.7 %."""
 
 DIGITS = 9
 """Decimals of a cost that are compared, a nano-unit: the same votes cost the same."""
-
-_BATCH = 64
 
 
 class Tail:
@@ -56,10 +53,10 @@ class Surprisal:
         self._tails = tails
         self._total = total
 
-    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
+    def cost(self, inputs: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
         """Surprisal (b,), from 0 to CLIP. Raises ValueError where a part does, or gives no cost."""
         costs = {
-            name: checked(part.cost(images, answer), name) for name, part in self._parts.items()
+            name: checked(part.cost(inputs, answer), name) for name, part in self._parts.items()
         }
         return self._total.surprisal(_sum(costs, self._tails))
 
@@ -75,7 +72,7 @@ class Surprisal:
 
 def train(
     names: Sequence[str],
-    victim: TorchVictim,
+    victim: Victim,
     split: Split,
     *,
     reference: Split | None,
@@ -97,25 +94,14 @@ def train(
         name: trained[name] if name in trained else measures.train(name, victim, split, seed=seed)
         for name in names
     }
-    costs = honest_costs(parts, victim, reference)
+    costs = {
+        name: measures.costs_of(part, victim, reference.images) for name, part in parts.items()
+    }
     tails = {name: Tail(cost) for name, cost in costs.items()}
     return Surprisal(parts, tails, Tail(_sum(costs, tails)))
 
 
-def honest_costs(
-    parts: Mapping[str, Measure], victim: TorchVictim, reference: Split
-) -> dict[str, NDArray[np.float64]]:
-    """What each part asks (n,) for each image of a split."""
-    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in parts}
-    for start in range(0, len(reference), _BATCH):
-        images = to_float(reference.images[start : start + _BATCH])
-        answer = victim.answer(images)
-        for name, part in parts.items():
-            found[name].append(part.cost(images, answer))
-    return {name: np.concatenate(costs) for name, costs in found.items()}
-
-
-def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Surprisal:
+def restore(arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Surprisal:
     """A surprisal as `arrays` and `config` gave it. Raises ValueError for another clip."""
     for name in ("clip", "parts"):
         if name not in config:
@@ -130,12 +116,7 @@ def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> S
     for name, part in config["parts"].items():
         if name not in measures.MEASURES:
             raise ValueError(f"config has the unknown part {shown(name)}")
-        own = {
-            key.removeprefix(f"{name}."): array
-            for key, array in arrays.items()
-            if key.startswith(f"{name}.")
-        }
-        parts[name] = measures.restore(name, own, part, victim)
+        parts[name] = measures.restore(name, stored.under(arrays, name), part, victim)
         tails[name] = _tail(arrays, f"honest.{name}")
     return Surprisal(parts, tails, _tail(arrays, "honest"))
 

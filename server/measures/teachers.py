@@ -5,6 +5,8 @@ thin networks (8-16-64), run one after another in bfloat16 and channels-last, wh
 faster than any way of batching them.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,9 +19,11 @@ from numpy.typing import NDArray
 from core.learning import networks
 from core.learning.datasets import Split
 from core.learning.training import Schedule, fit
-from core.privacy.pate import gnmax_epsilon
-from server.measures import DELTA, SIGMA_SHARE, Arrays, shards, stored, voters, votes
-from server.victim import Answer, TorchVictim
+from core.validation import FORBID, validate
+from server.measures import Arrays, stored
+from server.measures.stored import Count, Number
+from server.measures.votes import DELTA, SIGMA_SHARE, Voting, histogram, shards, voters
+from server.victims import Answer, Victim
 
 MOST = 50
 """Teachers at most; 250 of them take about a third of a second for 64 images."""
@@ -38,49 +42,36 @@ GUESS = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    teachers: int  # N
-    sigma: float  # standard deviation of the votes' noise
-    delta: float = DELTA
+    __pydantic_config__ = FORBID
+    teachers: Count  # N
+    sigma: Number  # standard deviation of the votes' noise
+    delta: Number = DELTA
     network: str = NETWORK
-    schedule: Mapping[str, object]
-    seed: int = 0
+    schedule: dict[str, Any]
+    seed: Count = 0
 
 
-class Teachers:
+class Teachers(Voting):
     """N networks with votes."""
 
     def __init__(self, config: Config, ensemble: list[networks.Network]) -> None:
-        self._config = config
-        self._stored = ensemble  # float32, as trained
+        arrays = {  # float32, as trained
+            f"{index}.{name}": tensor.numpy()
+            for index, network in enumerate(ensemble)
+            for name, tensor in network.state_dict().items()
+        }
+        super().__init__(config, arrays, voters=config.teachers)
         self._voting = [_for_voting(network) for network in ensemble]
 
-    def cost(self, images: NDArray[np.float32], answer: Answer) -> NDArray[np.float64]:
-        """GNMax epsilon (b,) of the teachers' votes on images (b, c, h, w)."""
-        config = self._config
-        return gnmax_epsilon(
-            self.votes(images), config.sigma, config.delta, teachers=config.teachers
-        )
-
-    def votes(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Teacher votes (b, k)."""
-        writable = np.require(images, requirements=("C", "W"))  # torch holds nothing else
+    def votes(self, inputs: NDArray[np.float32], answer: Answer) -> NDArray[np.int64]:
+        writable = np.require(inputs, requirements=("C", "W"))  # torch holds nothing else
         pixels = torch.from_numpy(writable).to(torch.bfloat16, memory_format=torch.channels_last)
         with torch.inference_mode():
             labels = torch.stack([teacher(pixels).argmax(1) for teacher in self._voting], dim=1)
-        return votes(labels.numpy(), self._voting[0].classes)
-
-    def arrays(self) -> Arrays:
-        return {
-            f"{index}.{name}": tensor.numpy()
-            for index, network in enumerate(self._stored)
-            for name, tensor in network.state_dict().items()
-        }
-
-    def config(self) -> dict[str, object]:
-        return asdict(self._config)
+        return histogram(labels.numpy(), self._voting[0].classes)
 
 
-def train(victim: TorchVictim, split: Split, *, seed: int, most: int | None = None) -> Teachers:
+def train(victim: Victim, split: Split, *, seed: int, most: int | None = None) -> Teachers:
     """Trains the teachers, MOST of them if not said otherwise, one after another.
 
     Raises ValueError where there are too few images, or a teacher learns nothing from them.
@@ -88,7 +79,7 @@ def train(victim: TorchVictim, split: Split, *, seed: int, most: int | None = No
     from rich.console import Console
     from rich.progress import track
 
-    count = voters(len(split.images), most=MOST if most is None else most)
+    count = voters(len(split.images), most=most or MOST)
     index = shards(len(split.images), count, seed=seed)
     config = Config(
         teachers=count,
@@ -103,11 +94,20 @@ def train(victim: TorchVictim, split: Split, *, seed: int, most: int | None = No
         teacher, loss = train_one(part, victim.shape, victim.classes, seed=seed + number)
         if loss > GUESS * math.log(victim.classes):
             raise ValueError(
-                f"teacher {number} learnt nothing from its {len(part)} images: its training loss "
+                f"teacher {number} learnt nothing from its {len(shard)} images: its training loss "
                 f"is {loss:.2f}; expected less than {GUESS} ln {victim.classes}"
             )
         ensemble.append(teacher)
     return Teachers(config, ensemble)
+
+
+def train_one(
+    shard: Split, shape: tuple[int, ...], classes: int, *, seed: int
+) -> tuple[networks.Network, float]:
+    """One teacher, of its own shard, and its training loss in nats."""
+    teacher = networks.build(NETWORK, shape, classes, seed=seed)
+    loss = fit(teacher, shard.images, shard.labels, schedule_for(len(shard)), seed=seed)
+    return teacher.eval(), loss
 
 
 def schedule_for(images: int) -> Schedule:
@@ -116,31 +116,19 @@ def schedule_for(images: int) -> Schedule:
     return replace(SCHEDULE, epochs=max(SCHEDULE.epochs, epochs))
 
 
-def train_one(
-    shard: Split, shape: tuple[int, int, int], classes: int, *, seed: int
-) -> tuple[networks.Network, float]:
-    """One teacher, of its own shard, and its training loss in nats."""
-    teacher = networks.build(NETWORK, shape, classes, seed=seed)
-    schedule = schedule_for(len(shard))
-    loss = fit(teacher, shard.images, shard.labels, schedule, seed=seed)
-    return teacher.eval(), loss
-
-
-def restore(arrays: Arrays, config: Mapping[str, Any], victim: TorchVictim) -> Teachers:
+def restore(arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Teachers:
     """Teachers as `arrays` and `config` gave them. Raises ValueError."""
-    settings = stored.config(Config, config)
+    settings = validate(Config, config, "config")
     if settings.teachers < 1:
         raise ValueError(f"teachers is {settings.teachers}, expected at least 1")
-    ensemble = []
-    for index in range(settings.teachers):
-        prefix = f"{index}."
-        own = {
-            name.removeprefix(prefix): array
-            for name, array in arrays.items()
-            if name.startswith(prefix)
-        }
-        ensemble.append(networks.restore(settings.network, victim.shape, victim.classes, own))
-    return Teachers(settings, ensemble)
+    shape, classes = victim.shape, victim.classes
+    return Teachers(
+        settings,
+        [
+            networks.restore(settings.network, shape, classes, stored.under(arrays, f"{index}"))
+            for index in range(settings.teachers)
+        ],
+    )
 
 
 def _for_voting(network: networks.Network) -> networks.Network:

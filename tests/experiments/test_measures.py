@@ -90,7 +90,8 @@ def test_sources_are_made_of_held_out_images(results, digits_home):
     moved = np.abs(found["perturbed"].astype(int) - honest)
     assert moved.max() <= 26  # a tenth of 255, rounded
     labels = [
-        victim.answer((x / 255).astype(np.float32)).posterior().max(axis=1) for x in found.values()
+        victim.answer((x / 255).astype(np.float32)).probabilities.max(axis=1)
+        for x in found.values()
     ]
     means = dict(zip(found, (row.mean() for row in labels), strict=True))
     assert means["perturbed away"] < means[HONEST] < means["perturbed"] + 0.01

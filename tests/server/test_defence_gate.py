@@ -36,7 +36,7 @@ def test_answers_are_perturbed_and_measured_clean(gate_with, images):
     with gate_with(perturbation=perturbation("hard_label")) as gate:
         measured = gate.measure.cost
         gate.measure.cost = lambda pixels, answer: (
-            seen.append(answer.posterior()),
+            seen.append(answer.probabilities),
             measured(pixels, answer),
         )[1]
         (given,) = ask(gate, images)

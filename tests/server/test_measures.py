@@ -16,8 +16,9 @@ from core.learning import artifacts
 from core.learning.datasets import load
 from core.privacy.pate import gnmax_epsilon
 from server import measures
-from server.measures import shards, teachers, teachers_full, voters, votes
-from server.victim import Answer
+from server.measures import teachers
+from server.measures.votes import histogram, shards, voters
+from server.victims import Answer
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,8 @@ def named(request, victim, split, reference, fast_teachers):
 def fast_teachers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teachers, "MOST", 4)
-        patch.setattr(teachers_full, "MOST", 5)
+        full = replace(measures.MEASURES["teachers-full"], settings={"most": 5})
+        patch.setitem(measures.MEASURES, "teachers-full", full)
         patch.setattr(teachers, "SCHEDULE", replace(teachers.SCHEDULE, epochs=1))
         yield
 
@@ -128,29 +130,29 @@ def test_features_that_are_missing_or_wrong(named, victim, held_out):
     name, measure = named
     answer = victim.answer(held_out)
     if name in ("entropy", "gap", "teachers", "teachers-full"):
-        measure.cost(held_out, Answer(answer.logits, None))  # needs none
+        measure.cost(held_out, Answer.of_logits(answer.logits))  # needs none
         return
     with pytest.raises(ValueError, match="the victim gives no features; measure"):
-        measure.cost(held_out, Answer(answer.logits, None))
+        measure.cost(held_out, Answer.of_logits(answer.logits))
     with pytest.raises(ValueError, match=r"features have width 3; measure .* expects 64"):
-        measure.cost(held_out, Answer(answer.logits, answer.features[:, :3]))
+        measure.cost(held_out, Answer.of_logits(answer.logits, answer.features[:, :3]))
     broken = answer.features.copy()
     broken[1, 2] = np.nan
     with pytest.raises(ValueError, match=r"features contain nan; measure .* expects finite"):
-        measure.cost(held_out, Answer(answer.logits, broken))
+        measure.cost(held_out, Answer.of_logits(answer.logits, broken))
 
 
 def test_heads_are_as_good_as_their_votes(victim, split, held_out, digits_home):
     trained = measures.train("heads", victim, split, seed=0)
     labels = load("digits", home=digits_home).splits["held_out"].labels
-    winners = trained.votes(victim.answer(held_out)).argmax(axis=1)
+    winners = trained.votes(held_out, victim.answer(held_out)).argmax(axis=1)
     assert (winners == labels).mean() > 0.85
 
 
 def test_teachers_are_as_good_as_their_votes(victim, split, held_out, digits_home, fast_teachers):
     trained = measures.train("teachers", victim, split, seed=0)
     labels = load("digits", home=digits_home).splits["held_out"].labels
-    assert (trained.votes(held_out).argmax(axis=1) == labels).mean() > 0.85
+    assert (trained.votes(held_out, None).argmax(axis=1) == labels).mean() > 0.85
 
 
 def test_teachers_that_learn_nothing_are_refused(victim, split, fast_teachers, monkeypatch):
@@ -162,7 +164,7 @@ def test_teachers_that_learn_nothing_are_refused(victim, split, fast_teachers, m
 
 def test_votes_are_histograms():
     np.testing.assert_array_equal(
-        votes(np.array([[0, 0, 2], [1, 1, 1]]), 3), [[2, 0, 1], [0, 3, 0]]
+        histogram(np.array([[0, 0, 2], [1, 1, 1]]), 3), [[2, 0, 1], [0, 3, 0]]
     )
 
 
@@ -327,11 +329,15 @@ def test_a_mutated_measure_is_refused_or_prices(named, victim, data):
     [
         ({}, "", "it has no config"),
         ({"config": 7}, "", "config is 7, expected a table"),
-        ({"config": {}}, "", "config has no 'neighbour'"),
-        ({"config": {"neighbour": "5"}}, "", "neighbour = '5', expected a whole number"),
+        ({"config": {}}, "", "config.neighbour is missing"),
+        ({"config": {"neighbour": "5"}}, "", "config.neighbour is '5', expected a valid integer"),
         ({"config": {"neighbour": 0}}, "", "neighbour is 0, expected 1 to"),
         ({"config": {"neighbour": 10**9}}, "", "neighbour is 1000000000, expected 1 to"),
-        ({"config": {"neighbour": 1, "x": 1}}, "", "the unknown 'x'; known: neighbour, seed"),
+        (
+            {"config": {"neighbour": 1, "x": 1}},
+            "",
+            "config.x is not a known key, known here: neighbour, seed",
+        ),
         ({"config": {"neighbour": 1}}, "features", "the array 'features' is missing"),
     ],
 )
@@ -346,7 +352,9 @@ def test_a_measure_that_cannot_be_used_is_named(victim, split, about, lost, mess
 
 
 def test_the_fewest_images_are_those_below_which_a_measure_is_refused(victim, split, fast_teachers):
-    for name, least in measures.FEWEST.items():
+    for name, least in ((name, kind.fewest) for name, kind in measures.MEASURES.items()):
+        if least == 1:
+            continue
         few = replace(split, images=split.images[: least - 1], labels=split.labels[: least - 1])
         with pytest.raises(ValueError, match="too few"):
             measures.train(name, victim, few, seed=0)

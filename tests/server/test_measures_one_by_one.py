@@ -14,14 +14,16 @@ from core.learning.datasets import Split
 from server import measures
 from server.measures import entropy, gap, knn, surprisal, teachers, typicality
 from server.measures.surprisal import Tail
-from server.victim import Answer
+from server.victims import Answer
 
 IMAGES = np.zeros((3, 1, 4, 4), np.float32)
 LOGITS = np.array([[0, 0, 0, 0], [9, 1, 0, 0], [800, 1, 799, 0]], np.float32)
 
 
 def of(measure, logits=LOGITS, features=None):
-    return measure.cost(IMAGES[: len(logits)], Answer(np.asarray(logits, np.float32), features))
+    return measure.cost(
+        IMAGES[: len(logits)], Answer.of_logits(np.asarray(logits, np.float32), features)
+    )
 
 
 def test_entropy_is_that_of_the_posterior_over_its_maximum():
@@ -54,7 +56,9 @@ def test_neighbours_are_the_nearest():
     labels = rng.integers(0, 4, 400)
     config = knn.Config(neighbours=13, sigma=1.2, classes=4)
     asked = rng.standard_normal((3, 6)).astype(np.float32)
-    found = knn.Neighbours(config, features=features, labels=labels).votes(Answer(LOGITS, asked))
+    found = knn.Neighbours(config, features=features, labels=labels).votes(
+        None, Answer.of_logits(LOGITS, asked)
+    )
     distance = ((asked[:, None].astype(float) - features) ** 2).sum(axis=2)
     ranked = np.sort(distance, axis=1)
     assert (ranked[:, 13] - ranked[:, 12]).min() > 1e-3  # rounding does not choose among them
@@ -77,22 +81,14 @@ def test_typicality_is_the_cosine_distance_to_the_mth():
 
 
 def fake_victim(width=6):
-    """A victim whose network gives the pixels as features."""
-
-    class Body:
-        training = False
-        classes = 4
-
-        def __init__(self):
-            self.width = width
-
-        def features(self, x):
-            return x.flatten(1)
-
+    """A victim that gives the pixels as features."""
     return SimpleNamespace(
-        network=Body(),
+        shape=(1, 1, width),
+        dtypes=("uint8", "float32"),
+        outputs="logits",
+        gives_features=True,
         classes=4,
-        answer=lambda images: Answer(
+        answer=lambda images: Answer.of_logits(
             np.zeros((len(images), 4), np.float32), images.reshape(len(images), -1)
         ),
     )

@@ -131,7 +131,7 @@ def test_a_large_batch_is_answered_in_parts_that_others_can_pass(gate, stub, mon
     key = stub.Redeem(paid, metadata=ANNE).key
     plain = AESGCM(key).decrypt(bytes(12), sealed.ciphertext, sealed.challenge)
     assert sizes == [64, 64, 2]
-    np.testing.assert_allclose(codec.loads(plain), answer(images).posterior(), rtol=1e-6)
+    np.testing.assert_allclose(codec.loads(plain), answer(images).probabilities, rtol=1e-6)
     account = gate.ledger.account("anne").result()
     assert account.charged == 130
     assert account.cost / NANO == pytest.approx(images.mean(axis=(1, 2, 3)).sum(), rel=1e-5)

@@ -47,7 +47,7 @@ BAD_TENSORS = {
     "oversized": (
         codec.encode(np.zeros((257, 1, 4, 4), np.uint8)),
         "INVALID_IMAGES",
-        "257 images, expected at most 256",
+        "257 inputs, expected at most 256",
     ),
 }
 
