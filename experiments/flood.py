@@ -59,12 +59,8 @@ class SmallestWork:
 
     thresholds: ClassVar[tuple[int, ...]] = ()
 
-    def is_expensive(self, images: int, cost: int) -> bool:
-        """Every batch counts."""
-        return True
-
-    def raises(self, before: Account, after: Account) -> bool:
-        """At once."""
+    def counts_at_once(self, before: Account, after: Account) -> bool:
+        """Every batch does."""
         return True
 
     def work(self, account: Account, images: int) -> int:

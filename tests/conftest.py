@@ -76,10 +76,7 @@ class FixedTariff:
 
     thresholds = ()
 
-    def is_expensive(self, images, cost):
-        return True
-
-    def raises(self, before, after):
+    def counts_at_once(self, before, after):
         return True
 
     def work(self, account, images):

@@ -122,18 +122,21 @@ class Account:
         return replace(counting, recent=recent)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """One request as the ledger holds it; while it can be paid, a retry sees the same price."""
 
+    digest: bytes  # of the inputs
     images: int
     cost: int  # nano-units, the whole batch
     work: int  # expected hashes
     puzzle: Puzzle  # which stands for the work
-    paid: bool
-    retries: int
-    expires: int  # Unix seconds: when the challenge issued now does
-    account: Account  # as it stands after this call
+    retries: int = 0
+    waiting: Batch | None  # what does not count yet
+    paid: bool = False
+    issued: float  # Unix seconds: when its latest challenge was
+    expires: int  # Unix seconds: when that challenge does
+    account: Account  # as it stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +157,11 @@ class Tariff(Protocol):
         """Nano-units: an account keeps what lies above each of them, besides the cost."""
         ...
 
-    def is_expensive(self, images: int, cost: int) -> bool:
-        """Whether a batch (nano-units) is more expensive than an honest one."""
-        ...
+    def counts_at_once(self, before: Account, after: Account) -> bool:
+        """Whether a batch counts before it is paid for; `after` is the account with it counted.
 
-    def raises(self, before: Account, after: Account) -> bool:
-        """Whether the account costs more once a batch counts: all that an unpaid one may do."""
+        So does one that is more expensive than an honest one, and raises the price.
+        """
         ...
 
     def work(self, account: Account, images: int) -> int:

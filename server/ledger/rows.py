@@ -2,8 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pow.puzzle import Puzzle
@@ -23,87 +22,55 @@ class Key(NamedTuple):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One charge as it is stored."""
-
-    digest: bytes
-    images: int
-    cost: int
-    work: int
-    puzzle: Puzzle
-    retries: int
-    waiting: Batch | None  # until it counts
-    paid: bool
-    issued: float
-    expires: int
-
-    def open_at(self, now: float) -> bool:
-        """Whether its challenge can be redeemed."""
-        latest_issue, earliest_expiry = period(now)
-        return self.issued <= latest_issue and self.expires >= earliest_expiry
-
-    def charge(self, account: Account) -> Charge:
-        """The charge, with the account as it stands."""
-        return Charge(
-            images=self.images,
-            cost=self.cost,
-            work=self.work,
-            puzzle=self.puzzle,
-            paid=self.paid,
-            retries=self.retries,
-            expires=self.expires,
-            account=account,
-        )
+_CHARGE = (
+    "digest, images, cost, work, algorithm, bits, count, retries, waiting, paid, issued, expires"
+)
 
 
-_WHERE = "WHERE client = ? AND books = ? AND request_id = ?"
-
-
-def find(db: sqlite3.Connection, key: Key) -> Row | None:
-    """The charge of a request, if there is one."""
+def find(db: sqlite3.Connection, key: Key, now: float) -> Charge | None:
+    """The charge of a request, if there is one, with its account."""
     row = db.execute(
-        "SELECT digest, images, cost, work, algorithm, bits, count, retries, waiting, paid, issued,"
-        f" expires FROM charges {_WHERE}",
-        key,
+        f"SELECT {_CHARGE} FROM charges WHERE client = ? AND books = ? AND request_id = ?", key
     ).fetchone()
     if row is None:
         return None
-    digest, images, cost, work, algorithm, bits, count, retries, waiting, paid, issued, expires = (
-        row
-    )
-    return Row(
+    digest, images, cost, work, *puzzle, retries, waiting, paid, issued, expires = row
+    return Charge(
         digest=digest,
         images=images,
         cost=cost,
         work=work,
-        puzzle=Puzzle(algorithm, bits, count),
+        puzzle=Puzzle(*puzzle),
         retries=retries,
         waiting=unpacked(waiting) if waiting else None,
         paid=bool(paid),
         issued=issued,
         expires=expires,
+        account=account(db, key.client, key.books, now),
     )
 
 
-def store(db: sqlite3.Connection, key: Key, row: Row) -> None:
-    """Writes a charge, new or changed."""
+def store(db: sqlite3.Connection, key: Key, charge: Charge) -> None:
+    """Writes a charge, new or changed, and its account, whose unpaid batches the charges tell."""
+    puzzle, account = charge.puzzle, charge.account
     db.execute(
-        "INSERT OR REPLACE INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT OR REPLACE INTO charges (client, books, request_id, {_CHARGE})"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *key,
-            row.digest,
-            row.images,
-            row.cost,
-            row.work,
-            row.puzzle.algorithm,
-            row.puzzle.bits,
-            row.puzzle.count,
-            row.retries,
-            b"" if row.waiting is None else packed(row.waiting),
-            row.paid,
-            row.issued,
-            row.expires,
+            *(charge.digest, charge.images, charge.cost, charge.work),
+            *(puzzle.algorithm, puzzle.bits, puzzle.count),
+            charge.retries,
+            b"" if charge.waiting is None else packed(charge.waiting),
+            *(charge.paid, charge.issued, charge.expires),
+        ),
+    )
+    db.execute(
+        "INSERT OR REPLACE INTO accounts (client, books, charged, counted, cost, sums, entered,"
+        " recent) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(key.client, key.books, account.charged, account.counted, account.cost),
+            *(json.dumps(account.sums), account.entered, b"".join(account.recent)),
         ),
     )
 
@@ -134,31 +101,16 @@ def account(db: sqlite3.Connection, client: str, books: str, now: float) -> Acco
     )
 
 
-def store_account(db: sqlite3.Connection, client: str, books: str, account: Account) -> None:
-    """Writes an account; its unpaid batches are counted from the charges."""
-    db.execute(
-        "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            client,
-            books,
-            account.charged,
-            account.counted,
-            account.cost,
-            json.dumps(account.sums),
-            account.entered,
-            b"".join(account.recent),
-        ),
+def waiting(db: sqlite3.Connection, client: str, books: str, now: float) -> Iterator[Batch]:
+    """Batches that can still be paid for and do not count yet; read when they are asked for."""
+    yield from (
+        unpacked(row)
+        for (row,) in db.execute(
+            "SELECT waiting FROM charges WHERE client = ? AND books = ? AND paid = 0"
+            " AND issued <= ? AND expires >= ? AND waiting <> x''",
+            (client, books, *period(now)),
+        )
     )
-
-
-def waiting(db: sqlite3.Connection, client: str, books: str, now: float) -> list[Batch]:
-    """Batches that can still be paid for and do not count yet."""
-    rows = db.execute(
-        "SELECT waiting FROM charges WHERE client = ? AND books = ? AND paid = 0"
-        " AND issued <= ? AND expires >= ? AND waiting <> x''",
-        (client, books, *period(now)),
-    )
-    return [unpacked(waiting) for (waiting,) in rows]
 
 
 def ledger_id(db: sqlite3.Connection) -> str:

@@ -1,66 +1,169 @@
-"""The charging rules: pure functions of an account, a batch and a tariff, for every back end."""
+"""The charging rules: pure functions of a charge, its account and a tariff, for every back end.
 
+A back end reads an account and what waits for payment on it, calls one of these in a transaction,
+and stores the charge and the account that it gets back. Nothing here knows how they are stored.
+"""
+
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pow.hashcash import CLOCK_SKEW
-from pow.puzzle import Puzzle, lifetime
-from server.ledger import MAX_UNPAID, Account, Batch, Tariff
-from server.refusals import TooManyUnpaid
+from pow.puzzle import LONGEST, Puzzle, lifetime
+from server.ledger import MAX_RETRIES, MAX_UNPAID, Account, Batch, Charge, Payment, Tariff
+from server.refusals import NothingToRedeem, RequestIdReused, RetriesExhausted, TooManyUnpaid
+
+LEAST_RETENTION = LONGEST + CLOCK_SKEW
+"""As long as any challenge may be open: a request id means the same request for that long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a batch costs an account now."""
-
-    work: int  # expected hashes
-    counts: bool  # at once; otherwise when it is paid for
-    account: Account  # with the batch counted, where it counts at once
-
-
-def price(
-    before: Account,
+def charge(
+    account: Account,
     waiting: Iterable[Batch],
     batch: Batch,
     tariff: Tariff,
     *,
-    at_least: int = 0,
-) -> Price:
-    """The price of a batch for an account on which the batches `waiting` do not count yet.
+    digest: bytes,
+    now: float,
+) -> Charge:
+    """A new request, priced for an account on which the batches `waiting` do not count yet.
 
-    `at_least` is a price it had before, in expected hashes. Raises TooManyUnpaid.
+    Charge and account come back together, so work that an account has prepaid fits in without
+    another signature: a balance is one more field of the account, and where it covers the price it
+    is taken here, and the charge is `_paid` at once, as one without work is. Raises TooManyUnpaid.
     """
-    check_room(before)
+    found = _price(account, waiting, batch, tariff)
+    puzzle = tariff.puzzle(found.work, len(batch), account)
+    new = Charge(
+        digest=digest,
+        images=len(batch),
+        cost=batch.cost,
+        work=found.work,
+        puzzle=puzzle,
+        waiting=batch,
+        issued=now,
+        expires=_expiry(puzzle, now),
+        account=replace(account, charged=account.charged + len(batch)),
+    )
+    if new.work == 0:
+        return _paid(new, tariff.thresholds)
+    new = replace(new, account=replace(new.account, unpaid=account.unpaid + 1))
+    return _counted(new, tariff.thresholds) if found.at_once else new
+
+
+def retry(known: Charge, waiting: Iterable[Batch], tariff: Tariff, *, now: float) -> Charge:
+    """The charge of a request that is asked again: its challenge is issued anew.
+
+    One whose challenge expired unpaid takes a place among the unpaid again, and is priced again
+    where it does not count yet. `waiting` is looked at only then. Raises RetriesExhausted,
+    TooManyUnpaid.
+    """
+    if known.retries >= MAX_RETRIES:
+        raise RetriesExhausted(
+            f"the request was retried {known.retries} times; at most {MAX_RETRIES} retries are "
+            "served"
+        )
+    if not known.paid and not is_open(known, now):
+        _check_room(known.account)
+        known = reprice(known, waiting, tariff)
+        known = replace(known, account=replace(known.account, unpaid=known.account.unpaid + 1))
+    return replace(known, retries=known.retries + 1, issued=now, expires=_expiry(known.puzzle, now))
+
+
+def reprice(known: Charge, waiting: Iterable[Batch], tariff: Tariff) -> Charge:
+    """An expired, unpaid charge at the price of now, never below the old one.
+
+    One that counts was priced with everything before it and keeps its price. One that does not is
+    priced again: its old price is that of an account which is no longer. Raises TooManyUnpaid.
+    """
+    if known.waiting is None:
+        return known
+    found = _price(known.account, waiting, known.waiting, tariff)
+    work = max(known.work, found.work)
+    puzzle = tariff.puzzle(work, known.images, known.account)
+    known = replace(known, work=work, puzzle=puzzle)
+    return _counted(known, tariff.thresholds) if found.at_once else known
+
+
+def settle(known: Charge, payment: Payment, thresholds: Sequence[int]) -> Charge:
+    """The charge after a payment; the same object where it was paid before.
+
+    `thresholds` are those of the tariff it was charged by. Raises NothingToRedeem for a payment of
+    other inputs or another price.
+    """
+    if known.digest != payment.digest:
+        raise nothing_to_redeem(payment)
+    if known.paid:
+        return known
+    if known.puzzle != payment.puzzle:
+        raise NothingToRedeem(
+            f"request {payment.request_id} has another price by now; ask for it again"
+        )
+    return _paid(known, thresholds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Price:
+    work: int  # expected hashes
+    at_once: bool  # counts before it is paid for
+
+
+def _price(account: Account, waiting: Iterable[Batch], batch: Batch, tariff: Tariff) -> _Price:
+    """What a batch costs an account now. Raises TooManyUnpaid."""
+    _check_room(account)
     thresholds = tariff.thresholds
-    counting = before.with_batch(batch, thresholds)
+    counting = account.with_batch(batch, thresholds)
     # Those that wait for their payment may raise this price, too; or of several that are asked
     # before any is paid for, each would be priced as if it were alone.
-    waited = before
+    waited = account
     for other in waiting:
         waited = waited.with_batch(other, thresholds)
-    work = max(
-        at_least,
-        *(
-            tariff.work(account, len(batch))
-            for account in (counting, waited.with_batch(batch, thresholds))
-        ),
+    afterwards = (counting, waited.with_batch(batch, thresholds))
+    return _Price(
+        max(tariff.work(after, len(batch)) for after in afterwards),
+        tariff.counts_at_once(account, counting),
     )
-    new = batch.beyond(before.recent)
-    counts = work == 0 or (
-        tariff.is_expensive(len(new), new.cost) and tariff.raises(before, counting)
-    )
-    return Price(work, counts, counting if counts else before)
 
 
-def settled(account: Account, batch: Batch | None, thresholds: Sequence[int]) -> Account:
-    """The account after a charge is paid; `batch` where it did not count before."""
-    if batch is not None:
-        account = account.with_batch(batch, thresholds)
-    return replace(account, entered=True)
+def _counted(known: Charge, thresholds: Sequence[int]) -> Charge:
+    """The charge after its images count on its account, if they did not before."""
+    if known.waiting is None:
+        return known
+    account = known.account.with_batch(known.waiting, thresholds)
+    return replace(known, waiting=None, account=account)
 
 
-def expiry(puzzle: Puzzle, now: float) -> int:
+def _paid(known: Charge, thresholds: Sequence[int]) -> Charge:
+    """The charge after it is paid for; with work, the account has entered."""
+    known = _counted(known, thresholds)
+    entered = known.account.entered or known.work > 0
+    return replace(known, paid=True, account=replace(known.account, entered=entered))
+
+
+def _check_room(account: Account) -> None:
+    """Raises TooManyUnpaid where one more batch is too many."""
+    if account.unpaid >= MAX_UNPAID:
+        raise TooManyUnpaid(
+            f"{account.unpaid} batches are unpaid; redeem one before asking for more "
+            f"(at most {MAX_UNPAID})"
+        )
+
+
+def check_same(known: Charge, digest: bytes, request_id: str) -> None:
+    """Raises RequestIdReused where a request id was used for other inputs before."""
+    if known.digest != digest:
+        raise RequestIdReused(
+            f"request id {request_id} was used before for other inputs; expected a new UUID"
+        )
+
+
+def nothing_to_redeem(payment: Payment) -> NothingToRedeem:
+    """The refusal of a payment for what was never charged."""
+    return NothingToRedeem(f"no charge is known for request {payment.request_id} and its inputs")
+
+
+def _expiry(puzzle: Puzzle, now: float) -> int:
     """Unix seconds at which a challenge issued now expires."""
     return math.floor(now + lifetime(puzzle.work, puzzle.algorithm))
 
@@ -73,10 +176,21 @@ def period(now: float) -> tuple[float, float]:
     return now + CLOCK_SKEW, now - CLOCK_SKEW
 
 
-def check_room(account: Account) -> None:
-    """Raises TooManyUnpaid where one more batch is too many."""
-    if account.unpaid >= MAX_UNPAID:
-        raise TooManyUnpaid(
-            f"{account.unpaid} batches are unpaid; redeem one before asking for more "
-            f"(at most {MAX_UNPAID})"
+def is_open(known: Charge, now: float) -> bool:
+    """Whether the challenge of a charge can be redeemed."""
+    latest_issue, earliest_expiry = period(now)
+    return known.issued <= latest_issue and known.expires >= earliest_expiry
+
+
+def books_name(fingerprint: str) -> str:
+    """16 hex digits that stand for the books of one calibration fingerprint."""
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+
+
+def check_retention(seconds: float) -> None:
+    """Raises ValueError where a charge would be deleted while it can be redeemed."""
+    if not seconds >= LEAST_RETENTION:
+        raise ValueError(
+            f"retention is {seconds:g} s; expected at least {LEAST_RETENTION:g} s, the longest "
+            "that a challenge is open"
         )

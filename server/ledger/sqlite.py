@@ -7,27 +7,27 @@ then only raises the price. Several processes may share a file: transactions are
 ":memory:" keeps the books in memory, for tests.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from pow.hashcash import CLOCK_SKEW
-from pow.puzzle import LONGEST
-from server.ledger import MAX_RETRIES, Account, Batch, Charge, Payment, Tariff, rows
-from server.ledger.rows import Key, Row
-from server.ledger.rules import check_room, expiry, price, settled
+from server.ledger import Account, Batch, Charge, Payment, Tariff, rows
+from server.ledger.rows import Key
+from server.ledger.rules import (
+    books_name,
+    charge,
+    check_retention,
+    check_same,
+    nothing_to_redeem,
+    retry,
+    settle,
+)
 from server.ledger.writer import Writer
-from server.refusals import NothingToRedeem, RequestIdReused, RetriesExhausted
 
 RETENTION = 7 * 86_400.0
 """Seconds for which a charge is kept after its challenge expired."""
-
-LEAST_RETENTION = LONGEST + CLOCK_SKEW
-"""As long as any challenge may be open: a request id means the same request for that long."""
 
 PRUNE_SECONDS = 60.0
 """Between two looks for charges to delete."""
@@ -52,12 +52,8 @@ class SqliteLedger:
         clock: Callable[[], float],
         retention: float = RETENTION,
     ) -> None:
-        if not retention >= LEAST_RETENTION:
-            raise ValueError(
-                f"retention is {retention:g} s; expected at least {LEAST_RETENTION:g} s, the "
-                "longest that a challenge is open"
-            )
-        self.books = hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+        check_retention(retention)
+        self.books = books_name(fingerprint)
         self._tariff = tariff
         self._clock = clock
         self._retention = retention
@@ -75,19 +71,14 @@ class SqliteLedger:
 
         def run(db: sqlite3.Connection) -> Charge | Account:
             now = self._clock()
-            row = _find(db, key, digest)
-            if row is None:
-                return self._account(db, client)
-            if row.retries >= MAX_RETRIES:
-                raise RetriesExhausted(
-                    f"request {request_id} was retried {row.retries} times; "
-                    f"at most {MAX_RETRIES} retries are served"
-                )
-            if not row.paid and not row.open_at(now):
-                row = self._take_place_again(db, key, row)
-            row = replace(row, retries=row.retries + 1, issued=now, expires=expiry(row.puzzle, now))
-            rows.store(db, key, row)
-            return row.charge(self._account(db, client))
+            known = rows.find(db, key, now)
+            if known is None:
+                return rows.account(db, client, self.books, now)
+            check_same(known, digest, request_id)
+            waiting = rows.waiting(db, client, self.books, now)
+            again = retry(known, waiting, self._tariff, now=now)
+            rows.store(db, key, again)
+            return again
 
         return self._submit(run)
 
@@ -96,28 +87,15 @@ class SqliteLedger:
 
         def run(db: sqlite3.Connection) -> Charge:
             now = self._clock()
-            known = _find(db, key, digest)
+            known = rows.find(db, key, now)
             if known is not None:
-                return known.charge(self._account(db, client))
-            before = self._account(db, client)
-            asked = price(before, self._waiting(db, client), batch, self._tariff)
-            puzzle = self._tariff.puzzle(asked.work, len(batch), before)
-            row = Row(
-                digest=digest,
-                images=len(batch),
-                cost=batch.cost,
-                work=asked.work,
-                puzzle=puzzle,
-                retries=0,
-                waiting=None if asked.counts else batch,
-                paid=asked.work == 0,
-                issued=now,
-                expires=expiry(puzzle, now),
-            )
-            rows.store(db, key, row)
-            after = replace(asked.account, charged=before.charged + len(batch))
-            rows.store_account(db, client, self.books, after)
-            return row.charge(replace(after, unpaid=before.unpaid + (not row.paid)))
+                check_same(known, digest, request_id)
+                return known
+            before = rows.account(db, client, self.books, now)
+            waiting = rows.waiting(db, client, self.books, now)
+            new = charge(before, waiting, batch, self._tariff, digest=digest, now=now)
+            rows.store(db, key, new)
+            return new
 
         return self._submit(run)
 
@@ -125,27 +103,19 @@ class SqliteLedger:
         key = Key(client, payment.books, payment.request_id)
 
         def run(db: sqlite3.Connection) -> bool:
-            row = rows.find(db, key)
-            if row is None or row.digest != payment.digest:
-                raise NothingToRedeem(
-                    f"no charge is known for request {payment.request_id} and its inputs"
-                )
-            if row.paid:
+            known = rows.find(db, key, self._clock())
+            if known is None:
+                raise nothing_to_redeem(payment)
+            after = settle(known, payment, rows.thresholds_of(db, key.books))
+            if after is known:
                 return False
-            if row.puzzle != payment.puzzle:
-                raise NothingToRedeem(
-                    f"request {payment.request_id} has another price by now; ask for it again"
-                )
-            rows.store(db, key, replace(row, paid=True, waiting=None))
-            thresholds = rows.thresholds_of(db, key.books)
-            account = rows.account(db, client, key.books, self._clock())
-            rows.store_account(db, client, key.books, settled(account, row.waiting, thresholds))
+            rows.store(db, key, after)
             return True
 
         return self._submit(run, durable=False)
 
     def account(self, client: str) -> Future[Account]:
-        return self._submit(lambda db: self._account(db, client))
+        return self._submit(lambda db: rows.account(db, client, self.books, self._clock()))
 
     def prune(self) -> Future[int]:
         return self._submit(self._prune)
@@ -158,51 +128,9 @@ class SqliteLedger:
     ) -> "Future[_T]":
         return self._writer.submit(run, durable=durable)
 
-    def _account(self, db: sqlite3.Connection, client: str) -> Account:
-        return rows.account(db, client, self.books, self._clock())
-
-    def _waiting(self, db: sqlite3.Connection, client: str) -> list[Batch]:
-        return rows.waiting(db, client, self.books, self._clock())
-
-    def _take_place_again(self, db: sqlite3.Connection, key: Key, row: Row) -> Row:
-        """An unpaid charge whose challenge expired, as it stands now.
-
-        One that counts was priced with everything before it and keeps its price. One that does not
-        is priced again: its old price is that of an account which is no longer.
-        """
-        before = self._account(db, key.client)
-        if row.waiting is None:
-            check_room(before)
-            return row
-        now = price(
-            before,
-            self._waiting(db, key.client),
-            row.waiting,
-            self._tariff,
-            at_least=row.work,
-        )
-        if now.counts:
-            rows.store_account(db, key.client, key.books, now.account)
-        return replace(
-            row,
-            work=now.work,
-            puzzle=self._tariff.puzzle(now.work, row.images, before),
-            waiting=None if now.counts else row.waiting,
-        )
-
     def _prune(self, db: sqlite3.Connection) -> int:
         return rows.prune(db, self._clock() - self._retention)
 
     def _is_behind(self, db: sqlite3.Connection) -> bool:
         """Prunes; whether there may be more to delete."""
         return self._prune(db) == rows.PRUNED
-
-
-def _find(db: sqlite3.Connection, key: Key, digest: bytes) -> Row | None:
-    """The charge of a request. Raises RequestIdReused where it was for other inputs."""
-    row = rows.find(db, key)
-    if row is not None and row.digest != digest:
-        raise RequestIdReused(
-            f"request id {key.request_id} was used before for other inputs; expected a new UUID"
-        )
-    return row

@@ -97,13 +97,14 @@ class PolicyTariff:
         """Nano-units."""
         return tuple(round(threshold * NANO) for threshold in self.policy.thresholds)
 
-    def is_expensive(self, images: int, cost: int) -> bool:
-        """Whether a batch of `cost` nano-units is dearer than an honest one."""
-        return cost > self.honest * NANO * images
+    def counts_at_once(self, before: Account, after: Account) -> bool:
+        """Whether the images between two accounts cost more than honest ones, and raise the price.
 
-    def raises(self, before: Account, after: Account) -> bool:
-        """Whether an account costs more after a batch counts than before."""
-        return self.policy.excess(after) > self.policy.excess(before)
+        They may only raise it before they are paid for.
+        """
+        images, cost = after.counted - before.counted, after.cost - before.cost
+        expensive = cost > self.honest * NANO * images
+        return expensive and self.policy.excess(after) > self.policy.excess(before)
 
     def work(self, account: Account, images: int) -> int:
         """Expected hashes for `images` images, given the account with them counted."""

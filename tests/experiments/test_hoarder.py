@@ -7,7 +7,7 @@ from experiments.prices import fit, hoarder, simulation
 from experiments.prices import traffic as price_traffic
 from experiments.prices.hoarder import Hoard
 from experiments.prices.lists import CusumPrices
-from server.ledger.sqlite import SqliteLedger
+from server.ledger import rules
 from server.pricing import Rate, Score
 from server.pricing.vectorised import RatePrices, Terms
 
@@ -22,7 +22,7 @@ FLOOR = 2 + TERMS.t_min / TERMS.service
 @pytest.fixture
 def old_rule(monkeypatch):
     """A ledger whose charges keep their price although they expired before they counted."""
-    monkeypatch.setattr(SqliteLedger, "_take_place_again", lambda self, db, key, row: row)
+    monkeypatch.setattr(rules, "reprice", lambda known, waiting, tariff: known)
 
 
 def test_old_prices_of_expired_charges_would_sell_foreign_answers_at_the_floor(old_rule):

@@ -37,8 +37,7 @@ def test_the_simulator_charges_what_the_gate_charges(policy, prices, history, al
         for at, size in enumerate(images):
             counting = account.counting(size, nano[at][client])
             expected[at, client] = policy.price(counting)
-            dear = tariff.is_expensive(size, nano[at][client])
-            if paid[at][client] or (dear and tariff.raises(account, counting)):
+            if paid[at][client] or tariff.counts_at_once(account, counting):
                 account = counting
     found, _ = play(
         prices,

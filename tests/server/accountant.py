@@ -18,10 +18,7 @@ from server.ledger.sqlite import SqliteLedger
 class NoPrice:
     thresholds = ()
 
-    def is_expensive(self, images: int, cost: int) -> bool:
-        return True
-
-    def raises(self, before: Account, after: Account) -> bool:
+    def counts_at_once(self, before: Account, after: Account) -> bool:
         return True
 
     def work(self, account: Account, images: int) -> int:

@@ -174,12 +174,6 @@ def test_nobody_enters_where_nothing_is_asked():
     assert PolicyTariff(NoPrice(), 1e6, 0.8, SHA1, entry=500).work(charged((1, 9.0)), 1) == 0
 
 
-def test_dear_is_dearer_than_honest():
-    tariff = PolicyTariff(RATE, 1e6, 0.8, SHA1)
-    assert not tariff.is_expensive(10, round(8.0 * NANO))
-    assert tariff.is_expensive(10, round(8.0 * NANO) + 1)
-
-
 def test_no_price_asks_more_than_a_challenge_can():
     assert work_for(1e300, 256, 1e9) == 2**60
 
@@ -192,13 +186,18 @@ def test_a_tariff_asks_in_the_algorithm_of_its_gate():
     )
 
 
-def test_an_unpaid_batch_may_only_raise_what_the_price_grows_with():
+def test_an_unpaid_batch_counts_at_once_where_it_is_expensive_and_raises_the_price():
     tariff = PolicyTariff(RATE, 1e6, 0.8, SHA1)
-    thief = charged((64, 2.3))
-    assert tariff.raises(Account(), thief)
-    assert tariff.raises(thief, thief.counting(64, round(64 * 2.4 * NANO)))
-    assert not tariff.raises(thief, thief.counting(64, round(64 * 0.9 * NANO)))  # dear, yet dilutes
+    attacker = charged((64, 2.3))
+    assert tariff.counts_at_once(Account(), attacker)
+    assert tariff.counts_at_once(attacker, attacker.counting(64, round(64 * 2.4 * NANO)))
+    dilutes = attacker.counting(64, round(64 * 0.9 * NANO))
+    assert not tariff.counts_at_once(attacker, dilutes)
+    assert not tariff.counts_at_once(attacker, attacker)  # nothing new in it
     paper = PolicyTariff(Paper(1.0075, 0.8, 0.0, 0.1, 10.0), 1e6, 0.8, SHA1)
-    assert paper.raises(thief, thief.counting(64, round(64 * 0.9 * NANO)))
-    assert not paper.raises(thief, thief.counting(64, round(64 * 0.7 * NANO)))
-    assert not PolicyTariff(NoPrice(), 1e6, 0.8, SHA1).raises(Account(), thief)
+    assert paper.counts_at_once(attacker, dilutes)
+    honest, above = (round(64 * 0.8 * NANO) + more for more in (0, 1))
+    assert not paper.counts_at_once(attacker, attacker.counting(64, honest))
+    below = charged((64, 0.1))
+    assert not paper.counts_at_once(below, below.counting(64, above))  # nearer to the line
+    assert not PolicyTariff(NoPrice(), 1e6, 0.8, SHA1).counts_at_once(Account(), attacker)

@@ -267,7 +267,7 @@ class LedgerContract(PaymentContract):
 
     def test_batches_that_wait_raise_the_price_of_the_next(self, tmp_path, clock):
         class Mean(FixedTariff):
-            def raises(self, before, after):
+            def counts_at_once(self, before, after):
                 return False  # nothing counts before it is paid for
 
             def work(self, account, images):

@@ -37,11 +37,9 @@ class FixedTariff:
 
     thresholds = ()
 
-    def is_expensive(self, images: int, cost: int) -> bool:
-        return cost > HONEST * images
-
-    def raises(self, before: Account, after: Account) -> bool:
-        return after.cost * max(before.counted, 1) > before.cost * after.counted
+    def counts_at_once(self, before: Account, after: Account) -> bool:
+        expensive = after.cost - before.cost > HONEST * (after.counted - before.counted)
+        return expensive and after.cost * max(before.counted, 1) > before.cost * after.counted
 
     def work(self, account: Account, images: int) -> int:
         assert account.counted > 0  # priced with the batch counted in
@@ -54,7 +52,7 @@ class FixedTariff:
 class Steps(FixedTariff):
     """Ten images that count double the price; nothing counts before it is paid for."""
 
-    def raises(self, before: Account, after: Account) -> bool:
+    def counts_at_once(self, before: Account, after: Account) -> bool:
         return False
 
     def work(self, account: Account, images: int) -> int:
