@@ -18,26 +18,16 @@ from typing import TextIO
 from core import environment
 
 MISTAKE = 1
-INTERRUPTED = 130
-"""128 + SIGINT, as a shell says it."""
-
-UNREAD = 141
-"""128 + SIGPIPE: whoever read the output went away, as `head` does."""
-
-AGAIN = 0.05
-"""Seconds until a Ctrl-C that came during an import is tried again."""
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+UNREAD = 141  # 128 + SIGPIPE: whoever read the output went away, as `head` does
+AGAIN = 0.05  # seconds until a Ctrl-C that came during an import is tried again
 
 Mistakes = tuple[type[Exception], ...]
 
 
-def none() -> Mistakes:
-    """No errors besides OSError and ValueError are mistakes of the user."""
-    return ()
-
-
 def run(
     command: Callable[[], int | None],
-    mistakes: Callable[[], Mistakes] = none,
+    mistakes: Callable[[], Mistakes] = tuple,
     *,
     code: int = MISTAKE,
 ) -> int:
@@ -59,13 +49,12 @@ def run(
     except KeyboardInterrupt as error:
         _say(str(error) or "interrupted")
         return INTERRUPTED
-    except BrokenPipeError as error:
-        if _let_go():
-            return UNREAD
-        return _mistake(error, code)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _let_go():
+            return UNREAD
         if isinstance(error, (OSError, ValueError, *mistakes())):
-            return _mistake(error, code)
+            _say(f"error: {explained(error)}")
+            return code
         raise
 
 
@@ -107,11 +96,6 @@ def explained(error: Exception) -> str:
     return str(error)
 
 
-def _mistake(error: Exception, code: int) -> int:
-    _say(f"error: {explained(error)}")
-    return code
-
-
 def _say(line: str) -> None:
     try:
         print(line, file=sys.stderr, flush=True)
@@ -128,13 +112,11 @@ def _flush() -> None:
 
 def _let_go() -> bool:
     """Whether stdout or stderr is a pipe that nobody reads; what is printed then goes nowhere."""
-    found = False
-    for stream in (sys.stdout, sys.stderr):
-        if _is_unread(stream):
-            found = True
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
-    return found
+    unread = [stream for stream in (sys.stdout, sys.stderr) if _is_unread(stream)]
+    for stream in unread:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+    return bool(unread)
 
 
 def _is_unread(stream: TextIO | None) -> bool:

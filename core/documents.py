@@ -11,20 +11,14 @@ import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
-LARGEST = 64 << 20
-"""Bytes of a document, at most."""
+LARGEST = 64 << 20  # bytes of a document, at most
+DEEPEST = 32  # tables and lists within each other, at most
+WIDEST = 1 << 128  # whole numbers are smaller: any has a float, and prints in a line
+DIGITS = 40  # characters of such a number, at most
+SHOWN = 80  # characters of a value that a message shows, at most
 
-DEEPEST = 32
-"""Tables and lists within each other, at most."""
-
-WIDEST = 1 << 128
-"""Whole numbers are smaller: any of them has a float, and prints in a line."""
-
-DIGITS = 40
-"""Characters of such a number, at most."""
-
-SHOWN = 80
-"""Characters of a value that a message shows, at most."""
+_DEEP = f"is nested too deeply, expected at most {DEEPEST} tables and lists within each other"
+_WIDE = "holds a whole number that is too long, expected one of at most 128 bits"
 
 
 class DocumentError(ValueError):
@@ -41,28 +35,28 @@ def read_toml(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
         found = tomllib.loads(text)
+        _checked(found)
+        return found
     except RecursionError as error:
-        raise DocumentError(_too_deep()) from error
+        raise DocumentError(_DEEP) from error
     except tomllib.TOMLDecodeError as error:
         raise DocumentError(f"is not valid TOML: {_line(error)}") from error
+    except DocumentError:
+        raise
     except ValueError as error:  # Python converts no number of thousands of digits
-        raise DocumentError(_too_wide()) from error
-    _check(found)
-    return found
+        raise DocumentError(_WIDE) from error
 
 
 def parse_json(text: str | bytes) -> Any:
     """What JSON says; NaN and infinities, which JSON does not have, are refused: DocumentError."""
     try:
-        found = json.loads(text, parse_constant=_no_number, parse_int=_whole)
+        return _checked(json.loads(text, parse_constant=_no_number, parse_int=_whole))
     except RecursionError as error:
-        raise DocumentError(_too_deep()) from error
+        raise DocumentError(_DEEP) from error
     except DocumentError:
         raise
     except ValueError as error:
         raise DocumentError(f"not JSON ({_line(error)})") from error
-    _check(found)
-    return found
 
 
 def shown(value: object) -> str:
@@ -85,8 +79,8 @@ def _text(path: Path) -> str:
         raise DocumentError(f"is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
-def _check(document: Any) -> None:
-    """Raises DocumentError for depth and numbers out of bounds."""
+def _checked(document: Any) -> Any:
+    """The document itself; raises DocumentError for depth and numbers out of bounds."""
     layer = [document]
     for _ in range(DEEPEST + 1):
         below: list[Any] = []
@@ -96,31 +90,23 @@ def _check(document: Any) -> None:
             elif isinstance(value, list):
                 below += value
             elif isinstance(value, int) and not -WIDEST < value < WIDEST:
-                raise DocumentError(_too_wide())
+                raise DocumentError(_WIDE)
             elif isinstance(value, float) and not -float("inf") < value < float("inf"):
                 raise DocumentError(f"holds the number {value}, expected finite ones")
         if not below:
-            return
+            return document
         layer = below
-    raise DocumentError(_too_deep())
+    raise DocumentError(_DEEP)
 
 
 def _whole(digits: str) -> int:
     if len(digits) > DIGITS:
-        raise DocumentError(_too_wide())
+        raise DocumentError(_WIDE)
     return int(digits)
 
 
 def _no_number(name: str) -> NoReturn:
     raise DocumentError(f"not JSON (it holds {name})")
-
-
-def _too_deep() -> str:
-    return f"is nested too deeply, expected at most {DEEPEST} tables and lists within each other"
-
-
-def _too_wide() -> str:
-    return "holds a whole number that is too long, expected one of at most 128 bits"
 
 
 def _line(error: Exception) -> str:

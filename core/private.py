@@ -14,8 +14,7 @@ from pathlib import Path
 FOLDER = 0o700
 FILE = 0o600
 OTHERS = 0o077
-UMASK = OTHERS
-"""Of processes that write nothing that others should read."""
+UMASK = OTHERS  # of processes that write nothing that others should read
 
 
 def parents(path: Path | str) -> None:
@@ -23,11 +22,7 @@ def parents(path: Path | str) -> None:
 
     Raises OSError.
     """
-    missing = []
-    folder = Path(path).parent
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
+    missing = [folder for folder in Path(path).parents if not folder.exists()]
     for each in reversed(missing):
         with contextlib.suppress(FileExistsError):  # another process was faster
             each.mkdir(mode=FOLDER)

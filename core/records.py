@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -11,7 +12,6 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -20,17 +20,8 @@ from core.documents import DocumentError, parse_json
 from core.private import opener, parents
 
 PACKAGES = (
-    "powgate",
-    "cryptography",
-    "grpcio",
-    "mlxtend",
-    "numba",
-    "numpy",
-    "protobuf",
-    "safetensors",
-    "scikit-learn",
-    "scipy",
-    "torch",
+    *("powgate", "cryptography", "grpcio", "mlxtend", "numba", "numpy", "protobuf", "safetensors"),
+    *("scikit-learn", "scipy", "torch"),
 )
 
 
@@ -60,7 +51,7 @@ def provenance(seed: int | None) -> dict[str, Any]:
     }
 
 
-class RecordWriter:
+class RecordWriter(contextlib.AbstractContextManager["RecordWriter"]):
     """A new record file (an existing one is never touched: FileExistsError), flushed per line.
 
     It holds privacy costs, so only its owner can read it, and the folders made for it.
@@ -69,28 +60,21 @@ class RecordWriter:
     """
 
     def __init__(self, path: Path | str, header: Mapping[str, Any]) -> None:
-        self._path = Path(path)
-        self._lock = threading.Lock()
         first = _line("header", header)  # a header that is not JSON must not leave an empty file
-        parents(self._path)
-        self._file = open(  # noqa: SIM115 - closed in close()
-            self._path, "x", encoding="ascii", opener=opener
-        )
+        parents(path)
+        self._open(path, "x")
         self._append(first)
 
     @classmethod
     def reopen(cls, path: Path | str) -> Self:
         """Go on with a record file that `read` accepts, without the line a killed process left."""
-        writer = cls.__new__(cls)
-        writer._path, writer._lock = Path(path), threading.Lock()
-        data = writer._path.read_bytes()
+        data = Path(path).read_bytes()
         rest = data.rpartition(b"\n")[2]
-        writer._file = open(  # noqa: SIM115 - closed in close()
-            path, "a", encoding="ascii", opener=opener
-        )
+        writer = cls.__new__(cls)
+        writer._open(path, "a")
         try:
             if rest:
-                _parse(writer._path, data.count(b"\n") + 1, rest)
+                _parse(Path(path), data.count(b"\n") + 1, rest)
                 writer._append("\n")  # complete but for its end
         except RecordError:
             writer._file.truncate(len(data) - len(rest))
@@ -107,16 +91,12 @@ class RecordWriter:
         with self._lock:
             self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _open(self, path: Path | str, mode: str) -> None:
+        self._lock = threading.Lock()
+        self._file = open(path, mode, encoding="ascii", opener=opener)  # noqa: SIM115 - in close
 
     def _append(self, line: str) -> None:
         with self._lock:
@@ -135,17 +115,17 @@ def read(path: Path | str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         data = path.read_bytes()
     except OSError as error:
         raise RecordError(f"cannot read the record {path}: {error.strerror or error}") from error
-    *whole, rest = data.split(b"\n")
-    lines = [_parse(path, number, line) for number, line in enumerate(whole, 1)]
+    lines = data.split(b"\n")
+    records = [_parse(path, number, line) for number, line in enumerate(lines[:-1], 1)]
     truncated = False
-    if rest:  # no newline at the end: complete only if the closing brace got through
+    if lines[-1]:  # no newline at the end: complete only if the closing brace got through
         try:
-            lines.append(_parse(path, len(whole) + 1, rest))
+            records.append(_parse(path, len(lines), lines[-1]))
         except RecordError:
             truncated = True
-    if not lines or lines[0]["kind"] != "header":
+    if not records or records[0]["kind"] != "header":
         raise RecordError(f"{path}, line 1: expected a complete header (kind 'header')")
-    header, *records = lines
+    header = records.pop(0)
     for number, record in enumerate(records, 2):
         if record["kind"] == "header":
             raise RecordError(f"{path}, line {number}: a second header")
@@ -165,9 +145,7 @@ def _line(kind: str, fields: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
@@ -188,24 +166,18 @@ def _git(*arguments: str) -> str | None:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():  # installed elsewhere: the revision around it is not ours
         return None
+    command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
 
 
 def _version(package: str) -> str | None:
-    try:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _cores() -> int | None:
@@ -215,10 +187,8 @@ def _cores() -> int | None:
 
 
 def _cpu_model() -> str:
-    try:
+    with contextlib.suppress(OSError):  # not Linux
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
     return platform.processor() or platform.machine()

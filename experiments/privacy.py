@@ -18,13 +18,7 @@ import tyro
 
 from core.learning import archives
 from core.privacy.composition import compose
-from core.privacy.pate import (
-    ORDERS,
-    Reals,
-    checked_votes,
-    confident_gnmax_rdp,
-    rdp_to_epsilon,
-)
+from core.privacy.pate import Reals, checked_votes
 from experiments.terminal import command_line
 
 VOTES = "votes"
@@ -32,8 +26,6 @@ VOTES = "votes"
 
 HEAD = 10
 """Queries that a table shows from the first on, besides the last."""
-
-_ROWS = 4_096  # curves of 396 orders held at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,28 +73,9 @@ def account(
     sigma_threshold: float = 0.0,
 ) -> Account:
     """Accounts for votes (n, k). Raises ValueError for numbers that make no sense."""
-    together = compose(
-        votes, sigma, delta, how="rdp", threshold=threshold, sigma_threshold=sigma_threshold
-    )
-    single = [
-        rdp_to_epsilon(
-            confident_gnmax_rdp(votes[start : start + _ROWS], threshold, sigma_threshold, sigma),
-            ORDERS,
-            delta,
-        )[0]
-        for start in range(0, len(votes), _ROWS)
-    ]
-    return Account(
-        votes,
-        sigma,
-        delta,
-        threshold,
-        sigma_threshold,
-        np.concatenate(single),
-        together.epsilon,
-        together.order,
-        together.answered,
-    )
+    found = compose(votes, sigma, delta, threshold=threshold, sigma_threshold=sigma_threshold)
+    numbers = found.single, found.epsilon, found.order, found.answered
+    return Account(votes, sigma, delta, threshold, sigma_threshold, *numbers)
 
 
 def table(found: Account) -> str:

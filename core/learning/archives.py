@@ -11,7 +11,8 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -43,50 +44,40 @@ class Header:
 
 def headers(path: Path) -> dict[str, Header]:
     """What arrays an archive holds. Raises OSError, ArchiveError."""
-    try:
-        with open(path, "rb") as file:
-            if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
-                raise ArchiveError("is a single array, expected an archive (.npz)")
-            file.seek(0)
-            with zipfile.ZipFile(file) as archive:
-                return {
-                    entry.filename.removesuffix(SUFFIX): _header(archive, entry)
-                    for entry in archive.infolist()
-                    if entry.filename.endswith(SUFFIX)
-                }
-    except _DAMAGE as error:
-        raise _unreadable(error) from error
+    with _understood("an archive of arrays"), open(path, "rb") as file:
+        if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+            raise ArchiveError("is a single array, expected an archive (.npz)")
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:
+            found = {}
+            for entry in archive.infolist():
+                name = entry.filename.removesuffix(SUFFIX)
+                if name != entry.filename:
+                    with archive.open(entry) as member:
+                        found[name] = _header(name, member, entry.file_size)
+            return found
 
 
 def read(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """The arrays of these names. Raises OSError, ArchiveError; memory is taken for none of them
     where they are too large together."""
-    wanted, found = list(names), headers(path)
+    wanted, found, arrays = list(names), headers(path), {}
     fits(sum(found[name].bytes for name in wanted))
-    arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in wanted:
-                with archive.open(name + SUFFIX) as member:
-                    arrays[name] = npy.read_array(member, allow_pickle=False)
-                    member.read(1)  # the end, where the checksum is compared
-    except _DAMAGE as error:
-        raise _unreadable(error) from error
+    with _understood("an archive of arrays"), zipfile.ZipFile(path) as archive:
+        for name in wanted:
+            with archive.open(name + SUFFIX) as member:
+                arrays[name] = npy.read_array(member, allow_pickle=False)
+                member.read(1)  # the end, where the checksum is compared
     return arrays
 
 
 def read_single(path: Path) -> NDArray[Any]:
     """The array of a file that holds one by itself (.npy). Raises OSError, ArchiveError."""
-    try:
-        with open(path, "rb") as file:
-            shape, dtype = _declared(file)
-            held = os.fstat(file.fileno()).st_size - file.tell()
-            fits(_size("the array", shape, dtype, held))
-            file.seek(0)
-            array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
-            return array
-    except _DAMAGE as error:
-        raise _unreadable(error, "an array") from error
+    with _understood("an array"), open(path, "rb") as file:
+        fits(_header("the array", file, os.fstat(file.fileno()).st_size).bytes)
+        file.seek(0)
+        array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+        return array
 
 
 def listed(found: dict[str, Header]) -> str:
@@ -127,31 +118,23 @@ _DAMAGE = (
 )
 
 
-def _unreadable(error: BaseException, what: str = "an archive of arrays") -> ArchiveError:
-    if isinstance(error, ArchiveError):
-        return error
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ArchiveError(f"cannot be read as {what}: {reason}")
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Turns what damaged files raise into an ArchiveError."""
+    try:
+        yield
+    except ArchiveError:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ArchiveError(f"cannot be read as {what}: {reason}") from error
 
 
-def _header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Header:
-    """What one array says of itself, where it is no more than it holds. Raises ValueError."""
-    with archive.open(entry) as member:
-        shape, dtype = _declared(member)
-        start = member.tell()
-    name = entry.filename.removesuffix(SUFFIX)
-    return Header(dtype, shape, _size(name, shape, dtype, entry.file_size - start))
+def _header(name: str, member: IO[bytes], size: int) -> Header:
+    """What an array in a file of `size` bytes says of itself, where it holds no less and no more.
 
-
-def _size(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], held: int) -> int:
-    """Bytes of an array, where it declares what it holds. Raises ValueError."""
-    size = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or (not dtype.hasobject and size != held):
-        raise ValueError(f"{name} declares {dtype} {shape}, {size} bytes, but holds {held}")
-    return size
-
-
-def _declared(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    Raises ValueError.
+    """
     version = npy.read_magic(member)
     if version == (1, 0):
         shape, _, dtype = npy.read_array_header_1_0(member)
@@ -159,4 +142,7 @@ def _declared(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         shape, _, dtype = npy.read_array_header_2_0(member)
     else:
         raise ValueError(f"arrays of format {version}, expected 1.0 or 2.0")
-    return shape, dtype
+    declared, held = math.prod(shape) * dtype.itemsize, size - member.tell()
+    if min(shape, default=0) < 0 or (not dtype.hasobject and declared != held):
+        raise ValueError(f"{name} declares {dtype} {shape}, {declared} bytes, but holds {held}")
+    return Header(dtype, shape, declared)

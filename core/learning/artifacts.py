@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import digest
-from core.documents import DocumentError, parse_json
+from core.documents import parse_json
 from core.private import opener, parents
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def load(path: Path | str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     try:
         header = parse_json(metadata[HEADER])
         meta, checksum = dict(header["meta"]), header["sha256"]
-    except DocumentError as error:
-        raise ArtifactError(f"{path} is damaged: its header cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} is damaged: its header cannot be read") from error
+        raise ArtifactError(
+            f"{path} is damaged: its header cannot be read: {_line(error)}"
+        ) from error
     if _content(json.dumps(meta, sort_keys=True), arrays) != checksum:
         raise ArtifactError(f"{path} is damaged: its content does not match its checksum")
     return arrays, meta
@@ -85,7 +85,7 @@ def load(path: Path | str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 def save_network(path: Path | str, network: Network, **meta: object) -> None:
     """Write a network's weights and what is needed to build it again. Raises ArtifactError."""
-    plan = {"name": network.name, "shape": list(network.shape), "classes": network.classes}
+    plan = {"name": network.name, "shape": network.shape, "classes": network.classes}
     save(path, network.state_dict(), {"kind": "network", "network": plan, "facts": meta})
 
 
@@ -98,14 +98,11 @@ def load_network(path: Path | str) -> tuple[Network, dict[str, Any]]:
         raise ArtifactError(f"{path} holds no network (kind {meta.get('kind', 'not given')!r})")
     try:
         plan = meta["network"]
-        shape = tuple(plan["shape"])
-        network = restore(plan["name"], shape, plan["classes"], arrays)
-        facts = dict(meta["facts"])
+        network = restore(plan["name"], tuple(plan["shape"]), plan["classes"], arrays)
+        return network, dict(meta["facts"])
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise ArtifactError(f"{path} holds a network that cannot be built: {_line(error)}") from (
-            error
-        )
-    return network, facts
+        said = f"{path} holds a network that cannot be built: {_line(error)}"
+        raise ArtifactError(said) from error
 
 
 def fingerprint(parts: Mapping[str, object]) -> str:
@@ -134,18 +131,16 @@ def write_atomically(path: Path | str, data: bytes, *, private: bool = False) ->
     try:
         if private:
             parents(path)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(draft, "xb", opener=opener if private else None) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, path)
-        except BaseException:
+        finally:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
-            raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

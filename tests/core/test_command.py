@@ -56,7 +56,7 @@ COMMANDS = {
     "attacks random": ("attacks.process", "run", ["random", "--target", "h:1"]),
     "experiments run": ("experiments.runner", "run", ["run", "smoke"]),
     "experiments prices": ("experiments.prices.simulation", "record", ["prices"]),
-    "pow mint": ("pow.hashcash", "mint", ["mint", "foo"]),
+    "pow mint": ("pow.__main__", "mint", ["mint", "foo"]),
 }
 
 
