@@ -39,11 +39,11 @@ from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
 from server import model
-from server.authentication import OpenDoor
+from server.authentication import NoAuthentication
+from server.gate import Gate
 from server.ledger import Account
 from server.ledger.sqlite import SqliteLedger
-from server.puzzles import Puzzles
-from server.serve import Parts, running
+from server.serve import running
 
 KINDS = ("quiet", "new wrong counters", "the same wrong counters", "the right counters again")
 
@@ -119,22 +119,21 @@ async def _measure(seconds: float, home: Path) -> list[dict[str, Any]]:
     ledger = SqliteLedger(
         home / "flood.db", fingerprint="flood", tariff=SmallestWork(), clock=time.time
     )
-    parts = Parts(
-        model=model.load(home, name, "heads"),
-        ledger=ledger,
-        keyring=Keyring([bytes(range(32))]),
-        puzzles=Puzzles("argon2id"),
-        authenticator=OpenDoor(),
-        hash_rate=1.0,
-        record=lambda kind, **fields: None,
-        clock=time.time,
-    )
+    served = model.load(home, name, "heads")
     loop = asyncio.get_running_loop()
     rows = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         for kind in KINDS:
-            async with running(parts, "127.0.0.1:0") as address:  # anew: no strike is remembered
+            gate = Gate(  # anew: no wrong answer is remembered
+                model=served,
+                ledger=ledger,
+                keyring=Keyring([bytes(range(32))]),
+                encode=codec.dumps,
+                algorithm="argon2id",
+                hash_rate=1.0,
+            )
+            async with running(gate, NoAuthentication(), "127.0.0.1:0") as address:
                 cpu, start = time.process_time(), time.monotonic()
                 honest = loop.run_in_executor(pool, ask_at_a_pace, address, seconds)
                 answers: dict[str, int] = {}

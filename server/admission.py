@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from server.limits import counted
 from server.refusals import BodyTooSlow, StreamOver, TooManyCalls
 
 BODY_BYTES = 64 * 2**20
@@ -224,18 +225,14 @@ class Admission:
         await turn()
         if self._streams[client] >= self.limits.streams:
             raise TooManyCalls(f"{self._streams[client]} streams are open; expected no more")
-        self._streams[client] += 1
-        try:
-            async with asyncio.timeout(self.limits.stream_seconds):
-                yield turn
-        except TimeoutError as error:
-            raise StreamOver(
-                f"the stream was open for {self.limits.stream_seconds:g} s; open it again"
-            ) from error
-        finally:
-            self._streams[client] -= 1
-            if not self._streams[client]:
-                del self._streams[client]
+        with counted(self._streams, client):
+            try:
+                async with asyncio.timeout(self.limits.stream_seconds):
+                    yield turn
+            except TimeoutError as error:
+                raise StreamOver(
+                    f"the stream was open for {self.limits.stream_seconds:g} s; open it again"
+                ) from error
 
     @asynccontextmanager
     async def check(self) -> AsyncIterator[None]:

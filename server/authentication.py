@@ -77,7 +77,7 @@ class ApiKeys:
         return found
 
 
-class OpenDoor:
+class NoAuthentication:
     """Believes the metadata `client-id`: for experiments on loopback only."""
 
     def client(self, metadata: Metadata) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,19 +18,21 @@ from core import private, records
 from core.learning.artifacts import ArtifactError
 from core.learning.datasets import DatasetError
 from pow import rate
+from protos import codec
 from server import calibration, logs, measures, model, secret, transport
-from server.authentication import ApiKeys, Authenticator, OpenDoor
+from server.authentication import ApiKeys, Authenticator, NoAuthentication
 from server.calibration import Calibration, CalibrationError, make
 from server.calibration.plot import draw
 from server.calibration.targets import Targets
 from server.defences import Perturbation, configured, trained
+from server.gate import Gate, unrecorded
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.options import Calibrate, Prepare, Serve
 from server.pricing import Rate, no_price
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
-from server.serve import Parts, ServeError, Tls, running
+from server.serve import ServeError, Tls, running
 from server.victims import needed_network
 
 CLIENT = 640
@@ -176,26 +177,25 @@ def serve(options: Serve) -> None:
             retention=options.retention * 86_400,
         )
         stack.callback(ledger.close)
-        record: Callable[..., None] = _unrecorded
+        record: Callable[..., None] = unrecorded
         if options.record is not None:
             header = {"config": asdict(options), "provenance": records.provenance(None)}
             record = stack.enter_context(records.RecordWriter(options.record, header)).write
-        parts = Parts(
+        gate = Gate(
             model=served,
             ledger=ledger,
             keyring=secret.keyring(options.home, kind),
-            puzzles=tariff.puzzles,
-            authenticator=authenticator,
+            encode=codec.dumps,
+            algorithm=tariff.puzzles.algorithm,
             hash_rate=hash_rate,
             record=record,
-            clock=time.time,
             perturbation=perturbation,
             calibration=hashlib.sha256(f"{algorithm} ".encode() + prices).hexdigest()[:16],
             hosts=hosts,
         )
         host = options.host.strip("[]")
         address = f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}"
-        stopped = asyncio.run(_until_stopped(parts, address, tls))
+        stopped = asyncio.run(_until_stopped(gate, authenticator, address, tls))
     if stopped is signal.SIGINT:
         raise KeyboardInterrupt
 
@@ -217,7 +217,9 @@ def _perturbation(options: Serve, served: Model) -> Perturbation | None:
     return trained.ready(files, name, config, network, key)
 
 
-async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> signal.Signals:
+async def _until_stopped(
+    gate: Gate, authenticator: Authenticator, address: str, tls: Tls | None
+) -> signal.Signals:
     """Serves, and lets requests under way finish; the signal that ended it."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[signal.Signals] = loop.create_future()
@@ -229,7 +231,7 @@ async def _until_stopped(parts: Parts, address: str, tls: Tls | None) -> signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     transport.raise_file_limit()
-    async with running(parts, address, tls) as listening:
+    async with running(gate, authenticator, address, tls) as listening:
         print(f"listening on {listening}", flush=True)
         return await stop
 
@@ -240,7 +242,7 @@ def _authenticator(options: Serve) -> Authenticator:
             raise ServeError("--open believes every caller: it cannot go with --keys")
         if not _is_loopback(options.host.strip("[]")):
             raise ServeError(f"--open listens on loopback only, not on {options.host}")
-        return OpenDoor()
+        return NoAuthentication()
     if options.keys is None:
         raise ServeError("no way to tell callers apart: give --keys FILE, or --open on loopback")
     return ApiKeys.read(options.keys)
@@ -264,7 +266,3 @@ def _tls(options: Serve) -> Tls | None:
     if options.tls_cert is None or options.tls_key is None:
         raise ServeError("--tls-cert and --tls-key go together: one of them is missing")
     return Tls.read(options.tls_cert, options.tls_key)
-
-
-def _unrecorded(kind: str, /, **fields: Any) -> None:
-    """Where no record is asked for."""

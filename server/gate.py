@@ -1,18 +1,16 @@
 """The use case: one query priced, charged, sealed; one challenge redeemed. No gRPC in here.
 
-The order of `predict` is cheap before dear, and nothing is computed for free: validation, request
-id, limits, victim, measure, ledger, sealing.
+The order of `predict` is cheap before expensive, and nothing is computed for free: validation,
+request id, limits, victim, measure, ledger, sealing.
 """
 
 import asyncio
 import logging
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,18 +28,17 @@ from pow.challenge import (
 )
 from pow.puzzle import Puzzle
 from server.defences import Perturbation
+from server.fair import FairExecutor
 from server.inference import Inference, Steps
-from server.ledger import MAX_UNPAID, NANO, Account, Charge, Ledger, Payment
+from server.ledger import NANO, Account, Charge, Ledger, Payment
+from server.limits import UnderWay, WrongAnswerLimiter
 from server.model import Model
-from server.puzzles import Puzzles, Strikes
-from server.refusals import BadRequestId, TooManyInFlight, TooManyUnpaid
+from server.refusals import BadRequestId
 
 MAX_BATCH = 256
-"""Images in one request."""
+"""Inputs in one request."""
 
 _LOG = logging.getLogger("powgate.server")
-
-_T = TypeVar("_T")
 
 _ZERO_NONCE = bytes(12)  # each challenge has a key of its own, so a fixed nonce never repeats
 
@@ -53,61 +50,74 @@ class Sealed:
     challenge: bytes
     ciphertext: bytes
     key: bytes | None
-    charged: int  # images of this client so far
+    charged: int  # inputs of this client so far
     work: int  # expected hashes
     seconds: float  # spent in the gate
 
 
+def unrecorded(kind: str, /, **fields: Any) -> None:
+    """Keeps no record."""
+
+
+@dataclass(kw_only=True)
 class Gate:
-    """Prices, charges and seals. `encode` turns a posterior (b, k) into the bytes to seal."""
+    """Prices, charges and seals. `encode` turns probabilities (b, k) into the bytes to seal."""
 
-    def __init__(
-        self,
-        *,
-        model: Model,
-        ledger: Ledger,
-        keyring: Keyring,
-        puzzles: Puzzles,
-        audience: Audience,
-        encode: Callable[[NDArray[np.float32]], bytes],
-        record: Callable[..., None],
-        clock: Callable[[], float],
-        torch_pool: Executor,
-        verify_pool: Executor,
-        perturbation: Perturbation | None = None,
-        elapsed: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.model = model
-        self.audience = audience
-        self.puzzles = puzzles
-        self._ledger = ledger
-        self._keyring = keyring
-        self._encode = encode
-        self._record = record
-        self._clock = clock
-        self._inference = Inference(model, perturbation, torch_pool)
-        self._verify_pool = verify_pool
+    model: Model
+    ledger: Ledger
+    keyring: Keyring
+    encode: Callable[[NDArray[np.float32]], bytes]
+    algorithm: str = "sha1"  # of the puzzles
+    hash_rate: float = 0.0  # on which prices rest, as clients are told it
+    calibration: str = "0" * 16  # 16 hex digits of what the prices rest on
+    hosts: tuple[str, ...] = ()  # public names of the gate
+    perturbation: Perturbation | None = None
+    record: Callable[..., None] = unrecorded
+    clock: Callable[[], float] = time.time
+    elapsed: Callable[[], float] = time.monotonic  # for durations; the clock may be set
+
+    def __post_init__(self) -> None:
+        self.audience = Audience(
+            fingerprint=self.model.public_fingerprint,
+            ledger=self.ledger.id,
+            books=self.ledger.books,
+            calibration=self.calibration,
+            hosts=self.hosts,
+        )
+        self.under_way = UnderWay()
+        self._torch_pool, self._verify_pool = FairExecutor("torch"), FairExecutor("verify")
+        self._inference = Inference(self.model, self.perturbation, self._torch_pool)
         self._verified = VerifiedDigests()
-        self._strikes = Strikes(elapsed)
-        self._in_flight: Counter[str] = Counter()  # predictions under way, by client
-        self._redeeming: Counter[str] = Counter()  # redemptions under way, by client
-        self._reserved: dict[tuple[str, str], asyncio.Future[None]] = {}  # request ids under way
-        self._computing: Counter[str] = Counter()  # of those, not charged yet
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._begun = 0
+        self._wrong = WrongAnswerLimiter(self.elapsed)
 
-    async def predict(self, client: str, request_id: str, images: NDArray[Any]) -> Sealed:
-        """Answers a batch (b, c, h, w) under seal.
+    def close(self) -> None:
+        """Ends the gate's threads. The ledger stays open."""
+        self._torch_pool.shutdown()
+        self._verify_pool.shutdown()
+
+    def warm_up(self) -> None:
+        """Runs one batch through victim, measure and defence: no client waits for a first time.
+
+        Raises ValueError for a defence that cannot work with this victim.
+        """
+        self._inference.warm_up(MAX_BATCH)
+
+    async def predict(self, client: str, request_id: str, inputs: NDArray[Any]) -> Sealed:
+        """Answers a batch (b, *shape) under seal.
 
         Raises BadRequestId, RequestIdReused, RetriesExhausted, TooManyInFlight, TooManyUnpaid,
         core.arrays.InvalidInputs, LedgerUnavailable.
         """
         started = time.perf_counter()
         check_request_id(request_id)
-        check_inputs(images, self.model.victim.shape, MAX_BATCH)  # cheaper than their digest
-        return await self._to_its_end(
-            self._in_flight, client, lambda: self._in_turn(client, request_id, images, started)
-        )
+        victim = self.model.victim  # checking is cheaper than the digest
+        check_inputs(inputs, victim.shape, MAX_BATCH, victim.dtypes)
+
+        async def predicted() -> Sealed:
+            async with self.under_way.alone(client, request_id):
+                return await self._predict(client, request_id, inputs, started)
+
+        return await self.under_way.finish("predict", client, predicted)
 
     async def redeem(self, client: str, token: bytes, counters: Sequence[str]) -> bytes:
         """The key of a challenge whose stamps are all there; redeeming again gives it again.
@@ -115,14 +125,14 @@ class Gate:
         Raises the ChallengeErrors of pow.challenge, TooManyWrongCounters, TooManyInFlight,
         NothingToRedeem, LedgerUnavailable.
         """
-        challenge = self._keyring.verify(token, client=client, now=self._clock())
+        challenge = self.keyring.verify(token, client=client, now=self.clock())
         books = self._books(challenge)
-        self._strikes.check(client)
+        self._wrong.check(client)
         # Not counted with the predictions: work that is done must find room.
-        await self._to_its_end(
-            self._redeeming, client, lambda: self._settle(client, books, challenge, counters)
+        await self.under_way.finish(
+            "redeem", client, lambda: self._settle(client, books, challenge, counters)
         )
-        return self._keyring.sealing_key(challenge)
+        return self.keyring.sealing_key(challenge)
 
     def _books(self, challenge: Challenge) -> str:
         """The books of this ledger that a challenge was charged in.
@@ -140,83 +150,26 @@ class Gate:
 
     async def account(self, client: str) -> Account:
         """What the client has asked so far. Raises LedgerUnavailable."""
-        return await asyncio.wrap_future(self._ledger.account(client))
-
-    async def idle(self, *, for_seconds: float = 0.0) -> None:
-        """Waits until all that was begun is done, and nothing has begun for so long."""
-        while True:
-            while self._tasks:
-                await asyncio.wait(self._tasks)
-            begun = self._begun
-            await asyncio.sleep(for_seconds)
-            if begun == self._begun and not self._tasks:
-                return
-
-    async def _to_its_end(
-        self, under_way: Counter[str], client: str, work: Callable[[], Coroutine[Any, Any, _T]]
-    ) -> _T:
-        """Work for a client, finished even if the client hangs up.
-
-        Otherwise whoever cancels in time has the victim computed, or counters checked, for nothing,
-        and pays without a line in the record.
-        """
-        if under_way[client] >= MAX_UNPAID:
-            raise TooManyInFlight(
-                f"{under_way[client]} requests are under way; at most {MAX_UNPAID} at once"
-            )
-        under_way[client] += 1
-        self._begun += 1
-        task = asyncio.create_task(work())
-        self._tasks.add(task)
-
-        def done(task: "asyncio.Task[_T]") -> None:
-            self._tasks.discard(task)
-            _less(under_way, client)
-            if not task.cancelled():
-                task.exception()  # seen, even where nobody waits for it any more
-
-        task.add_done_callback(done)
-        return await asyncio.shield(task)
-
-    async def _in_turn(
-        self, client: str, request_id: str, images: NDArray[Any], started: float
-    ) -> Sealed:
-        """Predicts once no other request with this id is under way.
-
-        Otherwise several at once, with different inputs, are all computed, and one is charged.
-        """
-        key = client, request_id
-        while key in self._reserved:
-            await asyncio.shield(self._reserved[key])
-        self._reserved[key] = asyncio.get_running_loop().create_future()
-        try:
-            return await self._predict(client, request_id, images, started)
-        finally:
-            self._reserved.pop(key).set_result(None)
+        return await asyncio.wrap_future(self.ledger.account(client))
 
     async def _predict(
-        self, client: str, request_id: str, images: NDArray[Any], started: float
+        self, client: str, request_id: str, inputs: NDArray[Any], started: float
     ) -> Sealed:
-        inputs = digest(images.dtype.name, images.shape, images.tobytes())
-        known = await asyncio.wrap_future(self._ledger.recall(client, request_id, inputs))
-        steps = Steps()
+        identity = digest(inputs.dtype.name, inputs.shape, inputs.tobytes())
+        known = await asyncio.wrap_future(self.ledger.recall(client, request_id, identity))
+        steps, retry = Steps(), isinstance(known, Charge)
         if isinstance(known, Charge):
-            charge, retry = known, True
-            posterior = await self._inference.again(client, images, steps)
+            charge = known
+            answer = await self._inference.again(client, inputs, steps)
         else:
-            retry = False
-            self._check_room(client, known)
-            self._computing[client] += 1
-            try:
-                posterior, batch = await self._inference.answer(client, images, steps)
+            with self.under_way.room(client, known):
+                answer, batch = await self._inference.answer(client, inputs, steps)
                 with steps.timed("ledger"):
                     charge = await asyncio.wrap_future(
-                        self._ledger.ask(client, request_id, inputs, batch)
+                        self.ledger.ask(client, request_id, identity, batch)
                     )
-            finally:
-                _less(self._computing, client)
         with steps.timed("seal"):
-            sealed = self._seal(client, request_id, inputs, charge, posterior, started)
+            sealed = self._seal(client, request_id, identity, charge, answer, started)
         account = charge.account
         self._write(
             "predict",
@@ -236,26 +189,13 @@ class Gate:
         )
         return sealed
 
-    def _check_room(self, client: str, account: Account) -> None:
-        """Raises TooManyUnpaid where this batch, too, may end up as one too many.
-
-        Refused again, atomically, when it is charged; here it saves the victim's time.
-        """
-        computing = self._computing[client]
-        if account.unpaid + computing >= MAX_UNPAID:
-            more = f" and {computing} are being answered" if computing else ""
-            raise TooManyUnpaid(
-                f"{account.unpaid} batches are unpaid{more}; redeem one before asking for more "
-                f"(at most {MAX_UNPAID})"
-            )
-
     async def _settle(
         self, client: str, books: str, challenge: Challenge, counters: Sequence[str]
     ) -> None:
         """Checks counters, marks the charge as paid, and records that once."""
         await self._verify(client, challenge, counters)
         payment = Payment(books, challenge.request_id, challenge.digest, challenge.puzzle)
-        if await asyncio.wrap_future(self._ledger.settle(client, payment)):
+        if await asyncio.wrap_future(self.ledger.settle(client, payment)):
             self._write("redeem", client=client, request_id=challenge.request_id)
 
     async def _verify(self, client: str, challenge: Challenge, counters: Sequence[str]) -> None:
@@ -268,13 +208,13 @@ class Gate:
             else:
                 verify_counters(challenge, counters)
         except WrongCounters:
-            self._strikes.add(client)
+            self._wrong.add(client)
             raise
 
     def _write(self, kind: str, /, **fields: Any) -> None:
         """One line of the record. A record that fails must not cost a client its answer."""
         try:
-            self._record(kind, **fields)
+            self.record(kind, **fields)
         except OSError:
             _LOG.exception("a line of the record is lost")
 
@@ -282,23 +222,23 @@ class Gate:
         self,
         client: str,
         request_id: str,
-        inputs: bytes,
+        identity: bytes,
         charge: Charge,
-        posterior: NDArray[np.float32],
+        answer: NDArray[np.float32],
         started: float,
     ) -> Sealed:
         open_now = charge.paid or charge.work == 0
-        challenge = self._keyring.issue(
+        challenge = self.keyring.issue(
             Puzzle(charge.puzzle.algorithm, 0, 0) if open_now else charge.puzzle,
             audience=str(self.audience),
             client=client,
             request_id=request_id,
-            digest=inputs,
-            now=self._clock(),
+            digest=identity,
+            now=self.clock(),
             expires=charge.expires,
         )
-        key = self._keyring.sealing_key(challenge)
-        ciphertext = AESGCM(key).encrypt(_ZERO_NONCE, self._encode(posterior), challenge.token)
+        key = self.keyring.sealing_key(challenge)
+        ciphertext = AESGCM(key).encrypt(_ZERO_NONCE, self.encode(answer), challenge.token)
         return Sealed(
             challenge=challenge.token,
             ciphertext=ciphertext,
@@ -307,13 +247,6 @@ class Gate:
             work=0 if open_now else charge.work,
             seconds=time.perf_counter() - started,
         )
-
-
-def _less(counter: Counter[str], name: str) -> None:
-    """One less, and nothing kept of those who are gone."""
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]
 
 
 def check_request_id(request_id: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import digest, to_float
+from core.arrays import digest
 from server.defences import Perturbation
 from server.ledger import DIGEST_BYTES, NANO, Batch
 from server.model import Model
 from server.pricing import BATCH
+from server.victims import taken
 
 
 @dataclass(slots=True)
@@ -51,65 +52,64 @@ class Inference:
         self._perturbation = perturbation
         self._pool = pool
 
-    async def answer(
-        self, client: str, images: NDArray[Any], steps: Steps
-    ) -> tuple[NDArray[np.float32], Batch]:
-        """Posterior (b, k) to give out for images (b, c, h, w), and what to charge."""
-        computed = await self._in_parts(client, images, True, steps)
-        batches = [batch for _, batch in computed if batch is not None]
-        return _posterior(computed), _joined(batches)
+    def warm_up(self, batch: int) -> None:
+        """Computes a batch in the calling thread."""
+        victim = self._model.victim
+        blank: NDArray[Any] = np.zeros((batch, *victim.shape), victim.dtypes[0])
+        self._compute("", taken(victim, blank), True, Steps())
 
-    async def again(self, client: str, images: NDArray[Any], steps: Steps) -> NDArray[np.float32]:
-        """The posterior alone: a retry is never measured again."""
-        return _posterior(await self._in_parts(client, images, False, steps))
+    async def answer(
+        self, client: str, inputs: NDArray[Any], steps: Steps
+    ) -> tuple[NDArray[np.float32], Batch]:
+        """Probabilities (b, k) to give out for inputs (b, *shape), and what to charge."""
+        computed = await self._in_parts(client, inputs, True, steps)
+        costs = np.concatenate([costs for _, costs, _ in computed])
+        return (
+            np.concatenate([answer for answer, _, _ in computed]),
+            Batch(
+                tuple(round(float(cost) * NANO) for cost in costs),
+                tuple(digest for _, _, digests in computed for digest in digests),
+            ),
+        )
+
+    async def again(self, client: str, inputs: NDArray[Any], steps: Steps) -> NDArray[np.float32]:
+        """The probabilities alone: a retry is never measured again."""
+        computed = await self._in_parts(client, inputs, False, steps)
+        return np.concatenate([answer for answer, _, _ in computed])
 
     async def _in_parts(
-        self, client: str, images: NDArray[Any], measured: bool, steps: Steps
-    ) -> list[tuple[NDArray[np.float32], Batch | None]]:
+        self, client: str, inputs: NDArray[Any], measured: bool, steps: Steps
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float64], list[bytes]]]:
         """Each part is a job of its own: what others wait for does not depend on the batch."""
-        loop, pixels, parts = asyncio.get_running_loop(), to_float(images), []
-        for first in range(0, len(pixels), BATCH):
-            part = pixels[first : first + BATCH]
-            parts.append(
-                await loop.run_in_executor(self._pool, self._compute, client, part, measured, steps)
+        loop, whole = asyncio.get_running_loop(), taken(self._model.victim, inputs)
+        return [
+            await loop.run_in_executor(
+                self._pool, self._compute, client, whole[at : at + BATCH], measured, steps
             )
-        return parts
+            for at in range(0, len(whole), BATCH)
+        ]
 
     def _compute(
-        self, client: str, pixels: NDArray[np.float32], measured: bool, steps: Steps
-    ) -> tuple[NDArray[np.float32], Batch | None]:
-        """The measure sees what the victim says, the client what the defence makes of it."""
+        self, client: str, inputs: NDArray[Any], measured: bool, steps: Steps
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], list[bytes]]:
+        """What the client gets of inputs (b, *shape), their costs (b,), and their digests.
+
+        The measure sees what the victim says, the client what the defence makes of it.
+        """
         with steps.timed("victim"):
-            answer = self._model.victim.answer(pixels)
-            posterior = answer.probabilities
-        batch = None
+            answer = self._model.victim.answer(inputs)
+        given, costs, digests = answer.probabilities, np.empty(0), []
         if measured:
             with steps.timed("measure"):
-                batch = _batch(pixels, self._model.measure.cost(pixels, answer))
+                costs = self._model.measure.cost(inputs, answer)
+                digests = [
+                    digest(each.dtype.name, each.shape, each.tobytes())[:DIGEST_BYTES]
+                    for each in inputs
+                ]
         if self._perturbation is not None:
             with steps.timed("defence"):
-                given = self._perturbation.answer(posterior, pixels, client)
-            l1 = np.abs(given.astype(np.float64) - posterior).sum(axis=1)
-            steps.moved.append(np.stack([l1, given.argmax(axis=1) == posterior.argmax(axis=1)]))
-            posterior = given
-        return posterior, batch
-
-
-def _posterior(parts: list[tuple[NDArray[np.float32], Batch | None]]) -> NDArray[np.float32]:
-    return np.concatenate([posterior for posterior, _ in parts])
-
-
-def _batch(pixels: NDArray[np.float32], costs: NDArray[np.float64]) -> Batch:
-    """What the ledger is told of images (b, c, h, w) and their privacy costs (b,)."""
-    return Batch(
-        tuple(round(float(cost) * NANO) for cost in costs),
-        tuple(digest("float32", image.shape, image.tobytes())[:DIGEST_BYTES] for image in pixels),
-    )
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of the images of several."""
-    return Batch(
-        tuple(cost for batch in batches for cost in batch.costs),
-        tuple(digest for batch in batches for digest in batch.digests),
-    )
+                given = self._perturbation.answer(answer.probabilities, inputs, client)
+            l1 = np.abs(given.astype(np.float64) - answer.probabilities).sum(axis=1)
+            kept = given.argmax(axis=1) == answer.probabilities.argmax(axis=1)
+            steps.moved.append(np.stack([l1, kept]))
+        return given, costs, digests

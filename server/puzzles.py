@@ -1,25 +1,16 @@
-"""Which puzzle stands for an amount of work, and how often a client may get one wrong."""
+"""Which puzzle stands for an amount of work."""
 
 import math
-import time
-from collections import defaultdict, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from pow.puzzle import MAX_WORK, Puzzle, puzzle_for
-from server.refusals import TooManyWrongCounters
 
 BATCH = 64
 """Images to which a price refers; n images pay n/64 of it."""
 
 ARGON2_LEAST = 64
 """Tries per 64 images from which on argon2id is asked."""
-
-STRIKES = 16
-"""Wrong sets of counters a client may send in STRIKE_SECONDS. An honest one sends none."""
-
-STRIKE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +37,3 @@ class Puzzles:
                 return puzzle_for(min(tries, MAX_WORK), "argon2id")
             return puzzle_for(work, "sha1")
         return puzzle_for(work, self.algorithm)
-
-
-class Strikes:
-    """Counts wrong counters by client: checking them must not be a lever against the gate."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
-
-    def check(self, client: str) -> None:
-        """Raises TooManyWrongCounters while the client has no strike left."""
-        times = self._times.get(client)
-        if times is None:
-            return
-        while times and times[0] <= self._clock() - STRIKE_SECONDS:
-            times.popleft()
-        if not times:
-            del self._times[client]
-        elif len(times) >= STRIKES:
-            wait = times[0] + STRIKE_SECONDS - self._clock()
-            raise TooManyWrongCounters(
-                f"{len(times)} wrong sets of counters in {STRIKE_SECONDS:.0f} s; "
-                f"try again in {wait:.0f} s"
-            )
-
-    def add(self, client: str) -> None:
-        """One more wrong set of counters."""
-        self._times[client].append(self._clock())

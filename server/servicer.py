@@ -17,9 +17,8 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class Servicer(GateServicer):
     """`powgate.v1.Gate`."""
 
-    def __init__(self, gate: Gate, *, hash_rate: float) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._hash_rate = hash_rate
 
     async def Describe(  # noqa: N802
         self, request: pb.DescribeRequest, context: _Context
@@ -31,8 +30,8 @@ class Servicer(GateServicer):
             classes=model.victim.classes,
             max_batch=MAX_BATCH,
             max_unpaid=MAX_UNPAID,
-            algorithm=self._gate.puzzles.algorithm,
-            hash_rate=self._hash_rate,
+            algorithm=self._gate.algorithm,
+            hash_rate=self._gate.hash_rate,
             fingerprint=model.public_fingerprint,
             audience=str(self._gate.audience),
             client=CALLER.get(),
@@ -42,8 +41,8 @@ class Servicer(GateServicer):
         self, request: pb.PredictRequest, context: _Context
     ) -> pb.SealedPrediction:
         client = CALLER.get()
-        images = codec.decode(request.inputs)
-        sealed = await self._gate.predict(client, request.request_id, images)
+        inputs = codec.decode(request.inputs)
+        sealed = await self._gate.predict(client, request.request_id, inputs)
         return pb.SealedPrediction(
             challenge=sealed.challenge,
             ciphertext=sealed.ciphertext,

@@ -135,11 +135,12 @@ def running_gate(
     elapsed=None,
 ) -> Iterator[RunningGate]:
     from pow.challenge import Keyring
-    from server.authentication import OpenDoor
+    from protos import codec
+    from server.authentication import NoAuthentication
+    from server.gate import Gate
     from server.ledger.sqlite import SqliteLedger
     from server.model import Model
-    from server.puzzles import Puzzles
-    from server.serve import Parts, running
+    from server.serve import running
 
     clock = Clock()
     victim, measure = FakeVictim(shape), FakeMeasure()
@@ -148,12 +149,12 @@ def running_gate(
         ":memory:", fingerprint="f", tariff=FixedTariff(hashes, algorithm), clock=clock
     )
     records: list = []
-    parts = Parts(
+    gate = Gate(
         model=Model("fake", "nothing", victim, measure, fingerprint),
         ledger=ledger,
         keyring=Keyring([bytes(range(32))]),
-        puzzles=Puzzles(algorithm, tries_per_hash=1.0),
-        authenticator=authenticator or OpenDoor(),
+        encode=codec.dumps,
+        algorithm=algorithm,
         hash_rate=hash_rate,
         record=record or (lambda kind, **fields: records.append({"kind": kind, **fields})),
         clock=clock,
@@ -166,7 +167,9 @@ def running_gate(
 
     async def serve() -> None:
         box.loop, box.stop = asyncio.get_running_loop(), asyncio.Event()
-        async with running(parts, "127.0.0.1:0", tls, limits) as address:
+        async with running(
+            gate, authenticator or NoAuthentication(), "127.0.0.1:0", tls, limits
+        ) as address:
             box.address = address
             started.set()
             await box.stop.wait()

@@ -3,7 +3,6 @@
 import asyncio
 import time
 import uuid
-from typing import Any
 
 import grpc
 import numpy as np
@@ -13,12 +12,12 @@ from core.environment import DIRECT
 from pow.challenge import Keyring
 from protos import codec, gate_pb2, gate_pb2_grpc
 from server.admission import Limits
-from server.authentication import OpenDoor
+from server.authentication import NoAuthentication
+from server.gate import Gate
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.pricing import BATCH, no_price
-from server.puzzles import Puzzles
-from server.serve import Parts, running
+from server.serve import running
 
 UNPACED = Limits(rate=1e9)
 """The one client of a measurement asks as fast as it is answered."""
@@ -29,19 +28,16 @@ async def measure_service(model: Model, images: NDArray[np.uint8], *, repeats: i
     ledger = SqliteLedger(
         ":memory:", fingerprint="service", tariff=no_price("sha1"), clock=lambda: 0.0
     )
-    parts = Parts(
+    gate = Gate(
         model=model,
         ledger=ledger,
         keyring=Keyring([bytes(32)]),
-        puzzles=Puzzles("sha1"),
-        authenticator=OpenDoor(),
-        hash_rate=0.0,
-        record=_no_record,
+        encode=codec.dumps,
         clock=lambda: 0.0,
     )
     batch = np.resize(images, (BATCH, *images.shape[1:]))
     try:
-        async with running(parts, "127.0.0.1:0", limits=UNPACED) as address:
+        async with running(gate, NoAuthentication(), "127.0.0.1:0", limits=UNPACED) as address:
             seconds = await asyncio.to_thread(_ask, address, batch, repeats)
     finally:
         ledger.close()
@@ -61,7 +57,3 @@ def _ask(address: str, batch: NDArray[np.uint8], repeats: int) -> list[float]:
             if number >= 3:  # the first ones open the channel
                 seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def _no_record(kind: str, /, **fields: Any) -> None:
-    """A measurement leaves no record."""

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from server.authentication import ApiKeys, OpenDoor
+from server.authentication import ApiKeys, NoAuthentication
 from server.refusals import BadClientId, MissingKey, UnknownKey
 
 
@@ -77,15 +77,15 @@ def test_keys_that_others_can_read_are_refused(tmp_path, mode):
 
 
 def test_the_open_door_believes_a_name():
-    assert OpenDoor().client([("client-id", "thief-1")]) == "thief-1"
+    assert NoAuthentication().client([("client-id", "thief-1")]) == "thief-1"
 
 
 @pytest.mark.parametrize("name", ["a b", "../a", "-a", "a" * 65, "ü"])
 def test_the_open_door_wants_a_plain_name(name):
     with pytest.raises(BadClientId, match="1 to 64"):
-        OpenDoor().client([("client-id", name)])
+        NoAuthentication().client([("client-id", name)])
 
 
 def test_the_open_door_wants_a_name():
     with pytest.raises(MissingKey, match="client-id"):
-        OpenDoor().client([])
+        NoAuthentication().client([])

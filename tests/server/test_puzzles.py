@@ -21,8 +21,9 @@ from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
 from server.ledger import Account
+from server.limits import WRONG_ANSWERS, WRONG_SECONDS, WrongAnswerLimiter
 from server.pricing import PolicyTariff
-from server.puzzles import STRIKE_SECONDS, STRIKES, Puzzles, Strikes
+from server.puzzles import Puzzles
 from server.refusals import TooManyWrongCounters
 
 ANNE = (("client-id", "anne"),)
@@ -123,20 +124,20 @@ def test_a_flood_of_wrong_counters_is_cut_off_and_harms_nobody_else(gate_with, a
         count = Challenge.parse(token).puzzle.count
         wrong = pb.RedeemRequest(challenge=token, counters=[f"{n:04}" for n in range(count - 1)])
         seen = []
-        for _ in range(STRIKES + 3):
+        for _ in range(WRONG_ANSWERS + 3):
             with pytest.raises(grpc.RpcError) as caught:
                 stub.Redeem(wrong, metadata=ANNE)
             info = error_details_pb2.ErrorInfo()
             rpc_status.from_call(caught.value).details[0].Unpack(info)
             seen.append((caught.value.code().name, info.reason))
-        assert seen[:STRIKES] == [("INVALID_ARGUMENT", "WRONG_COUNTERS")] * STRIKES
-        assert seen[STRIKES:] == [("RESOURCE_EXHAUSTED", "TOO_MANY_WRONG_COUNTERS")] * 3
+        assert seen[:WRONG_ANSWERS] == [("INVALID_ARGUMENT", "WRONG_COUNTERS")] * WRONG_ANSWERS
+        assert seen[WRONG_ANSWERS:] == [("RESOURCE_EXHAUSTED", "TOO_MANY_WRONG_COUNTERS")] * 3
 
         theirs = ask(stub, BOB)
         counters = solve(Challenge.parse(theirs)).counters
         assert stub.Redeem(pb.RedeemRequest(challenge=theirs, counters=counters), metadata=BOB).key
 
-        gate.clock.now += STRIKE_SECONDS
+        gate.clock.now += WRONG_SECONDS
         counters = solve(Challenge.parse(token)).counters
         assert stub.Redeem(pb.RedeemRequest(challenge=token, counters=counters), metadata=ANNE).key
 
@@ -146,26 +147,26 @@ def test_a_clock_set_back_does_not_prolong_strikes(gate_with):
     with gate_with(elapsed=elapsed) as gate, grpc.insecure_channel(gate.address) as channel:
         stub = GateStub(channel)
         wrong = pb.RedeemRequest(challenge=ask(stub, ANNE), counters=["a"])
-        for _ in range(STRIKES + 1):
+        for _ in range(WRONG_ANSWERS + 1):
             with pytest.raises(grpc.RpcError) as caught:
                 stub.Redeem(wrong, metadata=ANNE)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         gate.clock.now -= 86_400
-        elapsed.now += STRIKE_SECONDS
+        elapsed.now += WRONG_SECONDS
         token = ask(stub, ANNE)
         paid = pb.RedeemRequest(challenge=token, counters=solve(Challenge.parse(token)).counters)
         assert stub.Redeem(paid, metadata=ANNE).key
 
 
-def test_strikes_are_forgotten_one_by_one():
+def test_wrong_answers_are_forgotten_one_by_one():
     now = [0.0]
-    strikes = Strikes(lambda: now[0])
-    for second in range(STRIKES):
+    limiter = WrongAnswerLimiter(lambda: now[0])
+    for second in range(WRONG_ANSWERS):
         now[0] = float(second)
-        strikes.check("anne")
-        strikes.add("anne")
+        limiter.check("anne")
+        limiter.add("anne")
     with pytest.raises(TooManyWrongCounters, match="try again in 45 s"):
-        strikes.check("anne")
-    strikes.check("bob")
-    now[0] = STRIKE_SECONDS + 0.5  # the first is forgotten
-    strikes.check("anne")
+        limiter.check("anne")
+    limiter.check("bob")
+    now[0] = WRONG_SECONDS + 0.5  # the first is forgotten
+    limiter.check("anne")

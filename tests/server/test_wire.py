@@ -162,7 +162,7 @@ def test_nothing_is_computed_that_cannot_be_charged(gate, stub):
 
 def test_hanging_up_does_not_save_a_strike(gate_with, monkeypatch):
     from server import gate as module
-    from server.puzzles import STRIKES
+    from server.limits import WRONG_ANSWERS
 
     real = module.verify_counters
 
@@ -179,7 +179,7 @@ def test_hanging_up_does_not_save_a_strike(gate_with, monkeypatch):
         monkeypatch.setattr(module, "verify_counters", slowly)
         wrong = pb.RedeemRequest(challenge=token, counters=["a", "b", "c", "d"])
         reasons = []
-        for _ in range(STRIKES + 40):
+        for _ in range(WRONG_ANSWERS + 40):
             try:
                 stub.Redeem(wrong, metadata=ANNE, timeout=0.012)
             except grpc.RpcError as error:
@@ -296,29 +296,24 @@ def test_an_unknown_method(gate):
 def test_a_port_that_is_taken(gate):
     import asyncio
 
+    from server.authentication import NoAuthentication
     from server.serve import ServeError, running
 
     async def again():
-        async with running(gate_parts(gate), gate.address):
+        async with running(another(gate), NoAuthentication(), gate.address):
             raise AssertionError("served on a port that is taken")
 
     with pytest.raises(ServeError, match=r"cannot be bound: .* in use"):
         asyncio.run(again())
 
 
-def gate_parts(gate):
-    from server.authentication import OpenDoor
+def another(gate):
+    from server.gate import Gate
     from server.model import Model
-    from server.puzzles import Puzzles
-    from server.serve import Parts
 
-    return Parts(
+    return Gate(
         model=Model("fake", "nothing", gate.victim, gate.measure, "f" * 64),
         ledger=gate.ledger,
         keyring=Keyring([bytes(32)]),
-        puzzles=Puzzles("sha1"),
-        authenticator=OpenDoor(),
-        hash_rate=1.0,
-        record=lambda kind, **fields: None,
-        clock=gate.clock,
+        encode=codec.dumps,
     )
