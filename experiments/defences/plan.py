@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from experiments import benches
 from experiments.scenario import Setting
-from server.defences import Context, Defence, Name, Posterior, configured
+from server.defences import Context, Defence, Name, Rows, configured
 
 
 class Undefended(Defence):
@@ -22,9 +22,7 @@ class Undefended(Defence):
 
     __slots__ = ()
 
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
         return posterior
 
 

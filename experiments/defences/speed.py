@@ -101,7 +101,7 @@ def _ratio(ratios: NDArray[np.float64]) -> dict[str, float]:
 
 def _arithmetic(rng: np.random.Generator, k: int) -> dict[str, tuple[Call, float]]:
     """What comes after the surrogate's forward pass."""
-    y, p = (rng.dirichlet(np.full(k, a), size=BATCH).astype(np.float32) for a in (0.3, 3.0))
+    y, p = (rng.dirichlet(np.full(k, a), size=BATCH) for a in (0.3, 3.0))
     s = rng.normal(size=y.shape)
     calls: dict[str, Call] = {
         "redirect": lambda: redirect(y, s, 1.0),
@@ -119,7 +119,7 @@ def _redirections(
 ) -> dict[str, tuple[Call, float]]:
     """Gradient redirection in all, in forward mode and plain, beside one forward pass."""
     images = rng.random((BATCH, *network.shape), dtype=np.float32)
-    y = rng.dirichlet(np.full(network.classes, 0.3), size=BATCH).astype(np.float32)
+    y = rng.dirichlet(np.full(network.classes, 0.3), size=BATCH)
     config, clean = Redirection(epsilon=1.0), Redirection(epsilon=1.0, target="clean")
     asking = Context(client="", key=bytes(32), surrogates=Surrogates([network]))
     three = [networks.build(network.name, network.shape, 10, seed=seed + i) for i in range(3)]
@@ -151,7 +151,7 @@ def _plain_mad(rng: np.random.Generator, seed: int) -> dict[str, tuple[Call, flo
 
 
 def plain_scores(
-    network: Network, images: NDArray[np.float32], posterior: NDArray[np.float32]
+    network: Network, images: NDArray[np.float32], posterior: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
     """Scores (b, k) for all-ones: the derivative by the answer of what a student would learn."""
     answer = torch.tensor(posterior, requires_grad=True)
@@ -164,7 +164,7 @@ def plain_scores(
 
 
 def plain_redirect(
-    posterior: NDArray[np.float32], scores: NDArray[Any], epsilon: float
+    posterior: NDArray[np.floating[Any]], scores: NDArray[Any], epsilon: float
 ) -> NDArray[np.float32]:
     """Gradient redirection (b, k) with a loop over images and classes."""
     out = posterior.copy()
@@ -183,7 +183,10 @@ def plain_redirect(
 
 
 def plain_mad(
-    network: Network, images: NDArray[np.float32], posterior: NDArray[np.float32], epsilon: float
+    network: Network,
+    images: NDArray[np.float32],
+    posterior: NDArray[np.floating[Any]],
+    epsilon: float,
 ) -> NDArray[np.float32]:
     """MAD (b, k) from the gradients of the surrogate's last layer, one class at a time."""
     out = posterior.copy()

@@ -1,11 +1,11 @@
-"""Defences that perturb the answer: a posterior and its images in, another posterior out.
+"""Defences that perturb the answer: a posterior and its inputs in, another posterior out.
 
 Each module of DEFENCES has a frozen dataclass `Config`, a `Defence`: its fields are the settings
 (flags `--defence.x` of `python -m server serve`, keys of `defence_config` in a scenario), and its
 `perturb` maps probabilities (b, k) to probabilities (b, k). The arithmetic is in pure functions of
 arrays beside it. docs/defences.md has the formulas and what each defence promises.
 
-Axes: b images, c channels, h rows, w columns, k classes.
+Axes: b inputs, k classes.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ SUM_TOLERANCE = 1e-4
 LARGEST_L1 = 2.0
 """The distance of two posteriors that share no class."""
 
-Posterior = NDArray[np.floating[Any]]
-"""Probabilities (b, k), each row summing to one; a defence gives back what it was given."""
+Rows = NDArray[np.float64]
+"""Probabilities (b, k), each row summing to one, and other numbers for each class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,20 +70,26 @@ class Context:
     key: bytes
     surrogates: Surrogates | None = None
 
-    def draws(self, images: NDArray[Any]) -> NDArray[np.uint64]:
-        """A number (b,) for each image (b, c, h, w): the same whenever this client asks it again.
+    def needed(self) -> Surrogates:
+        """The surrogates. Raises ValueError where there are none."""
+        if self.surrogates is None:
+            raise ValueError("the defence needs surrogates of the victim; prepare them first")
+        return self.surrogates
 
-        HMAC-SHA256 of client and image under the key, so that no client can foresee it or, by
-        asking one image often, average it out.
+    def draws(self, inputs: NDArray[Any]) -> NDArray[np.uint64]:
+        """A number (b,) for each input (b, ...): the same whenever this client asks it again.
+
+        HMAC-SHA256 of client and input under the key, so that no client can foresee it or, by
+        asking one input often, average it out.
         """
-        canonical = np.asarray(images, np.float32) + np.float32(0)  # -0.0 is no other image
+        canonical = inputs + np.zeros((), inputs.dtype)  # -0.0 is no other input
         client = self.client.encode()
         state = hmac.new(self.key, digest("client", (len(client),), client), hashlib.sha256)
         out = np.empty(len(canonical), np.uint64)
-        for i, image in enumerate(canonical):
-            one = state.copy()
-            one.update(digest("float32", image.shape, image.tobytes()))
-            out[i] = int.from_bytes(one.digest()[:8], "little")
+        for i, one in enumerate(canonical):
+            mac = state.copy()
+            mac.update(digest(one.dtype.name, one.shape, one.tobytes()))
+            out[i] = int.from_bytes(mac.digest()[:8], "little")
         return out
 
 
@@ -94,10 +100,8 @@ class Defence(ABC):
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # for `configured`
 
     @abstractmethod
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
-        """The probabilities (b, k) to give out for images (b, c, h, w)."""
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
+        """The probabilities (b, k) to give out for inputs (b, ...) and the victim's posterior."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +112,8 @@ class Budgeted(Defence):
     """L1 distance an answer may be from the true one, 0 to 2."""
 
     def __post_init__(self) -> None:
-        check_budget(self.epsilon)
+        if not 0 <= self.epsilon <= LARGEST_L1:
+            raise ValueError(f"the L1 budget is {self.epsilon}, expected 0 to {LARGEST_L1:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +126,18 @@ class Perturbation:
     surrogates: Surrogates | None = None
 
     def answer(
-        self, posterior: NDArray[np.float32], images: NDArray[np.float32], client: str
+        self, posterior: NDArray[np.float32], inputs: NDArray[Any], client: str
     ) -> NDArray[np.float32]:
         """What a client gets instead of the posterior (b, k); asked again, it gets the same.
 
-        Raises ValueError for surrogates of another victim.
+        Raises ValueError for what is no posterior, and surrogates that are missing or of another
+        victim.
         """
+        if self.surrogates is not None:
+            self.surrogates.check(inputs, posterior)
         context = Context(client=client, key=self.key, surrogates=self.surrogates)
-        return self.defence.perturb(posterior, images, context).astype(np.float32, copy=False)
+        given = self.defence.perturb(checked(posterior), inputs, context)
+        return given.astype(np.float32)
 
 
 def load(name: str) -> type[Defence] | None:
@@ -157,24 +166,14 @@ def configured(name: str, settings: Mapping[str, object], where: str = "") -> De
     return None
 
 
-def check_budget(epsilon: float) -> None:
-    """Raises ValueError for an L1 budget outside [0, 2]."""
-    if not 0 <= epsilon <= LARGEST_L1:
-        raise ValueError(f"the L1 budget is {epsilon}, expected 0 to {LARGEST_L1:g}")
-
-
-def check_posterior(posterior: NDArray[Any]) -> NDArray[np.float64]:
+def checked(posterior: NDArray[np.float32]) -> Rows:
     """The probabilities (b, k) in float64. Raises ValueError for what is none, and for k < 2."""
-    if posterior.ndim != 2 or posterior.dtype.kind != "f":
-        raise ValueError(
-            f"posterior is {posterior.dtype} of shape {posterior.shape}, expected floats (b, k)"
-        )
-    if posterior.shape[1] < 2:
-        raise ValueError(f"posterior has {posterior.shape[1]} classes, expected at least 2")
-    wide: NDArray[np.float64] = posterior.astype(np.float64)
+    if posterior.ndim != 2 or posterior.shape[1] < 2:
+        raise ValueError(f"posterior has shape {posterior.shape}, expected (b, k) with k >= 2")
+    wide = posterior.astype(np.float64)
     if not (wide >= 0).all():  # NaN, too
         wrong = wide[~(wide >= 0)][0]
-        raise ValueError(f"posterior contains {wrong}, expected probabilities")
+        raise ValueError(f"posterior contains {wrong:.6g}, expected probabilities")
     total = wide.sum(axis=1)
     if (np.abs(total - 1) > SUM_TOLERANCE).any():
         raise ValueError(
@@ -183,37 +182,17 @@ def check_posterior(posterior: NDArray[Any]) -> NDArray[np.float64]:
     return wide
 
 
-def check_scores(scores: NDArray[np.floating[Any]], posterior: Posterior) -> NDArray[np.float64]:
-    """Scores (b, k) in float64. Raises ValueError where they do not fit or are not finite."""
-    if scores.shape != posterior.shape:
-        raise ValueError(f"scores have shape {scores.shape}, expected {posterior.shape}")
-    wide: NDArray[np.float64] = scores.astype(np.float64)
-    if not np.isfinite(wide).all():
-        wrong = wide[~np.isfinite(wide)][0]
-        raise ValueError(f"scores contain {wrong}, expected finite numbers")
-    return wide
-
-
-def towards(
-    posterior: NDArray[np.float64], target: NDArray[np.float64], epsilon: float
-) -> NDArray[np.float64]:
+def towards(posterior: Rows, target: Rows, epsilon: float) -> Rows:
     """The point (b, k) on the way from each posterior to its target that is `epsilon` away in L1.
 
     A target that is nearer is reached: the step is never longer than the way.
     """
     distance = np.abs(target - posterior).sum(axis=1, keepdims=True)
     step = np.minimum(1.0, epsilon / np.maximum(distance, np.finfo(float).tiny))
-    out: NDArray[np.float64] = posterior + step * (target - posterior)
+    out: Rows = posterior + step * (target - posterior)
     return out
 
 
-def one_hot(classes: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+def one_hot(classes: NDArray[np.int64], k: int) -> Rows:
     """Vertices (b, k) of the simplex."""
     return np.eye(k)[classes]
-
-
-def needed(context: Context, defence: str) -> Surrogates:
-    """The surrogates. Raises ValueError where there are none."""
-    if context.surrogates is None:
-        raise ValueError(f"defence {defence} needs surrogates of the victim; prepare them first")
-    return context.surrogates

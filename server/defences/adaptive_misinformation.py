@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Defence, Posterior, check_posterior, needed
-from server.defences.mad import check_surrogate
+from server.defences import Context, Defence, Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,36 +26,24 @@ class Config(Defence):
     """How sharp that edge is."""
 
     def __post_init__(self) -> None:
-        _check(self.tau, self.nu)
+        if not 0 <= self.tau <= 1:
+            raise ValueError(f"tau is {self.tau}, expected 0 to 1")
+        if not 0 < self.nu < math.inf:
+            raise ValueError(f"nu is {self.nu}, expected a number above 0")
 
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
-        misled = needed(context, "adaptive_misinformation").posterior(images)
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
+        misled = context.needed().posterior(inputs)
         return misinformed(posterior, misled, posterior.max(axis=1), self.tau, self.nu)
 
 
 def misinformed(
-    posterior: Posterior,
-    misled: Posterior,
-    detector: NDArray[np.floating[Any]],
-    tau: float,
-    nu: float,
-) -> Posterior:
+    posterior: Rows, misled: Rows, detector: NDArray[np.float64], tau: float, nu: float
+) -> Rows:
     """Probabilities (b, k): the posterior where the detector (b,) is above tau, else `misled`.
 
-    No L1 budget holds. Raises ValueError for posteriors that are none or do not fit, tau or nu.
+    No L1 budget holds.
     """
-    _check(tau, nu)
-    exact, wrong = check_posterior(posterior), check_surrogate(misled, posterior)
     # tanh instead of exp: it saturates where exp overflows.
-    share = (1 + np.tanh(nu * (tau - detector.astype(np.float64)[:, None]) / 2)) / 2
-    mixture: NDArray[np.float64] = (1 - share) * exact + share * wrong
-    return mixture.astype(posterior.dtype)
-
-
-def _check(tau: float, nu: float) -> None:
-    if not 0 <= tau <= 1:
-        raise ValueError(f"tau is {tau}, expected 0 to 1")
-    if not 0 < nu < math.inf:
-        raise ValueError(f"nu is {nu}, expected a number above 0")
+    share = (1 + np.tanh(nu * (tau - detector[:, None]) / 2)) / 2
+    mixture: Rows = (1 - share) * posterior + share * misled
+    return mixture

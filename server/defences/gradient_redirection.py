@@ -20,15 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import (
-    Budgeted,
-    Context,
-    Posterior,
-    check_budget,
-    check_posterior,
-    check_scores,
-    needed,
-)
+from server.defences import Budgeted, Context, Rows
 from server.defences.keeping_top import redirect_keeping_top
 
 MARGIN = 1e-6
@@ -46,32 +38,27 @@ class Config(Budgeted):
     untrained: bool = False
     """Whether to look at surrogates with their first weights."""
 
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
-        scores = needed(context, "gradient_redirection").scores(
-            images, posterior, target=self.target, layers=self.layers, key=context.key
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
+        scores = context.needed().scores(
+            inputs, posterior, target=self.target, layers=self.layers, key=context.key
         )
         if self.keep_top:
             return redirect_keeping_top(posterior, scores, self.epsilon, margin=MARGIN)
         return redirect(posterior, scores, self.epsilon)
 
 
-def redirect(posterior: Posterior, scores: NDArray[np.floating[Any]], epsilon: float) -> Posterior:
+def redirect(posterior: Rows, scores: Rows, epsilon: float) -> Rows:
     """The probabilities (b, k) of the largest <scores, .> within `epsilon` of the posterior in L1.
 
-    Exact, O(k log k) a row. The top class is kept where it leads by more than `epsilon`. Raises
-    ValueError for a posterior that is none, scores (b, k) that do not fit, or a budget outside
-    [0, 2].
+    Exact, O(k log k) a row. The top class is kept where it leads by more than `epsilon`.
     """
-    check_budget(epsilon)
-    exact, wanted = check_posterior(posterior), check_scores(scores, posterior)
-    rows = np.arange(len(exact))[:, None]
-    order = np.argsort(wanted, axis=1)
-    gives = exact[rows, order]
+    out = posterior.astype(np.float64)
+    rows = np.arange(len(out))[:, None]
+    order = np.argsort(scores, axis=1)
+    gives = out[rows, order]
     before = gives.cumsum(axis=1) - gives
     mass = np.minimum(epsilon / 2, 1 - gives[:, -1:])
     taken = np.minimum(np.maximum(mass - before, 0), gives)
     taken[:, -1] = -taken[:, :-1].sum(axis=1)
-    exact[rows, order] -= taken
-    return exact.astype(posterior.dtype)
+    out[rows, order] -= taken
+    return out

@@ -9,14 +9,9 @@ as the value of a linear programme is, and c is found by golden sections.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from server.defences import Posterior, check_budget, check_posterior, check_scores
-
-Rows = NDArray[np.float64]
+from server.defences import Rows
 
 GOLDEN = (np.sqrt(5) - 1) / 2
 
@@ -24,27 +19,25 @@ SECTIONS = 45
 """Golden sections: they leave 4e-10 of the first interval."""
 
 
-def redirect_keeping_top(
-    posterior: Posterior, scores: NDArray[np.floating[Any]], epsilon: float, *, margin: float
-) -> Posterior:
+def redirect_keeping_top(posterior: Rows, scores: Rows, epsilon: float, *, margin: float) -> Rows:
     """Probabilities (b, k) of the largest <scores, .>, at most `epsilon` away, same top class.
 
-    Where the top class leads another by less than `margin`, that lead is kept instead. Raises
-    ValueError for a posterior that is none, scores that do not fit, or a budget outside [0, 2].
+    Where the top class leads another by less than `margin`, that lead is kept instead.
     """
-    check_budget(epsilon)
-    exact, wanted = check_posterior(posterior), check_scores(scores, posterior)
-    rows, top = np.arange(len(exact)), posterior.argmax(axis=1)
-    order = np.argsort(wanted, axis=1)  # the top class goes to the end of each row
+    top = posterior.argmax(axis=1)
+    order = np.argsort(scores, axis=1)  # the top class goes to the end of each row
     order = np.take_along_axis(order, np.argsort(order == top[:, None], axis=1, kind="stable"), 1)
     problem = _Problem(
-        np.take_along_axis(exact, order, 1), np.take_along_axis(wanted, order, 1), epsilon, margin
+        np.take_along_axis(posterior, order, 1),
+        np.take_along_axis(scores, order, 1),
+        epsilon,
+        margin,
     )
-    found = np.empty_like(exact)
-    found[rows[:, None], order] = problem.best()
-    out = found.astype(posterior.dtype)
+    out = np.empty_like(posterior)
+    np.put_along_axis(out, order, problem.best(), 1)
     # float32 may make equal what was not: then the answer stays as it was.
-    return np.where((out.argmax(axis=1) == top)[:, None], out, posterior)
+    kept = out.astype(np.float32).argmax(axis=1) == top
+    return np.where(kept[:, None], out, posterior)
 
 
 class _Problem:

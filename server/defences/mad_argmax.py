@@ -1,11 +1,7 @@
 """MAD that keeps the top class: answers move towards flat distributions over sets that hold it.
 
-Orekondy, Schiele, Fritz, *Prediction Poisoning*, ICLR 2020 (MAD-argmax). The angle has
-a closed form for last-layer gradients, as in `server.defences.mad`; for a set S it is, with
-v = y - p,
-
-    cos_S = (mean_S v - <p, v>) / (|1_S/|S| - p| |v|).
-
+Orekondy, Schiele, Fritz, *Prediction Poisoning*, ICLR 2020 (MAD-argmax). The angle has a closed
+form for last-layer gradients, that of `server.defences.mad`.
 Up to ten classes all sets are tried, beyond that a set grows by the best class until none helps.
 Differs from the paper: the closed form instead of back-propagation, and no limit on the growth.
 """
@@ -14,20 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import (
-    Context,
-    Posterior,
-    check_budget,
-    check_posterior,
-    mad,
-    needed,
-    towards,
-)
-from server.defences.mad import check_surrogate
+from server.defences import Context, Rows, mad, towards
+from server.defences.mad import cosines
 
 ALL_SETS = 10
 """Classes up to which every set is tried: 2^(k - 1) of them."""
@@ -40,73 +29,49 @@ MARGIN = 1e-5
 class Config(mad.Config):
     """Those of `mad`."""
 
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
-        surrogate = needed(context, "mad_argmax").posterior(images)
-        return poisoned_below_top(posterior, surrogate, self.epsilon)
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
+        return poisoned_below_top(posterior, context.needed().posterior(inputs), self.epsilon)
 
 
-def poisoned_below_top(posterior: Posterior, surrogate: Posterior, epsilon: float) -> Posterior:
+def poisoned_below_top(posterior: Rows, p: Rows, epsilon: float) -> Rows:
     """Probabilities (b, k), `epsilon` nearer in L1 to a flat set, or on it; same top class.
 
-    Raises ValueError for posteriors that are none or do not fit, or a budget outside [0, 2].
+    `p` is the surrogate's posterior.
     """
-    check_budget(epsilon)
-    exact, p = check_posterior(posterior), check_surrogate(surrogate, posterior)
-    rows, top = np.arange(len(exact)), exact.argmax(axis=1)
-    members = _tried(exact, p, top) if exact.shape[1] <= ALL_SETS else _grown(exact, p, top)
+    rows, top = np.arange(len(posterior)), posterior.argmax(axis=1)
+    members = (
+        _tried(posterior, p, top) if posterior.shape[1] <= ALL_SETS else _grown(posterior, p, top)
+    )
     flat = members / members.sum(axis=1, keepdims=True) * (1 - MARGIN)
     flat[rows, top] += MARGIN
-    return towards(exact, flat, epsilon).astype(posterior.dtype)
-
-
-def _cosines(
-    of_v: NDArray[np.float64],
-    of_p: NDArray[np.float64],
-    size: NDArray[np.float64],
-    v: NDArray[np.float64],
-    p: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Cosines (b, s) up to the factor |v| of a row: sums (b, s) of v and p over sets of `size`."""
-    inner = of_v / size - (p * v).sum(axis=1, keepdims=True)
-    squared = 1 / size - 2 * of_p / size + (p * p).sum(axis=1, keepdims=True)
-    # A set that is the surrogate's posterior gives no gradient: it turns nothing away.
-    cosines: NDArray[np.float64] = np.divide(
-        inner, np.sqrt(np.maximum(squared, 0)), out=np.zeros_like(inner), where=squared > 1e-18
-    )
-    return cosines
+    return towards(posterior, flat, epsilon)
 
 
 @cache
-def _sets(k: int) -> NDArray[np.float64]:
+def _sets(k: int) -> Rows:
     """All sets (2^(k-1), k) with class 0 in them."""
     codes = np.arange(2 ** (k - 1))[:, None] >> np.arange(k - 1) & 1
     return np.hstack([np.ones((len(codes), 1)), codes])
 
 
-def _tried(
-    posterior: NDArray[np.float64], p: NDArray[np.float64], top: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _tried(posterior: Rows, p: Rows, top: NDArray[np.int64]) -> Rows:
     rows, sets = np.arange(len(top)), _sets(posterior.shape[1])
     order = np.argsort(np.arange(posterior.shape[1]) != top[:, None], axis=1, kind="stable")
     v, q = np.take_along_axis(posterior - p, order, 1), np.take_along_axis(p, order, 1)
-    best = _cosines(v @ sets.T, q @ sets.T, sets.sum(axis=1), v, q).argmin(axis=1)
+    best = cosines(v @ sets.T, q @ sets.T, sets.sum(axis=1), v, q).argmin(axis=1)
     members = np.empty_like(posterior)
     members[rows[:, None], order] = sets[best]
     return members
 
 
-def _grown(
-    posterior: NDArray[np.float64], p: NDArray[np.float64], top: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _grown(posterior: Rows, p: Rows, top: NDArray[np.int64]) -> Rows:
     rows, v = np.arange(len(top)), posterior - p
     members = np.zeros_like(posterior)
     members[rows, top] = 1.0
     of_v, of_p, size = v[rows, top][:, None], p[rows, top][:, None], np.ones((len(top), 1))
-    least = _cosines(of_v, of_p, size, v, p)
+    least = cosines(of_v, of_p, size, v, p)
     for _ in range(posterior.shape[1] - 1):
-        found = _cosines(of_v + v, of_p + p, size + 1, v, p)
+        found = cosines(of_v + v, of_p + p, size + 1, v, p)
         found[members > 0] = np.inf
         best = found.argmin(axis=1)
         helps = found[rows, best] < least[:, 0]

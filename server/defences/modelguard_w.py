@@ -9,11 +9,12 @@ no surrogate; solved here by `server.defences.keeping_top`, not by a solver of l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Budgeted, Context, Posterior, check_posterior
+from server.defences import Budgeted, Context, Rows
 from server.defences.keeping_top import redirect_keeping_top
 
 SMALLEST = 1e-6
@@ -25,16 +26,11 @@ MARGIN = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Budgeted):
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
         return guarded(posterior, self.epsilon)
 
 
-def guarded(posterior: Posterior, epsilon: float) -> Posterior:
-    """Probabilities (b, k) within `epsilon` of the posterior in L1, with the same top class.
-
-    Raises ValueError for a posterior that is none or a budget outside [0, 2].
-    """
-    scores = -np.log(check_posterior(posterior) + SMALLEST)
+def guarded(posterior: Rows, epsilon: float) -> Rows:
+    """Probabilities (b, k) within `epsilon` of the posterior in L1, with the same top class."""
+    scores = -np.log(posterior + SMALLEST)
     return redirect_keeping_top(posterior, scores, epsilon, margin=MARGIN)

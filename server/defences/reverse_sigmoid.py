@@ -8,11 +8,12 @@ normalised.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Defence, Posterior, check_posterior
+from server.defences import Context, Defence, Rows
 
 ODDS = 1e-12
 """The released code of *How to Steer Your Adversary* clips odds to [ODDS, 1 - ODDS]."""
@@ -28,41 +29,33 @@ class Config(Defence):
     """Whether probabilities above 1/2 stay as they are."""
 
     def __post_init__(self) -> None:
-        _check(self.beta, self.gamma)
+        # Above 1/2, sigmoid(gamma logit y) <= y for gamma <= 1: beta <= 2 leaves nothing negative.
+        if not 0 <= self.beta <= 2:
+            raise ValueError(f"beta is {self.beta}, expected 0 to 2")
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma is {self.gamma}, expected above 0, at most 1")
 
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
         return reversed_sigmoid(
             posterior, self.beta, self.gamma, released_clipping=self.released_clipping
         )
 
 
 def reversed_sigmoid(
-    posterior: Posterior, beta: float, gamma: float, *, released_clipping: bool = False
-) -> Posterior:
+    posterior: Rows, beta: float, gamma: float, *, released_clipping: bool = False
+) -> Rows:
     """Probabilities (b, k) after Lee et al.; no L1 budget holds, and the top class may change.
 
     `released_clipping` takes the odds y / (1 - y), not y, to lie below 1: nothing is taken from
-    probabilities above 1/2. Raises ValueError for a posterior that is none, beta or gamma.
+    probabilities above 1/2.
     """
-    _check(beta, gamma)
-    exact = check_posterior(posterior)
+    exact = np.minimum(posterior, 1.0)  # float32 may sum to a little more
     if released_clipping:
         odds = np.clip(exact / np.maximum(1 - exact, ODDS), ODDS, 1 - ODDS) ** gamma
         sigmoid = odds / (1 + odds)
     else:
-        exact = np.minimum(exact, 1.0)  # float32 may sum to a little more
         up, down = exact**gamma, (1 - exact) ** gamma  # no logarithm of zero
         sigmoid = up / (up + down)
-    moved: NDArray[np.float64] = exact - beta * (sigmoid - 0.5)
+    moved: Rows = exact - beta * (sigmoid - 0.5)
     moved /= moved.sum(axis=1, keepdims=True)
-    return moved.astype(posterior.dtype)
-
-
-def _check(beta: float, gamma: float) -> None:
-    # Above 1/2, gamma <= 1 gives sigmoid(gamma logit y) <= y: beta <= 2 leaves nothing negative.
-    if not 0 <= beta <= 2:
-        raise ValueError(f"beta is {beta}, expected 0 to 2")
-    if not 0 < gamma <= 1:
-        raise ValueError(f"gamma is {gamma}, expected above 0, at most 1")
+    return moved

@@ -8,11 +8,12 @@ are dealt out by largest remainders.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Defence, Posterior, check_posterior
+from server.defences import Context, Defence, Rows
 
 MOST = 6
 """Decimals: float32 has no more."""
@@ -27,25 +28,21 @@ class Config(Defence):
         if not 0 <= self.decimals <= MOST:
             raise ValueError(f"decimals is {self.decimals}, expected a whole number, 0 to {MOST}")
 
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
         return rounded(posterior, self.decimals)
 
 
-def rounded(posterior: Posterior, decimals: int) -> Posterior:
+def rounded(posterior: Rows, decimals: int) -> Rows:
     """Multiples of 10^-decimals (b, k) that sum to one.
 
-    A class never overtakes another one, but may draw level with it. Raises ValueError for a
-    posterior that is none.
+    A class never overtakes another one, but may draw level with it.
     """
     units: int = 10**decimals
-    exact = check_posterior(posterior)
-    exact = exact / exact.sum(axis=1, keepdims=True) * units
-    dealt: NDArray[np.float64] = np.floor(exact)
+    exact = posterior / posterior.sum(axis=1, keepdims=True) * units
+    dealt: Rows = np.floor(exact)
     missing = units - dealt.sum(axis=1, keepdims=True)
     # Ties go to the class that was likelier, then to the first: the order of classes is kept.
     order = np.lexsort((-exact, dealt - exact), axis=1)
     rank = np.argsort(order, axis=1)
     dealt = (dealt + (rank < missing)) / units
-    return dealt.astype(posterior.dtype)
+    return dealt

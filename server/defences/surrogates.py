@@ -22,6 +22,7 @@ from torch.func import functional_call, jvp, vjp, vmap
 from core.arrays import softmax
 from core.learning import training
 from core.learning.networks import Network
+from server.defences import Rows
 
 Tangents = dict[str, Tensor]
 """A direction in parameter space: one tensor for each parameter, by name."""
@@ -41,12 +42,19 @@ class Surrogates:
         self.networks = [copy.deepcopy(network).eval() for network in networks]
         self._steered: dict[tuple[str, str, bytes], list[Steered]] = {}
 
-    def posterior(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mean class probabilities (b, k) of images (b, c, h, w). Raises ValueError."""
-        self._check(images)
-        mean: NDArray[np.float32] = np.mean(
-            [softmax(training.logits(network, images)) for network in self.networks], axis=0
-        )
+    def check(self, images: NDArray[Any], posterior: NDArray[np.floating[Any]]) -> None:
+        """Raises ValueError for images or a posterior (b, k) of another victim."""
+        given = (images.shape[1:], *posterior.shape[1:])
+        if given != (self.shape, self.classes):
+            raise ValueError(
+                f"inputs and classes are {given}; the surrogates expect "
+                f"{(self.shape, self.classes)}"
+            )
+
+    def posterior(self, images: NDArray[np.float32]) -> Rows:
+        """Mean class probabilities (b, k) of images."""
+        each = [softmax(training.logits(network, images)) for network in self.networks]
+        mean: Rows = np.mean(each, axis=0, dtype=np.float64)
         return mean
 
     def scores(
@@ -57,20 +65,14 @@ class Surrogates:
         target: str,
         layers: str,
         key: bytes,
-    ) -> NDArray[np.float64]:
+    ) -> Rows:
         """Mean score (b, k) of each class.
 
         The target "all-ones" adds the same to every parameter, "watermark" teaches a student a
         secret pair of image and class drawn from `key`, "clean" is the opposite of what the
-        posterior (b, k) itself would teach. Raises ValueError for images or a posterior of another
-        victim, and where every score would be zero.
+        posterior (b, k) itself would teach. Raises ValueError where every score would be zero, and
+        for scores that are not finite.
         """
-        self._check(images)
-        if posterior.shape != (len(images), self.classes):
-            raise ValueError(
-                f"posterior has shape {posterior.shape}; the surrogates expect "
-                f"{(len(images), self.classes)}"
-            )
         if target == "clean":
             found = [against_clean(network, images, posterior, layers) for network in self.networks]
         else:
@@ -81,7 +83,9 @@ class Surrogates:
                     for network in self.networks
                 ]
             found = [steered.scores(images) for steered in self._steered[chosen]]
-        mean: NDArray[np.float64] = np.mean(found, axis=0)
+        mean: Rows = np.mean(found, axis=0)
+        if not np.isfinite(mean).all():
+            raise ValueError("a surrogate gives scores that are not finite; prepare it again")
         return mean
 
     def _direction(self, network: Network, target: str, layers: str, key: bytes) -> Tangents:
@@ -92,10 +96,6 @@ class Surrogates:
         image = rng.random((1, *self.shape), dtype=np.float32)
         return towards_label(network, image, int(rng.integers(self.classes)), layers)
 
-    def _check(self, images: NDArray[np.float32]) -> None:
-        if images.shape[1:] != self.shape:
-            raise ValueError(f"images are {images.shape[1:]}; the surrogates expect {self.shape}")
-
 
 class Steered:
     """A network and a direction of its parameters, ready for one product a batch."""
@@ -105,7 +105,7 @@ class Steered:
         self._parameters = _parameters(self._network)
         self._tangents = {name: tangents[name] for name in self._parameters}
 
-    def scores(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+    def scores(self, images: NDArray[np.float32]) -> Rows:
         """s_k (b, k): how fast log p_k of each image grows in the direction."""
         x = _tensor(self._network, images)
         with torch.no_grad():
@@ -150,7 +150,7 @@ def against_clean(
     images: NDArray[np.float32],
     posterior: NDArray[np.floating[Any]],
     layers: str = "all",
-) -> NDArray[np.float64]:
+) -> Rows:
     """Scores (b, k) against the gradient of each image's own posterior: s = -G G^T y."""
     parameters = _parameters(network)
 
@@ -238,8 +238,8 @@ def _along(
     return derivative
 
 
-def _wide(scores: Tensor) -> NDArray[np.float64]:
-    wide: NDArray[np.float64] = scores.numpy().astype(np.float64)
+def _wide(scores: Tensor) -> Rows:
+    wide: Rows = scores.numpy().astype(np.float64)
     return wide
 
 

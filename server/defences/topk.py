@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.defences import Context, Defence, Posterior, check_posterior
+from server.defences import Context, Defence, Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,19 +20,13 @@ class Config(Defence):
         if self.classes < 1:
             raise ValueError(f"classes is {self.classes}, expected a whole number from 1")
 
-    def perturb(
-        self, posterior: Posterior, images: NDArray[np.float32], context: Context
-    ) -> Posterior:
+    def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:
         return largest(posterior, self.classes)
 
 
-def largest(posterior: Posterior, classes: int) -> Posterior:
-    """Probabilities (b, k), zero but for the `classes` largest; of equals, the first are kept.
-
-    Raises ValueError for a posterior that is none.
-    """
-    exact = check_posterior(posterior)
-    rank = np.argsort(np.argsort(-exact, axis=1, kind="stable"), axis=1)
-    kept: NDArray[np.float64] = np.where(rank < classes, exact, 0.0)
-    kept /= kept.sum(axis=1, keepdims=True)
-    return kept.astype(posterior.dtype)
+def largest(posterior: Rows, classes: int) -> Rows:
+    """Probabilities (b, k), zero but for the `classes` largest; of equals, the first are kept."""
+    rank = np.argsort(np.argsort(-posterior, axis=1, kind="stable"), axis=1)
+    kept = np.where(rank < classes, posterior, 0.0)
+    out: Rows = kept / kept.sum(axis=1, keepdims=True)
+    return out

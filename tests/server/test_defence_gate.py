@@ -96,7 +96,7 @@ def test_a_gate_without_a_defence_does_not_spend_time_on_one(gate, images):
 
 def test_a_defence_that_cannot_work_stops_the_server(gate_with):
     with (
-        pytest.raises(ValueError, match="defence mad needs surrogates"),
+        pytest.raises(ValueError, match="the defence needs surrogates"),
         gate_with(perturbation=perturbation("mad")),
     ):
         pass

@@ -86,8 +86,9 @@ def test_mad_as_released_but_for_the_clipped_step(case):
     posterior, network = given(case), surrogate(case)
     with torch.no_grad():
         p = softmax(network(torch.from_numpy(images(case["x"]))).numpy())
-    chosen = 1 - cosines(posterior, p)
-    np.testing.assert_allclose(chosen[0], case["one_minus_cos_per_class"], atol=1e-7)
+    v = posterior - p
+    turned = 1 - cosines(v, p, 1.0, v, p)
+    np.testing.assert_allclose(turned[0], case["one_minus_cos_per_class"], atol=1e-7)
     vertex = np.eye(case["K"])[case["chosen_class"]]
     for i, epsilon in enumerate(case["epsilons"]):
         reached = np.abs(posterior[0] - vertex).sum() <= epsilon

@@ -8,8 +8,7 @@ from torch import nn
 
 from core.learning import networks
 from core.learning.networks import Network
-from server import defences
-from server.defences import Context
+from server.defences import Perturbation, configured, trained
 from server.defences.surrogates import Steered, Surrogates, against_clean, all_ones, towards_label
 
 SHAPE = (3, 8, 8)
@@ -95,6 +94,11 @@ def test_the_watermark_is_the_servers_secret(images):
     assert not np.allclose(scores(b"a"), scores(b"b"))
 
 
+def answered(name, images, surrogates, **settings):
+    served = Perturbation(name, configured(name, settings), b"k", surrogates)
+    return served.answer(np.full((3, CLASSES), 0.25, np.float32), images, "a")
+
+
 def linear():
     return Network("linear", SHAPE, CLASSES, nn.Flatten(), 3 * 8 * 8).eval()
 
@@ -107,10 +111,8 @@ def linear():
     ],
 )
 def test_all_ones_without_a_hidden_layer_is_refused(network, layers, why, images):
-    config = defences.load("gradient_redirection")(layers=layers)
-    asking = Context(client="a", key=b"k", surrogates=Surrogates([network]))
     with pytest.raises(ValueError, match=rf"{why} scores every class exactly zero"):
-        config.perturb(np.full((3, CLASSES), 0.25, np.float32), images, asking)
+        answered("gradient_redirection", images, Surrogates([network]), layers=layers)
 
 
 def test_the_refused_scores_would_have_been_zero(images):
@@ -119,24 +121,22 @@ def test_the_refused_scores_would_have_been_zero(images):
     np.testing.assert_allclose(Steered(network, direction).scores(images), 0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mad", "mad_argmax", "gradient_redirection"])
-def test_a_surrogate_of_another_model_is_refused(name, images):
-    config, posterior = defences.load(name)(), np.full((3, CLASSES), 0.25, np.float32)
+def test_scores_that_are_not_finite_are_refused(images):
+    broken = networks.build("lenet-thin", SHAPE, CLASSES, seed=0)
+    with torch.no_grad():
+        broken.head.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="scores that are not finite"):
+        answered("gradient_redirection", images, Surrogates([broken]))
+
+
+@pytest.mark.parametrize("name", trained.KINDS)
+def test_surrogates_that_are_missing_or_of_another_model_are_refused(name, images):
     for shape, classes in (((1, 8, 8), CLASSES), (SHAPE, 5)):
         other = Surrogates([networks.build("lenet-thin", shape, classes, seed=0)])
-        with pytest.raises(ValueError, match=r"expect(s|ed)? .*\d"):
-            config.perturb(posterior, images, Context(client="a", key=b"k", surrogates=other))
-
-
-@pytest.mark.parametrize(
-    "name", ["mad", "mad_argmax", "gradient_redirection", "adaptive_misinformation"]
-)
-def test_missing_surrogates_are_refused(name, images):
-    config = defences.load(name)()
-    with pytest.raises(ValueError, match=rf"defence {name} needs surrogates"):
-        config.perturb(
-            np.full((3, CLASSES), 0.25, np.float32), images, Context(client="a", key=b"k")
-        )
+        with pytest.raises(ValueError, match=r"the surrogates expect .*\d"):
+            answered(name, images, other)
+    with pytest.raises(ValueError, match="the defence needs surrogates of the victim"):
+        answered(name, images, None)
 
 
 def test_surrogates_of_two_victims_are_refused():
