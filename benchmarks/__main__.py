@@ -1,10 +1,11 @@
-"""`python -m benchmarks`: how fast the parts are, measured side by side on this machine."""
+"""`python -m benchmarks NAME`: how fast the parts are, measured side by side on this machine."""
 
 from __future__ import annotations
 
 import shlex
 import signal
 import sys
+from contextlib import ExitStack
 from importlib import import_module
 
 from core import command
@@ -16,7 +17,7 @@ BENCHMARKS = {
     "defences": "benchmarks.defences",
     "flood": "benchmarks.flood",
 }
-"""The module of each; it has `Flags`, and `run(flags, command)`."""
+"""The module of each: `Flags`, `probes(flags, stack)`, perhaps `about(rows)` for its file."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,19 +26,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _chosen(arguments: list[str]) -> None:
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(f"{__doc__}\nNAME is one of {', '.join(BENCHMARKS)}; NAME --help tells its flags.")
+        return
+    if name not in BENCHMARKS:
+        raise ValueError(f"no benchmark {name!r}; expected one of {', '.join(BENCHMARKS)}")
+    # All that takes time is imported in here, where a Ctrl-C ends in one line.
     import tyro
 
-    name = arguments[0] if arguments else "--help"
-    if name not in BENCHMARKS:
-        text = f"usage: python -m benchmarks {{{','.join(BENCHMARKS)}}} [-h] [OPTIONS]"
-        if name not in ("-h", "--help"):
-            raise ValueError(f"no benchmark {name!r}; {text}")
-        print(f"{text}\n\n{__doc__}")
-        return
-    module = import_module(BENCHMARKS[name])
+    module, turns = import_module(BENCHMARKS[name]), import_module("benchmarks.turns")
     flags = tyro.cli(module.Flags, prog=f"python -m benchmarks {name}", args=arguments[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
-    module.run(flags, shlex.join(["python", "-m", "benchmarks", *arguments]))
+    with ExitStack() as stack:
+        rows = turns.measure(module.probes(flags, stack), flags.rounds)
+    turns.show(rows)
+    if flags.json is not None:
+        words = shlex.join(["python", "-m", "benchmarks", *arguments])
+        about = module.about(rows) if hasattr(module, "about") else {}
+        turns.save(flags.json, words, rounds=flags.rounds, **about, rows=rows)
 
 
 if __name__ == "__main__":

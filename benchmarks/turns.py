@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,23 +17,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
 
 from core import records
+from experiments import terminal
+from experiments.report.tables import Column, present
+from experiments.report.tables import terminal as parts
 
 SCALES = {"us": 1e6, "ms": 1e3, "s": 1.0}
+
+Rows = dict[str, dict[str, Any]]
+"""What was measured, by the name of the row; see `summarise`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What all benchmarks are told."""
+
+    json: Path | None = None
+    """Also write the result to this file: every round, and where it was measured."""
+    rounds: int = 15
+    """Measurements of each quantity; the median is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measured quantity; a goal is the most it should be (of a ratio: of `against`)."""
+    """One measured quantity; a goal is the most it, or its ratio to `against`, should be."""
 
     name: str
-    unit: str  # us, ms, s, or 1/s
+    unit: str = "ms"  # us, ms, s, 1/s, or "" for a share
     clock: str = "cpu"  # "cpu" of the thread, or "wall"
-    what: str = ""
     against: str | None = None  # the row it is compared with
     goal: float | None = None
     ratio_goal: float | None = None
@@ -44,6 +57,8 @@ class Probe:
 
     rows: tuple[Row, ...]
     once: Callable[[], Sequence[Sequence[float]]]
+    every: int = 1  # rounds; what is slow is not measured in each
+    warm: bool = True  # run once before the first round: what happens once is not measured
 
 
 def cpu_seconds(call: Callable[[], object], times: int = 1) -> float:
@@ -54,59 +69,54 @@ def cpu_seconds(call: Callable[[], object], times: int = 1) -> float:
     return (time.thread_time() - started) / times
 
 
-def timed(row: Row, call: Callable[[], object], *, times: int = 1, factor: float = 1.0) -> Probe:
+def timed(
+    row: Row, call: Callable[[], object], times: int = 1, *, factor: float = 1.0, every: int = 1
+) -> Probe:
     """CPU time of a call; `factor` turns the part that is timed into the whole."""
     scale = SCALES[row.unit] * factor
-    return Probe((row,), lambda: [[cpu_seconds(call, times) * scale]])
+    return Probe((row,), lambda: [[cpu_seconds(call, times) * scale]], every, warm=every == 1)
 
 
 def single(row: Row, value: Callable[[], float]) -> Probe:
-    """A probe that measures itself."""
+    """A probe of one row that measures itself."""
     return Probe((row,), lambda: [[value()]])
 
 
-def measure(
-    probes: Iterable[Probe], rounds: int, *, console: Console | None = None, warm: bool = True
-) -> dict[str, dict[str, Any]]:
-    """Runs the probes in turns; `summarise` says what is kept. Raises ValueError."""
+def measure(probes: Iterable[Probe], rounds: int) -> Rows:
+    """Runs the probes in turns. Raises ValueError."""
     if not 1 <= rounds <= 1000:
         raise ValueError(f"--rounds is {rounds}; expected 1 to 1000")
     probes = list(probes)
     samples: dict[Row, list[Sequence[float]]] = {row: [] for each in probes for row in each.rows}
-    columns = (TextColumn("round"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = console or Console(stderr=True)
-    # Drawn between measurements only: a thread that draws would take time from them.
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=rounds)
-        for at in range(-warm, rounds):  # what happens once, such as growing buffers, is not kept
-            for probe in probes:
+    for probe in probes:
+        if probe.warm:
+            probe.once()
+    for at in range(rounds):
+        # Told between measurements only: a thread that draws would take time from them.
+        if sys.stderr.isatty():
+            print(f"\rround {at + 1} of {rounds}", end="\n" * (at + 1 == rounds), file=sys.stderr)
+        for probe in probes:
+            if at % probe.every == 0:
                 for row, values in zip(probe.rows, probe.once(), strict=True):
-                    if at >= 0:
-                        samples[row].append(values)
-                progress.refresh()
-            progress.update(task, completed=at + 1)
+                    samples[row].append(values)
     return summarise(samples)
 
 
-def summarise(samples: Mapping[Row, Sequence[Sequence[float]]]) -> dict[str, dict[str, Any]]:
-    """By row name: what, unit, clock, median, each round's value, p99 of all samples, ratio, goal.
+def summarise(samples: Mapping[Row, Sequence[Sequence[float]]]) -> Rows:
+    """By row name: unit, clock, median, each round's value, p99 of all samples, ratio, goal.
 
     p99 is None where a round gives one sample, ratio where there is nothing to compare with.
     """
     values = {row.name: [float(np.median(each)) for each in of] for row, of in samples.items()}
-    table: dict[str, dict[str, Any]] = {}
+    table: Rows = {}
     for row, rounds in samples.items():
         ratio = None
         if row.against is not None:
             pairs = zip(values[row.name], values[row.against], strict=True)
-            ratio = {
-                "of": row.against,
-                "median": float(np.median([a / b for a, b in pairs])),
-                "goal": row.ratio_goal,
-            }
+            median = float(np.median([a / b for a, b in pairs]))
+            ratio = {"of": row.against, "median": median, "goal": row.ratio_goal}
         many = len(rounds[0]) > 1
         table[row.name] = {
-            "what": row.what or row.name,
             "unit": row.unit,
             "clock": row.clock,
             "median": float(np.median(values[row.name])),
@@ -118,54 +128,48 @@ def summarise(samples: Mapping[Row, Sequence[Sequence[float]]]) -> dict[str, dic
     return table
 
 
-def show(rows: Mapping[str, Mapping[str, Any]]) -> None:
+def show(rows: Rows) -> None:
     """Prints a row for each quantity; a missed goal is marked."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 140))
-    table = Table(Column("what", overflow="fold"), box=None, pad_edge=False)
-    for heading in ("median", "quartiles", "p99", "goal"):
-        table.add_column(heading, justify="right")
-    for heading in ("unit", "clock", "ratio"):
-        table.add_column(heading)
-    for row in rows.values():
-        low, high = np.quantile(row["rounds"], (0.25, 0.75))
-        ratio = row["ratio"]
-        table.add_row(
-            row["what"],
-            _figure(row["median"]),
-            f"{_figure(low)} to {_figure(high)}",
-            "" if row["p99"] is None else _figure(row["p99"]),
-            _goal(row["median"], row["goal"]),
-            row["unit"],
-            row["clock"],
-            ""
-            if ratio is None
-            else f"{ratio['median']:.3g} of {ratio['of']} "
-            + _goal(ratio["median"], ratio["goal"], "goal "),
-        )
-    console.print(table)
+    console, lines = terminal.console(140), [{"name": name, **row} for name, row in rows.items()]
+    for part in parts(present(COLUMNS, lines), lines, console.width):
+        console.print(part)
 
 
-def save(file: Path, command: str, *, seed: int, **content: Any) -> None:
+def save(file: Path, command: str, **content: Any) -> None:
     """Writes a result with the command, the load and the machine that made it. Raises OSError."""
-    result = {
-        "command": command,
-        "load": os.getloadavg()[0],
-        "provenance": records.provenance(seed),
-        **content,
-    }
+    about = {"command": command, "load": os.getloadavg()[0], "provenance": records.provenance(0)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _goal(value: float, goal: float | None, word: str = "") -> str:
-    if goal is None:
-        return ""
-    return f"{word}{_figure(goal)}" + (" (missed)" if value > goal else "")
+    text = json.dumps({**about, **content}, indent=2, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def _figure(value: float) -> str:
     if value >= 1e6:
         return f"{value / 1e6:.4g} million"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _ratio(row: Mapping[str, Any]) -> str | None:
+    found = row["ratio"]
+    return None if found is None else f"{found['median']:.3g} of {found['of']}"
+
+
+def _goal(row: Mapping[str, Any]) -> str | None:
+    """What was aimed at, of the ratio or of the figure itself."""
+    of = row["ratio"] if row["goal"] is None else row
+    if of is None or of["goal"] is None:
+        return None
+    return f"{_figure(of['goal'])}{' (missed)' if of['median'] > of['goal'] else ''}"
+
+
+COLUMNS = (
+    Column("what", "what was measured", "name"),
+    Column("median", "over the rounds", "median", _figure),
+    Column("least", "of the rounds", lambda row: min(row["rounds"]), _figure),
+    Column("most", "of the rounds", lambda row: max(row["rounds"]), _figure),
+    Column("p99", "of all samples", "p99", _figure),
+    Column("unit", "microseconds, milliseconds, or a second", "unit"),
+    Column("clock", "CPU time of the thread, or the wall clock", "clock"),
+    Column("ratio", "within a round", _ratio),
+    Column("goal", "the most aimed at", _goal),
+)

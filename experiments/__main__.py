@@ -29,11 +29,6 @@ VERBS: Mapping[str, tuple[str, str]] = {
     ),
     "defences": ("experiments.defences.verb", "Compare defences that perturb answers."),
     "replay": ("experiments.replay", "The timelines of the calibrated-PoW paper again."),
-    "virtual-check": ("experiments.virtual_check", "Does virtual solving take as long as real?"),
-    "bench": ("experiments.bench", "Measure the gate itself."),
-    "flood": ("experiments.flood", "Measure a gate that is sent counters without pause."),
-    "measures-speed": ("experiments.measure_speed", "Time the privacy measures."),
-    "defences-speed": ("experiments.defences.speed", "Time the defences."),
 }
 """The module of each verb, which has its `Flags` and its `run`, and what `--help` says of it."""
 
