@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 import sys
 from dataclasses import make_dataclass
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import attacks
 from core import command
+from core.suggest import suggest
 
 
 def main() -> int:
@@ -28,19 +28,17 @@ def _chosen() -> int:
         return 0
     name, *flags = arguments
     if name not in attacks.REGISTRY:
-        near = difflib.get_close_matches(name, attacks.REGISTRY, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f": {', '.join(attacks.REGISTRY)}"
-        print(f"error: unknown attack {name!r}{hint}", file=sys.stderr)
-        return 1
+        hint = suggest(name, attacks.REGISTRY) or f"; expected {', '.join(attacks.REGISTRY)}"
+        raise ValueError(f"unknown attack {name!r}{hint}")
     # All that takes time is imported in here, where a Ctrl-C ends in one line.
     import tyro
 
-    from attacks.options import Thief
+    from attacks.options import Attacker
 
     attack = attacks.load(name)
     flags_type: Any = make_dataclass(
         "Flags",
-        [("thief", Annotated[Thief, tyro.conf.arg(name="")]), ("attack", attack.Config)],
+        [("attacker", Annotated[Attacker, tyro.conf.arg(name="")]), ("attack", attack.Config)],
     )
     options: Any = tyro.cli(
         flags_type,
@@ -49,18 +47,13 @@ def _chosen() -> int:
         description=attack.__doc__,
     )
     from attacks import process
-    from client.recording import STOPPED, STOPS
+    from client.process import stopped
 
-    try:
-        process.run(attack, options.attack, options.thief)
-    except STOPS as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return STOPPED
-    return 0
+    return stopped(lambda: process.run(attack, options.attack, options.attacker))
 
 
 def _mistakes() -> command.Mistakes:
-    from client.session import GateError
+    from client.errors import GateError
     from core.learning.artifacts import ArtifactError
     from core.learning.training import TrainingDiverged
 
@@ -77,7 +70,7 @@ def _list() -> None:
     if sys.stdout.isatty():
         _table(rows, shutil.get_terminal_size().columns)
         return
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
 

@@ -1,18 +1,17 @@
-"""What the active attacks share: rounds in which the surrogate of the last round chooses.
+"""Active attacks: rounds in which the surrogate of the last round chooses the queries.
 
 Dziedzic, Kaleem, Lu, Papernot, ICLR 2022, section 5 takes these rules over from active learning. An
-attack is its rule: which of the images that are left to ask next. Images that were asked are never
-asked again, and each round's rule sees the surrogate as it has learnt from all answers so far.
+attack is its selection rule: which of the images that are left to ask next. No image is asked
+twice, and each round's rule sees the surrogate trained on all answers so far.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.world import Plan, Training, TransferSet, World
+from attacks.world import LabelledRounds, Plan, TransferSet, World, check_least
 
 Positions = NDArray[np.int64]
 """Of images in the pool."""
@@ -22,39 +21,34 @@ Select = Callable[[World, Positions, Positions, int], Positions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Active(Training):
+class Active(LabelledRounds):
     """The flags of every active attack."""
 
-    budget: int = 1_000  # images sent to the victim, in total
-    batch: int = 64  # images per request
-    rounds: int = 10  # times the surrogate learns, from all answers so far; the first is random
-    labels: Literal["soft", "hard"] = "soft"
-    scratch: bool = True  # begin every round with fresh weights
+    rounds: int = 10  # times the surrogate is trained, on all answers so far; the first is random
 
 
 def at_random(world: World, asked: Positions, left: Positions, count: int) -> Positions:
-    """Any: the first round, when the surrogate knows nothing."""
+    """Any: the first round, when the surrogate is untrained."""
     return world.rng.permutation(left)[:count]
 
 
 def highest(score: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> Select:
-    """The rule that takes images by the score (n,) of the surrogate's probabilities (n, k)."""
+    """Selects by the highest score (n,) of the surrogate's probabilities (n, k)."""
 
     def select(world: World, asked: Positions, left: Positions, count: int) -> Positions:
-        scores = score(world.student.predict(world.pool[left]))
+        scores = score(world.surrogate.predict(world.pool[left]))
         return left[np.argsort(-scores, kind="stable")[:count]]
 
     return select
 
 
 def ask_in_rounds(cfg: Active, world: World, select: Select, *, first: Select = at_random) -> Plan:
-    """Chooses, asks in batches and learns, round by round, until the budget or the pool ends.
+    """Selects, asks in batches and trains, round by round, until the budget or the pool ends.
 
     Raises ValueError for a Config that cannot be.
     """
     schedule = cfg.schedule()
-    if cfg.rounds < 1:
-        raise ValueError(f"--attack.rounds is {cfg.rounds}; expected at least 1")
+    check_least(cfg, 1, "rounds")
     known = TransferSet()
     asked = np.empty(0, np.int64)
     left = np.arange(len(world.pool))
@@ -62,9 +56,9 @@ def ask_in_rounds(cfg: Active, world: World, select: Select, *, first: Select = 
         if not len(part):
             return  # more rounds than images
         chosen = (select if len(asked) else first)(world, asked, left, len(part))
-        for at in range(0, len(chosen), cfg.batch):
-            images = world.pool[chosen[at : at + cfg.batch]]
-            known.add(images, (yield images))
+        yield from known.ask(world.pool[chosen], cfg.batch)
         asked = np.concatenate([asked, chosen])
         left = np.setdiff1d(left, chosen)
-        world.student.learn(known.images, known.targets(cfg.labels), schedule, scratch=cfg.scratch)
+        world.surrogate.learn(
+            known.images, known.targets(cfg.labels), schedule, scratch=cfg.scratch
+        )

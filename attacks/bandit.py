@@ -1,4 +1,4 @@
-"""A gradient bandit: learns which of k actions pay, in a way that stays finite."""
+"""A gradient bandit over k actions, with standardised rewards."""
 
 from dataclasses import dataclass, field
 

@@ -8,7 +8,7 @@ fine-tunes a network made for ImageNet.
 
 from dataclasses import dataclass
 
-from attacks.world import Plan, Training, TransferSet, World, batches_of_rounds
+from attacks.world import Plan, Rounds, World, ask_at_random
 
 SOURCE = "Correia-Silva et al., IJCNN 2018"
 LABELS = "hard"
@@ -16,18 +16,10 @@ NEEDS = ("pool",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Training):
-    budget: int = 1_000  # images sent to the victim, in total
-    batch: int = 64  # images per request
-    rounds: int = 10  # times the surrogate learns, from all answers so far
-    scratch: bool = True  # begin every round with fresh weights
+class Config(Rounds):
+    """The flags of every attack in rounds."""
 
 
 def plan(cfg: Config, world: World) -> Plan:
-    """Asks random images of the pool, and learns from the labels after every round."""
-    schedule = cfg.schedule()
-    known = TransferSet()
-    for batches in batches_of_rounds(world, budget=cfg.budget, batch=cfg.batch, rounds=cfg.rounds):
-        for images in batches:
-            known.add(images, (yield images))
-        world.student.learn(known.images, known.labels, schedule, scratch=cfg.scratch)
+    """Asks random images of the pool, and trains on the labels after every round."""
+    yield from ask_at_random(cfg, world, "hard")

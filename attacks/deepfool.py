@@ -46,7 +46,7 @@ def plan(cfg: Config, world: World) -> Plan:
 
     def select(world: World, asked: Positions, left: Positions, count: int) -> Positions:
         some = world.rng.permutation(left)[: max(cfg.candidates, count)]
-        apart = distances(world.student.network, world.pool[some], precision=cfg.precision)
+        apart = distances(world.surrogate.network, world.pool[some], precision=cfg.precision)
         return some[np.argsort(apart, kind="stable")[:count]]
 
     yield from ask_in_rounds(cfg, world, select)

@@ -1,4 +1,4 @@
-"""Data-free model extraction: a generator makes the queries, and learns where the copy is wrong.
+"""Data-free model extraction: a generator makes the queries, trained where the copy is wrong.
 
 Truong, Maini, Walls, Papernot, *Data-Free Model Extraction*, CVPR 2021: logits recovered from
 probabilities (section 3.3), and a zeroth-order estimate of the generator's gradient by forward
@@ -16,7 +16,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from attacks.world import Answers, Images, Plan, World
+from attacks.world import Answers, Images, Plan, World, check_above, check_least
 
 if TYPE_CHECKING:
     import torch
@@ -38,46 +38,41 @@ class Config:
     batch: int = 256  # images per request
     train_batch: int = 64  # images per training step
     rounds: int = 10  # checkpoints of the surrogate
-    forger_steps: int = 1  # of the generator in each iteration
+    generator_steps: int = 1  # of the generator in each iteration
     student_steps: int = 5  # of the surrogate in each iteration
     directions: int = 1  # random directions for each gradient, m
     epsilon: float = 0.01  # length of a forward difference (norm over an image's activations)
     latent: int = 64  # numbers of noise an image is made from
     width: int = 16  # channels of the generator
     student_lr: float = 0.002
-    forger_lr: float = 0.0001
+    generator_lr: float = 0.0001
     precision: Literal["float32", "bfloat16"] = "float32"  # of training, not of differences
 
 
 def plan(cfg: Config, world: World) -> Plan:
-    """Asks what the forger makes; teaches the surrogate to agree, the forger to find where not."""
+    """Asks generated images; trains the surrogate to agree, the generator to find where not."""
     import torch
 
-    from attacks.forger import Forger
+    from attacks.generator import Generator
 
-    counts = ("train_batch", "rounds", "forger_steps", "student_steps", "directions")
-    for name in (*counts, "latent", "width"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 1")
-    if not 0 < cfg.epsilon < math.inf:
-        raise ValueError(f"--attack.epsilon is {cfg.epsilon}; expected more than 0")
-    for name in ("student_lr", "forger_lr"):
-        if not 0 <= getattr(cfg, name) < math.inf:
-            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 0")
-    each = cfg.forger_steps * (1 + cfg.directions) + cfg.student_steps
+    counts = ("train_batch", "rounds", "generator_steps", "student_steps", "directions")
+    check_least(cfg, 1, *counts, "latent", "width")
+    check_above(cfg, 0, "epsilon")
+    check_least(cfg, 0, "student_lr", "generator_lr")
+    each = cfg.generator_steps * (1 + cfg.directions) + cfg.student_steps
     size = min(cfg.train_batch, cfg.budget // each)
     if size < 1:
         raise ValueError(
             f"--attack.budget is {cfg.budget}; expected at least {each}, for one iteration"
         )
     iterations = cfg.budget // (each * size)
-    lessons = {iterations * (i + 1) // cfg.rounds for i in range(cfg.rounds)}
+    checkpoints = {iterations * (i + 1) // cfg.rounds for i in range(cfg.rounds)}
     rng = torch.Generator().manual_seed(int(world.rng.integers(2**63)))
-    network = world.student.network
-    forger = Forger(
+    network = world.surrogate.network
+    generator = Generator(
         network.shape, latent=cfg.latent, width=cfg.width, seed=int(world.rng.integers(2**63))
     )
-    forging = torch.optim.Adam(forger.parameters(), lr=cfg.forger_lr)
+    ascent = torch.optim.Adam(generator.parameters(), lr=cfg.generator_lr)
     learning = torch.optim.Adam(network.parameters(), lr=cfg.student_lr)
 
     def fast() -> torch.autocast:
@@ -93,25 +88,25 @@ def plan(cfg: Config, world: World) -> Plan:
 
     for iteration in range(iterations):
         pace = (1 + math.cos(math.pi * iteration / iterations)) / 2
-        forging.param_groups[0]["lr"] = cfg.forger_lr * pace
+        ascent.param_groups[0]["lr"] = cfg.generator_lr * pace
         learning.param_groups[0]["lr"] = cfg.student_lr * pace
-        for _ in range(cfg.forger_steps):
+        for _ in range(cfg.generator_steps):
             with fast():
-                drafts = forger(torch.randn(size, cfg.latent, generator=rng)).float()
+                drafts = generator(torch.randn(size, cfg.latent, generator=rng)).float()
             slope, truth = yield from climb(cfg, network, drafts.detach(), rng)
-            forging.zero_grad()
+            ascent.zero_grad()
             drafts.backward(-slope / size)  # an optimiser goes down
-            forging.step()
+            ascent.step()
             learn(drafts.detach().sigmoid(), truth)
-        # The forger stands still while the surrogate learns: one large request for all its steps.
+        # The generator stands still while the surrogate is trained: one large request for all.
         with torch.no_grad(), fast():
-            drafts = forger(torch.randn(cfg.student_steps * size, cfg.latent, generator=rng))
+            drafts = generator(torch.randn(cfg.student_steps * size, cfg.latent, generator=rng))
         images = drafts.float().sigmoid()
         truth = yield from ask(cfg, images)
         for part in range(0, len(images), size):
             learn(images[part : part + size], truth[part : part + size])
-        if iteration + 1 in lessons:
-            world.student.taught()
+        if iteration + 1 in checkpoints:
+            world.surrogate.trained()
 
 
 def climb(

@@ -1,7 +1,7 @@
 """Entropy reversed: first the images of which the surrogate is most certain.
 
 Dziedzic, Kaleem, Lu, Papernot, *Increasing the Cost of Model Extraction with Calibrated Proof of
-Work*, ICLR 2022, section 5: such queries reveal little, so the thief hopes to stay cheap.
+Work*, ICLR 2022, section 5: such queries reveal little, so the attack should stay cheap.
 Differs from the paper: the surrogate that chooses has been trained (in the released code it never
 is), and only the first round is random, with every pool.
 """
@@ -22,7 +22,7 @@ NEEDS = ("pool",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Active):
-    """Those of every active attack."""
+    """The flags of every active attack."""
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -21,7 +21,7 @@ NEEDS = ("pool",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Active):
-    """Those of every active attack."""
+    """The flags of every active attack."""
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -1,17 +1,16 @@
 """In and out of distribution: random foreign images and random genuine ones, round by round.
 
 Dziedzic, Kaleem, Lu, Papernot, *Increasing the Cost of Model Extraction with Calibrated Proof of
-Work*, ICLR 2022, section 5 ("InOut"): cheap genuine queries between the dear foreign ones.
+Work*, ICLR 2022, section 5 ("InOut"): cheap genuine queries between the expensive foreign ones.
 Differs from the paper: rounds are shares of the budget, two foreign images for each genuine one as
 there, and none of the genuine ones is from the held-out images.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from attacks.world import Plan, Training, TransferSet, World
+from attacks.world import LabelledRounds, Plan, TransferSet, World, check_above, check_least
 
 SOURCE = "Dziedzic et al., ICLR 2022"
 LABELS = "soft or hard"
@@ -19,13 +18,9 @@ NEEDS = ("pool", "inside")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Training):
-    budget: int = 1_000  # images sent to the victim, in total
-    batch: int = 64  # images per request
-    rounds: int = 10  # times the surrogate learns; foreign and genuine images in turn
+class Config(LabelledRounds):
+    rounds: int = 10  # times the surrogate is trained; foreign and genuine images in turn
     ratio: float = 2.0  # foreign images for each genuine one
-    labels: Literal["soft", "hard"] = "soft"
-    scratch: bool = True  # begin every round with fresh weights
 
 
 def plan(cfg: Config, world: World) -> Plan:
@@ -33,21 +28,17 @@ def plan(cfg: Config, world: World) -> Plan:
     schedule = cfg.schedule()
     if world.inside is None:
         raise ValueError("inoutdist needs a second pool, of genuine images")
-    if cfg.rounds < 1:
-        raise ValueError(f"--attack.rounds is {cfg.rounds}; expected at least 1")
-    if not 0 < cfg.ratio < float("inf"):
-        raise ValueError(f"--attack.ratio is {cfg.ratio:g}; expected more than 0")
+    check_least(cfg, 1, "rounds")
+    check_above(cfg, 0, "ratio")
     pools = (world.pool, world.inside)
     orders = [iter(world.rng.permutation(len(pool))) for pool in pools]
     known = TransferSet()
     for turn, size in enumerate(sizes(cfg.budget, cfg.rounds, cfg.ratio)):
         pool, order = pools[turn % 2], orders[turn % 2]
         chosen = np.array([at for at, _ in zip(order, range(size), strict=False)], np.int64)
-        for at in range(0, len(chosen), cfg.batch):
-            images = pool[chosen[at : at + cfg.batch]]
-            known.add(images, (yield images))
+        yield from known.ask(pool[chosen], cfg.batch)
         if len(chosen):
-            world.student.learn(
+            world.surrogate.learn(
                 known.images, known.targets(cfg.labels), schedule, scratch=cfg.scratch
             )
 

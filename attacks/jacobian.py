@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.world import Plan, Training, TransferSet, World
+from attacks.world import Plan, Training, TransferSet, World, check_least
 from core.arrays import to_float
 
 if TYPE_CHECKING:
@@ -52,26 +52,22 @@ def plan(cfg: Config, world: World) -> Plan:
 def plan_towards(cfg: Config, world: World, aim: Aim) -> Plan:
     """Rounds of asking, learning, and stepping from images towards the classes that `aim` says."""
     schedule = cfg.schedule()
-    for name in ("seeds", "growth"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 1")
+    check_least(cfg, 1, "seeds", "growth")
     if not 0 < cfg.step <= 1:
         raise ValueError(f"--attack.step is {cfg.step}; expected more than 0, and at most 1")
     known = TransferSet()
     seeds = world.rng.permutation(len(world.pool))[: min(cfg.seeds, cfg.budget)]
     fresh = to_float(world.pool[seeds])
     while True:
-        for at in range(0, len(fresh), cfg.batch):
-            images = fresh[at : at + cfg.batch]
-            known.add(images, (yield images))
+        yield from known.ask(fresh, cfg.batch)
         targets = known.targets(cfg.labels)
-        world.student.learn(known.images, targets, schedule, scratch=cfg.scratch)
-        count = min(len(known.images), cfg.growth, cfg.budget - len(known.images))
+        world.surrogate.learn(known.images, targets, schedule, scratch=cfg.scratch)
+        count = min(len(known), cfg.growth, cfg.budget - len(known))
         if count == 0:
             return
-        parents = world.rng.permutation(len(known.images))[:count]
+        parents = world.rng.permutation(len(known))[:count]
         towards = aim(known.labels[parents], world)
-        fresh = stepped(world.student.network, known.images[parents], towards, cfg.step)
+        fresh = stepped(world.surrogate.network, known.images[parents], towards, cfg.step)
 
 
 def stepped(

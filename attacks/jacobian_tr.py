@@ -35,7 +35,7 @@ def plan(cfg: Config, world: World) -> Plan:
 
 def other_classes(labels: NDArray[np.int64], world: World) -> NDArray[np.int64]:
     """For each label (b,) one of the other classes, each as likely."""
-    classes = world.student.network.classes
+    classes = world.surrogate.network.classes
     shift = world.rng.integers(1, classes, len(labels))
     others: NDArray[np.int64] = (labels + shift) % classes
     return others

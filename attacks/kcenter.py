@@ -22,7 +22,7 @@ NEEDS = ("pool",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Active):
-    """Those of every active attack."""
+    """The flags of every active attack."""
 
 
 def plan(cfg: Config, world: World) -> Plan:
@@ -32,7 +32,7 @@ def plan(cfg: Config, world: World) -> Plan:
 
 def select(world: World, asked: Positions, left: Positions, count: int) -> Positions:
     """The farthest first, seen with the surrogate's features."""
-    seen = world.student.features(world.pool[np.concatenate([asked, left])])
+    seen = world.surrogate.features(world.pool[np.concatenate([asked, left])])
     return left[farthest_first(seen[len(asked) :], seen[: len(asked)], count)]
 
 

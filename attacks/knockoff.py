@@ -2,7 +2,7 @@
 
 Orekondy, Schiele, Fritz, *Knockoff Nets: Stealing Functionality of Black-Box Models*, CVPR 2019:
 section 4.1 (random), and 4.2 (adaptive), where a bandit learns which classes of the pool pay.
-Differs from the paper: the pool is whatever the thief has, not ImageNet, and its classes are one
+Differs from the paper: the pool is the attacker's own, not ImageNet, and its classes are one
 level without a hierarchy; a whole request is drawn from one policy, and each of its images then
 moves the preferences; no image is asked twice, so that a class is closed once it is used up;
 rewards are standardised by all that were seen so far, in place of scaling to [0, 1] and of a
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.bandit import Bandit, Moments
-from attacks.world import Answers, Plan, Training, TransferSet, World, batches_of_rounds
+from attacks.world import Answers, Plan, Rounds, TransferSet, World, ask_at_random, check_least
 from core.learning import training
 
 SOURCE = "Orekondy et al., CVPR 2019"
@@ -26,16 +26,14 @@ NEEDS = ("pool",)  # the adaptive strategy needs "classes", too, and says so its
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Training):
-    budget: int = 1_000  # images sent to the victim, in total
-    batch: int = 64  # images per request
+class Config(Rounds):
     strategy: Literal["random", "adaptive"] = "random"
     reward: Literal["certainty", "diversity", "loss", "all"] = "all"  # of the bandit (adaptive)
     online_lr: float = 0.01  # of the pass over each request (adaptive)
-    rounds: int = 10  # times the surrogate learns, from all answers so far
     epochs: int = 100  # in each round
     momentum: float = 0.0
     weight_decay: float = 0.0
+    scratch: bool = False  # begin every round with fresh weights
     decay: Literal["constant", "step", "cosine"] = "step"  # of the learning rate
 
 
@@ -46,18 +44,14 @@ def plan(cfg: Config, world: World) -> Plan:
         return
     if cfg.strategy != "random":
         raise ValueError(f"strategy is {cfg.strategy!r}; expected random or adaptive")
-    schedule = cfg.schedule()
-    known = TransferSet()
-    for batches in batches_of_rounds(world, budget=cfg.budget, batch=cfg.batch, rounds=cfg.rounds):
-        for images in batches:
-            known.add(images, (yield images))
-        world.student.learn(known.images, known.answers, schedule, scratch=cfg.scratch)
+    yield from ask_at_random(cfg, world, "soft")
 
 
 def _adaptive(cfg: Config, world: World) -> Plan:
     """Draws classes from the bandit's policy, and pays it for what the victim says of them."""
     if cfg.reward not in _RULES:
         raise ValueError(f"reward is {cfg.reward!r}; expected one of {', '.join(_RULES)}")
+    check_least(cfg, 1, "rounds")
     schedule = cfg.schedule()
     once = replace(schedule, epochs=1, lr=cfg.online_lr, decay="constant")
     stock = _stock(world)
@@ -65,14 +59,14 @@ def _adaptive(cfg: Config, world: World) -> Plan:
     rules = _RULES[cfg.reward]
     moments = [Moments() for _ in rules]
     known = TransferSet()
-    for sizes in _sizes(cfg, len(world.pool)):
-        for size in sizes:
+    for share in np.array_split(np.arange(min(cfg.budget, len(world.pool))), cfg.rounds):
+        for at in range(0, len(share), cfg.batch):
             policy = bandit.policy(_open(stock))
-            classes, places = _draw(bandit, stock, size, world.rng)
+            classes, places = _draw(bandit, stock, len(share[at : at + cfg.batch]), world.rng)
             images = world.pool[places]
             answers = yield images
             known.add(images, answers)
-            guess = log_softmax(world.student.logits(images))
+            guess = log_softmax(world.surrogate.logits(images))
             usual = known.answers.mean(axis=0)
             scores = [
                 moment.standardised(rule(answers, guess, usual))
@@ -80,19 +74,8 @@ def _adaptive(cfg: Config, world: World) -> Plan:
             ]
             bandit.reward(policy, classes, np.mean(scores, axis=0))
             seed = int(world.rng.integers(2**31))
-            training.fit(world.student.network, images, answers, once, seed=seed)
-        world.student.learn(known.images, known.answers, schedule, scratch=cfg.scratch)
-
-
-def _sizes(cfg: Config, pool: int) -> list[list[int]]:
-    """Images of each request of each round."""
-    if cfg.rounds < 1:
-        raise ValueError(f"--attack.rounds is {cfg.rounds}; expected at least 1")
-    shares = np.array_split(np.arange(min(cfg.budget, pool)), cfg.rounds)
-    return [
-        [len(share[at : at + cfg.batch]) for at in range(0, len(share), cfg.batch)]
-        for share in shares
-    ]
+            training.fit(world.surrogate.network, images, answers, once, seed=seed)
+        world.surrogate.learn(known.images, known.answers, schedule, scratch=cfg.scratch)
 
 
 def _stock(world: World) -> list[list[int]]:

@@ -3,7 +3,7 @@
 Berthelot, Carlini, Goodfellow, Papernot, Oliver, Raffel, *MixMatch: A Holistic Approach to
 Semi-Supervised Learning*, NeurIPS 2019; as an extraction attack Jagielski, Carlini, Berthelot,
 Kurakin, Papernot, *High Accuracy and High Fidelity Extraction of Neural Networks*, USENIX 2020.
-Differs from the paper: the thief's own surrogate instead of a wide residual network, and fewer
+Differs from the paper: any network for the surrogate instead of a wide residual one, and fewer
 steps; images are shifted by up to an eighth of their side, and mirrored only if they have colour,
 for a mirrored digit is another digit; the weight of the unlabelled loss rises over all steps of a
 round; the average of the weights forgets sooner in its first steps; without weight decay.
@@ -12,14 +12,13 @@ round; the average of the weights forgets sooner in its first steps; without wei
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.world import Images, Plan, TransferSet, World
+from attacks.world import Images, Plan, TransferSet, World, check_above, check_least
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -50,31 +49,22 @@ class Config:
 
 def plan(cfg: Config, world: World) -> Plan:
     """Asks random images, and learns from them and from the rest of the pool after every round."""
-    for name in ("rounds", "steps", "train_batch", "copies"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected at least 1")
-    for name in ("lr", "temperature", "alpha"):
-        if not 0 < getattr(cfg, name) < math.inf:
-            raise ValueError(f"--attack.{name} is {getattr(cfg, name)}; expected more than 0")
-    if not 0 <= cfg.unlabelled_weight < math.inf:
-        raise ValueError(
-            f"--attack.unlabelled-weight is {cfg.unlabelled_weight}; expected at least 0"
-        )
+    check_least(cfg, 1, "rounds", "steps", "train_batch", "copies")
+    check_above(cfg, 0, "lr", "temperature", "alpha")
+    check_least(cfg, 0, "unlabelled_weight")
     if not 0 <= cfg.ema < 1:
         raise ValueError(f"--attack.ema is {cfg.ema}; expected at least 0 and below 1")
     order = world.rng.permutation(len(world.pool))
     known = TransferSet()
     for share in np.array_split(order[: cfg.budget], cfg.rounds):
-        for at in range(0, len(share), cfg.batch):
-            images = world.pool[share[at : at + cfg.batch]]
-            known.add(images, (yield images))
+        yield from known.ask(world.pool[share], cfg.batch)
         targets = known.answers
         if cfg.labels == "hard":
             targets = np.eye(targets.shape[1], dtype=np.float32)[known.labels]
-        rest = world.pool[order[len(known.images) :]]
+        rest = world.pool[order[len(known) :]]
         seed = int(world.rng.integers(2**31))
-        train(cfg, world.student.network, known.images, targets, rest, seed=seed)
-        world.student.taught()
+        train(cfg, world.surrogate.network, known.images, targets, rest, seed=seed)
+        world.surrogate.trained()
 
 
 def train(

@@ -1,4 +1,4 @@
-"""The flags of `python -m attacks`, besides those of the attack itself."""
+"""Flags of `python -m attacks`, besides those of the attack itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from core.home import default_home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thief:
-    """Whom to rob, with what, and where to leave the loot."""
+class Attacker:
+    """Flags of an attacker process: gate, query pool, output folder."""
 
     connection: Annotated[Connection, tyro.conf.arg(name="")]
     accounts: int = 1
-    """Accounts among whom the batches are dealt: CLIENT-ID-1 to CLIENT-ID-k, or the keys in the key
-    file, one a line."""
+    """Accounts that ask in turn (Sybils): CLIENT-ID-1 to CLIENT-ID-k, or the keys in the key file,
+    one a line."""
     deal: Literal["parallel", "series"] = "parallel"
     """Batch by batch, or one account after the other."""
     pace: float = 0.0
@@ -33,9 +33,10 @@ class Thief:
     pool_size: int = 10_000
     """Images in the pool, at most."""
     inside: str | None = None
-    """A second pool, of images like those the victim was made for."""
+    """A second pool, of images like the victim's training data."""
     costs: Path | None = None
-    """File with the privacy cost of each image of the pool, which only an oracle knows."""
+    """File with the privacy cost of each image of the pool (`python -m experiments costs`), which
+    no real attacker has."""
     network: str = "lenet"
     """Network of the surrogate."""
     surrogates: Path | None = None

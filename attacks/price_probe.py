@@ -1,10 +1,10 @@
-"""Price probe: the price as an oracle of uncertainty, asked before it is paid.
+"""Price probe: prices are asked before they are paid, and show where the victim is uncertain.
 
 No paper describes it; the price it reads is that of Dziedzic, Kaleem, Lu, Papernot, *Increasing
 the Cost of Model Extraction with Calibrated Proof of Work*, ICLR 2022, which rises with what an
 answer reveals. The pool falls into groups that look alike. One batch of every group is priced; the
-dearest (or cheapest) is paid for, and replaced by the next of its group, so that the price leads
-the thief through the pool.
+most expensive (or cheapest) is paid for, and replaced by the next of its group, so that prices
+lead through the pool.
 Differs from the paper: there, no client can see a price without having been answered for it;
 here it comes before the answer, in powers of two, and only so many batches may stay unpaid.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from attacks.world import Images, Price, Probe, Training, TransferSet, World
+from attacks.world import Images, LabelledRounds, Plan, Price, TransferSet, World, check_least
 from core.arrays import to_float
 
 SOURCE = "Dziedzic et al., ICLR 2022"
@@ -27,53 +27,50 @@ _UNPAID = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Training):
+class Config(LabelledRounds):
     budget: int = 1_000  # images that are paid for, in total
-    batch: int = 64  # images per request
-    labels: Literal["soft", "hard"] = "soft"
     groups: int = 8  # of images that look alike, each with one batch that is priced and not paid
-    prefer: Literal["dear", "cheap"] = "dear"  # which batch is paid for
-    rounds: int = 10  # times the surrogate learns, from all answers so far
-    scratch: bool = True  # begin every round with fresh weights
+    prefer: Literal["expensive", "cheap"] = "expensive"  # which batch is paid for
 
 
-def plan(cfg: Config, world: World) -> Probe:
+def plan(cfg: Config, world: World) -> Plan:
     """Pays for the batch whose price says most, again and again; learns after every round."""
-    if cfg.rounds < 1:
-        raise ValueError(f"--attack.rounds is {cfg.rounds}; expected at least 1")
+    check_least(cfg, 1, "rounds")
     if not 1 <= cfg.groups <= _UNPAID:
         raise ValueError(
             f"--attack.groups is {cfg.groups}; expected 1 to {_UNPAID}, for that many batches may "
             "be left unpaid"
         )
-    if cfg.prefer not in ("dear", "cheap"):
-        raise ValueError(f"--attack.prefer is {cfg.prefer!r}; expected dear or cheap")
+    if cfg.prefer not in ("expensive", "cheap"):
+        raise ValueError(f"--attack.prefer is {cfg.prefer!r}; expected expensive or cheap")
     schedule = cfg.schedule()
+
+    def train(known: TransferSet) -> None:
+        targets = known.targets(cfg.labels)
+        world.surrogate.learn(known.images, targets, schedule, scratch=cfg.scratch)
+
     queues = batches_of_groups(world, cfg.groups, cfg.batch)
     budget = min(cfg.budget, len(world.pool))
     ends = [budget * (i + 1) // cfg.rounds for i in range(cfg.rounds)]
-    known, paid, learnt = TransferSet(), 0, 0
+    known, trained = TransferSet(), 0
     works = {}  # group -> price of the batch at the head of its queue
     for group, queue in enumerate(queues):
         works[group] = yield Price(queue[0])
     while works:
         group = chosen(works, cfg.prefer, world.rng)
         images = queues[group][0]
-        if paid + len(images) > budget:
+        if len(known) + len(images) > budget:
             break
-        known.add(images, (yield images))
-        paid += len(images)
+        yield from known.ask(images, cfg.batch)
         del queues[group][0], works[group]
-        if paid >= ends[0]:
-            ends = [end for end in ends if end > paid]
-            world.student.learn(
-                known.images, known.targets(cfg.labels), schedule, scratch=cfg.scratch
-            )
-            learnt = paid
-        if queues[group] and paid + len(queues[group][0]) <= budget:
+        if len(known) >= ends[0]:
+            ends = [end for end in ends if end > len(known)]
+            train(known)
+            trained = len(known)
+        if queues[group] and len(known) + len(queues[group][0]) <= budget:
             works[group] = yield Price(queues[group][0])
-    if paid > learnt:
-        world.student.learn(known.images, known.targets(cfg.labels), schedule, scratch=cfg.scratch)
+    if len(known) > trained:
+        train(known)
 
 
 def batches_of_groups(world: World, groups: int, batch: int) -> list[list[Images]]:
@@ -93,8 +90,8 @@ def batches_of_groups(world: World, groups: int, batch: int) -> list[list[Images
 
 
 def chosen(
-    works: Mapping[int, int], prefer: Literal["dear", "cheap"], rng: np.random.Generator
+    works: Mapping[int, int], prefer: Literal["expensive", "cheap"], rng: np.random.Generator
 ) -> int:
     """The group whose batch has the highest (or lowest) price; of equals, any."""
-    best = (max if prefer == "dear" else min)(works.values())
+    best = (max if prefer == "expensive" else min)(works.values())
     return int(rng.choice([group for group, work in works.items() if work == best]))

@@ -1,7 +1,8 @@
-"""What an attack can touch: a pool of images, a surrogate that can learn, and randomness."""
+"""What an attack works with: query pool, surrogate, transfer set, training flags, randomness."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,9 +23,6 @@ Images = NDArray[Any]
 Answers = NDArray[np.float32]
 """Probabilities (b, k), as the victim gave them."""
 
-Plan = Generator[Images, Answers, None]
-"""An attack at work: yields batches of images, is sent the answers."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Price:
@@ -37,8 +35,8 @@ class Price:
     images: Images
 
 
-Probe = Generator[Images | Price, Any, None]
-"""A plan that also asks for prices."""
+Plan = Generator[Images | Price, Any, None]
+"""An attack at work: yields batches of images and is sent the answers; or prices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +74,29 @@ class Training:
         )
 
 
-class Student:
-    """The surrogate: a network that learns from the transfer set."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds(Training):
+    """The flags of attacks that ask and train in rounds."""
+
+    budget: int = 1_000  # images sent to the victim, in total
+    batch: int = 64  # images per request
+    rounds: int = 10  # times the surrogate is trained, on all answers so far
+    scratch: bool = True  # begin every round with fresh weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledRounds(Rounds):
+    """Those of attacks that learn from labels of either kind."""
+
+    labels: Literal["soft", "hard"] = "soft"
+
+
+class Surrogate:
+    """The attacker's copy of the victim: a network trained on the transfer set."""
 
     def __init__(self, network: Network, *, seed: int) -> None:
         self.network = network
-        self.lessons = 0  # times it has learnt
+        self.rounds = 0  # times it was trained
         self._seed = seed
         self._fresh = {name: value.clone() for name, value in network.state_dict().items()}
 
@@ -100,18 +115,18 @@ class Student:
         """
         if scratch:
             self.network.load_state_dict(self._fresh)
-        self.taught()
+        self.trained()
         training.fit(
-            self.network, images, targets, schedule, seed=self._seed + self.lessons, progress=False
+            self.network, images, targets, schedule, seed=self._seed + self.rounds, progress=False
         )
 
-    def taught(self) -> None:
-        """Counts a lesson, after which the driver leaves a checkpoint.
+    def trained(self) -> None:
+        """Counts a round of training, after which the driver saves a checkpoint.
 
-        `learn` says so itself; an attack that trains `network` in a loop of its own calls this
+        `learn` calls this itself; an attack that trains `network` in a loop of its own calls it
         before the next batch it asks.
         """
-        self.lessons += 1
+        self.rounds += 1
 
     def predict(self, images: Images) -> NDArray[np.float32]:
         """Probabilities (n, k)."""
@@ -131,13 +146,13 @@ class World:
     """Pool (n, c, h, w), surrogate, and the attack's own randomness.
 
     `classes` (n,) are the pool's own labels where it has any, `costs` (n,) the privacy cost of each
-    image of the pool, which only an oracle knows, and `inside` a second pool of images like those
-    the victim was made for. The pool of an attack that needs none is empty. Raises ValueError for
+    image of the pool, which no real attacker knows, and `inside` a second pool of images like the
+    victim's training data. The pool of an attack that needs none is empty. Raises ValueError for
     parts that do not fit together.
     """
 
     pool: Images
-    student: Student
+    surrogate: Surrogate
     rng: np.random.Generator
     classes: NDArray[np.int64] | None = None
     costs: NDArray[np.float64] | None = None
@@ -161,7 +176,7 @@ class World:
 
 @dataclass(slots=True)
 class TransferSet:
-    """The images asked so far, and what the victim said of them."""
+    """The images asked so far, and the victim's answers to them."""
 
     _images: list[Images] = field(default_factory=list)
     _answers: list[Answers] = field(default_factory=list)
@@ -170,6 +185,15 @@ class TransferSet:
         """One more answered batch."""
         self._images.append(images)
         self._answers.append(answers)
+
+    def ask(self, images: Images, batch: int) -> Plan:
+        """Asks images (n, c, h, w) in batches, and adds them with their answers."""
+        for at in range(0, len(images), batch):
+            part = images[at : at + batch]
+            self.add(part, (yield part))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._images))
 
     @property
     def images(self) -> Images:
@@ -192,15 +216,37 @@ class TransferSet:
         return self.answers if kind == "soft" else self.labels
 
 
-def batches_of_rounds(world: World, *, budget: int, batch: int, rounds: int) -> list[list[Images]]:
-    """Random images of the pool, without repeats, dealt into rounds of batches.
+def ask_at_random(cfg: Rounds, world: World, labels: Literal["soft", "hard"]) -> Plan:
+    """Asks random images of the pool, without repeats; trains on all answers after every round.
 
-    A pool smaller than the budget is used up. Raises ValueError unless there is a round.
+    A pool smaller than the budget is used up. Raises ValueError for a Config that cannot be.
     """
-    if rounds < 1:
-        raise ValueError(f"--attack.rounds is {rounds}; expected at least 1")
-    order = world.rng.permutation(len(world.pool))[:budget]
-    return [
-        [world.pool[part[at : at + batch]] for at in range(0, len(part), batch)]
-        for part in np.array_split(order, rounds)
-    ]
+    schedule = cfg.schedule()
+    known = TransferSet()
+    for part in random_rounds(cfg, world):
+        yield from known.ask(world.pool[part], cfg.batch)
+        world.surrogate.learn(known.images, known.targets(labels), schedule, scratch=cfg.scratch)
+
+
+def random_rounds(cfg: Rounds, world: World) -> list[NDArray[np.int64]]:
+    """Positions of random images of the pool, without repeats, for each round."""
+    check_least(cfg, 1, "rounds")
+    return np.array_split(world.rng.permutation(len(world.pool))[: cfg.budget], cfg.rounds)
+
+
+def check_least(cfg: Any, least: int, *names: str) -> None:
+    """Raises ValueError for settings below `least`, infinite or NaN."""
+    for name in names:
+        value = getattr(cfg, name)
+        if not least <= value < math.inf:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--attack.{flag} is {value}; expected at least {least}")
+
+
+def check_above(cfg: Any, bound: float, *names: str) -> None:
+    """Raises ValueError for settings that are not above `bound`, infinite or NaN."""
+    for name in names:
+        value = getattr(cfg, name)
+        if not bound < value < math.inf:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--attack.{flag} is {value}; expected more than {bound}")

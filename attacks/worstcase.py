@@ -1,7 +1,7 @@
-"""Worst case: first the images with the lowest privacy cost, which an oracle tells the thief.
+"""Worst case: first the images with the lowest privacy cost, which are given to the attacker.
 
 Dziedzic, Kaleem, Lu, Papernot, *Increasing the Cost of Model Extraction with Calibrated Proof of
-Work*, ICLR 2022, section 5: a bound on what a thief could save who knew the price of each image.
+Work*, ICLR 2022, section 5: a bound on what knowing the price of each image could save.
 Differs from the paper: the costs are those of any measure of the gate, given in a file.
 """
 
@@ -19,7 +19,7 @@ NEEDS = ("pool", "costs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Active):
-    """Those of every active attack; no round is random."""
+    """The flags of every active attack; no round is random."""
 
 
 def plan(cfg: Config, world: World) -> Plan:

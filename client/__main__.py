@@ -16,26 +16,17 @@ def _chosen() -> int:
     # All that takes time is imported in here, where a Ctrl-C ends in one line.
     import tyro
 
-    from client.options import Honest
+    from client import honest
+    from client.process import stopped
 
     options = tyro.extras.subcommand_cli_from_dict(
-        {"honest": Honest},
-        prog="python -m client",
-        description=__doc__,
+        {"honest": honest.Honest}, prog="python -m client", description=__doc__
     )
-    from client import honest
-    from client.recording import STOPPED, STOPS
-
-    try:
-        honest.run(options)
-    except STOPS as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return STOPPED
-    return 0
+    return stopped(lambda: honest.run(options))
 
 
 def _mistakes() -> command.Mistakes:
-    from client.session import GateError
+    from client.errors import GateError
     from core.learning.artifacts import ArtifactError
 
     return ArtifactError, GateError

@@ -13,14 +13,23 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from client.errors import BadAnswer, Closed, DeadlineExceeded, GateError, Refused, Unreachable
+from client.errors import (
+    UNPAID,
+    BadAnswer,
+    Closed,
+    DeadlineExceeded,
+    GateError,
+    Refused,
+    Unreachable,
+)
 
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What a client hears of a gate that is not there, and of one that stops: nobody else cancels."""
+"""Status codes that are retried: gate down or shutting down (nobody else cancels)."""
+
+MAX_SECONDS = 1e9  # gRPC takes what ends after the year 2262 for what has passed
 
 _FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
-_UNPAID = "TOO_MANY_UNPAID"
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _MOST_TEXT = 500  # characters of a refusal
@@ -40,6 +49,7 @@ class Calls:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
+        check_seconds("timeout", timeout)
         self._metadata = metadata
         self._timeout = timeout
         self._fault = fault
@@ -75,20 +85,26 @@ class Calls:
                 # `from None`: a traceback of gRPC's error shows what the gate said as it stands
                 if self.closed.is_set():
                     raise Closed("the session was closed before the gate answered") from None
-                failure, wait = self._judged(error, unpaid_waits)
-                if error.code() is _LATE and not _told(failure, error.code()):
-                    raise self._over(limit == until, failure) from None
-                if wait is None:
-                    raise failure from None
-                away = error.code() in AWAY
-                if away and not self._reached:
+                code, failure = error.code(), refusal(error)
+                away = code in AWAY
+                told = isinstance(failure, Refused) and failure.reason != code.name  # by the gate
+                wait = _wait(code, failure, told=told, unpaid_waits=unpaid_waits)
+                if away and not told and not self._reached:
                     why = self._fault(max(0.01, limit - self._clock()))
                     if why is not None:
                         raise Unreachable(why) from None
-                wait = max(wait, pause)
-                if self._clock() + wait >= limit:
-                    if away or limit == until:
-                        raise self._over(limit == until, failure) from None
+                self._reached = self._reached or told or not away
+                late = code is _LATE and not told
+                if wait is None and not late:
+                    raise failure from None
+                wait = max(wait or 0.0, pause)
+                if late or self._clock() + wait >= limit:
+                    if limit == until:
+                        failure = DeadlineExceeded(
+                            f"the deadline passed before the gate answered: {failure}"
+                        )
+                    elif late or away:
+                        failure = Unreachable(f"no answer in {self._timeout:g} s: {failure}")
                     raise failure from None
             except ValueError as error:  # how gRPC says that a channel is closed
                 self.check_open()
@@ -106,34 +122,22 @@ class Calls:
         if self.closed.is_set():
             raise Closed("the session is closed")
 
-    def _judged(self, error: grpc.RpcError, unpaid_waits: bool) -> tuple[GateError, float | None]:
-        """What a failed call means, and after how many seconds to make it again, if at all."""
-        failure = refusal(error)
-        code = error.code()
-        told = _told(failure, code)
-        retry = failure.retry_seconds if isinstance(failure, Refused) else None
-        if code not in AWAY or told:
-            self._reached = True
-        if code in AWAY:
-            return failure, retry or 0.0
-        if code is not _FULL or not isinstance(failure, Refused):
-            return failure, None
-        if failure.reason == _UNPAID:
-            return failure, (retry or 0.0) if unpaid_waits else None
-        if not told:  # of the transport: all its calls are taken, or a message is too large
-            return failure, None if "larger than max" in failure.message else retry or 0.0
-        return failure, retry
 
-    def _over(self, deadline: bool, failure: GateError) -> GateError:
-        """What to raise when time is out: that of the whole request, or of this call."""
-        if deadline:
-            return DeadlineExceeded(f"the deadline passed before the gate answered: {failure}")
-        return Unreachable(f"no answer in {self._timeout:g} s: {failure}")
-
-
-def _told(failure: GateError, code: grpc.StatusCode) -> bool:
-    """Whether the gate itself said why, and not the transport."""
-    return isinstance(failure, Refused) and failure.reason != code.name
+def _wait(
+    code: grpc.StatusCode, failure: GateError, *, told: bool, unpaid_waits: bool
+) -> float | None:
+    """After how many seconds to make a failed call again; None where that does not help."""
+    retry = failure.retry_seconds if isinstance(failure, Refused) else None
+    if code in AWAY:
+        return retry or 0.0
+    if code is not _FULL or not isinstance(failure, Refused):
+        return None
+    if failure.reason == UNPAID:
+        return (retry or 0.0) if unpaid_waits else None
+    if told:
+        return retry
+    # of the transport: all its calls are taken, or a message is too large
+    return None if "larger than max" in failure.message else 0.0
 
 
 def refusal(error: grpc.RpcError) -> GateError:
@@ -162,3 +166,11 @@ def line(text: str | None) -> str:
     """What a gate says as one line that a terminal can show."""
     shown = (text or "")[:_MOST_TEXT]
     return "".join(letter if letter.isprintable() else " " for letter in shown)
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Raises ValueError for what is no time to wait."""
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(
+            f"{name} is {seconds!r}; expected seconds, more than 0, at most {MAX_SECONDS:g}"
+        )

@@ -1,4 +1,4 @@
-"""The connection to a gate: where it is, how it is secured, and what no waiting would mend.
+"""The connection to a gate: where it is, who calls, how it is secured, why it can never be reached.
 
 A channel to this machine never goes through a proxy. One to another host does where the environment
 says so (`https_proxy`, `http_proxy`, `grpc_proxy`, and `no_proxy` for exceptions), as gRPC does
@@ -22,6 +22,9 @@ from core.environment import DIRECT
 
 MAX_MESSAGE = 64 * 2**20
 """Bytes of an answer, at most."""
+
+MAX_KEY = 4096
+"""Characters of an API key or a client id, at most."""
 
 _PROBE_SECONDS = 5.0
 
@@ -68,8 +71,7 @@ class Endpoint:
         address = _ip(self.host)
         if address is None:
             return self.host.lower().split(".")[-1] == "localhost"
-        mapped = getattr(address, "ipv4_mapped", None)
-        return (mapped or address).is_loopback
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
     def open(self) -> grpc.Channel:
         """A channel to it."""
@@ -85,7 +87,7 @@ class Endpoint:
         return grpc.secure_channel(target, grpc.ssl_channel_credentials(self.roots), options)
 
     def fault(self, seconds: float) -> str | None:
-        """Why no channel to it will ever open: a name nobody knows, a certificate that is refused.
+        """Why no channel to it will ever open: an unknown name, a refused certificate.
 
         None where it may only be away. Asked of the network itself, as gRPC says no more than that
         it failed; takes `seconds` at most, or what looking up a name takes.
@@ -119,15 +121,49 @@ class Endpoint:
         except ssl.SSLCertVerificationError as error:
             return f"the certificate of {self.target} is refused: {error.verify_message}"
         except ssl.SSLError as error:
-            if self.roots is not None and error.reason in _PLAIN:
-                return f"{self.target} does not speak TLS"
-            return None
+            plain = error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+            return f"{self.target} does not speak TLS" if self.roots and plain else None
         if self.roots is None:
             return f"{self.target} speaks TLS; give ca, or tls=True for the system's roots"
         return None
 
 
-_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+def endpoint(
+    target: str, *, keyed: bool, ca: Path | str | None, tls: bool, insecure: bool, name: str | None
+) -> Endpoint:
+    """Where the gate is, and whom to trust. Raises OSError, and ValueError.
+
+    A key is sent in clear to this machine only, or with `insecure`.
+    """
+    if insecure and (tls or ca is not None):
+        raise ValueError("insecure is given with tls or ca; expected one or the other")
+    roots = None
+    if ca is not None:
+        roots = read_roots(ca)
+    elif tls:
+        roots = system_roots()
+    found = Endpoint.parse(target, roots, name)
+    if keyed and roots is None and not (insecure or found.loopback):
+        raise ValueError(
+            f"the API key would go to {found.host} in clear; expected tls=True, ca=… or, if that "
+            "is meant, insecure=True"
+        )
+    return found
+
+
+def credentials(key: str | None, client_id: str | None) -> tuple[tuple[str, str], ...]:
+    """Metadata of who is calling. Raises ValueError; the text never holds the key."""
+    if (key is None) == (client_id is None):
+        raise ValueError("give either an API key or a client id")
+    name, given = ("key", key) if client_id is None else ("client_id", client_id)
+    if not isinstance(given, str):
+        raise ValueError(f"{name} is a {type(given).__name__}; expected text")
+    if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", given) or len(given) > MAX_KEY:
+        raise ValueError(
+            f"{name} has {len(given)} characters, some of which no header carries; expected "
+            f"1 to {MAX_KEY} of printable ASCII, without a newline or blanks around it"
+        )
+    return ((("authorization", f"Bearer {given}") if name == "key" else ("client-id", given)),)
 
 
 def read_roots(ca: Path | str) -> bytes:
@@ -158,6 +194,12 @@ def system_roots() -> bytes:
     return "".join(map(ssl.DER_cert_to_PEM_cert, known)).encode()
 
 
+def plain_name(host: str) -> str:
+    """A host name or address as it is compared: lower case, addresses in their short form."""
+    address = _ip(host)
+    return host.lower().rstrip(".") if address is None else str(address)
+
+
 def _trusting(roots: bytes | None) -> ssl.SSLContext:
     """A context that trusts these certificates; without, one that looks at none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -166,12 +208,6 @@ def _trusting(roots: bytes | None) -> ssl.SSLContext:
     else:  # what stands around a certificate may be in any language
         context.load_verify_locations(cadata=roots.decode("ascii", "ignore"))
     return context
-
-
-def plain_name(host: str) -> str:
-    """A host name or address as it is compared: lower case, addresses in their short form."""
-    address = _ip(host)
-    return host.lower().rstrip(".") if address is None else str(address)
 
 
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,4 +1,31 @@
-"""Why a request to a gate failed: the exceptions of the SDK, all of them GateErrors."""
+"""Exceptions of the SDK, all of them GateErrors; and what a gate's refusals mean for a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cryptography.exceptions import InvalidTag
+from google.protobuf.message import DecodeError
+
+from pow.challenge import ChallengeError
+from pow.solver import Cancelled, Exhausted
+from pow.solver import DeadlineExceeded as SolverLate
+
+UNPAID = "TOO_MANY_UNPAID"
+"""Reason after which waiting helps only those that wait for their own payments."""
+
+ASKED_ANEW = ("EXPIRED_CHALLENGE", "NOTHING_TO_REDEEM")
+"""Reasons after which the same request gets another challenge: expired, or priced again."""
+
+SPOILT = (
+    *ASKED_ANEW,
+    "FOREIGN_CHALLENGE",
+    "FORGED_CHALLENGE",
+    "MALFORMED_CHALLENGE",
+    "WRONG_COUNTERS",
+)
+"""Reasons after which a solution is useless. After any other it is kept."""
 
 
 class GateError(Exception):
@@ -37,7 +64,7 @@ class TooMuchWork(GateError):
     """The gate asks for more work than the session's `max_work`; nothing was solved.
 
     The charge stays. The same request id can be asked again by a session with a larger `max_work`.
-    `work` and `max_work` are in expected hashes, as `client.bounds` counts them.
+    `work` and `max_work` are in expected hashes, as `client.solving` counts them.
     """
 
     def __init__(self, message: str, *, work: int, max_work: int) -> None:
@@ -48,3 +75,33 @@ class TooMuchWork(GateError):
 
 class DeadlineExceeded(GateError):
     """The session's `deadline` passed before the answer was paid for; ask again by request id."""
+
+
+_MEANING: dict[type[Exception], tuple[type[GateError], str]] = {
+    Cancelled: (Closed, "the session was closed before the answer was paid for"),
+    SolverLate: (DeadlineExceeded, "the deadline passed: {}"),
+    **dict.fromkeys(
+        (ChallengeError, DecodeError, Exhausted, InvalidTag, ValueError),
+        (BadAnswer, "the gate's answer cannot be opened: {!r}"),
+    ),
+}
+
+
+@contextmanager
+def as_gate_errors() -> Iterator[None]:
+    """Raises what fails in reading, solving and opening an answer as the GateError it means."""
+    try:
+        yield
+    except tuple(_MEANING) as error:
+        kind, text = next(found for known, found in _MEANING.items() if isinstance(error, known))
+        raise kind(text.format(error)) from error
+
+
+@contextmanager
+def about(request_id: str) -> Iterator[None]:
+    """Sets the request id of every GateError."""
+    try:
+        yield
+    except GateError as error:
+        error.request_id = request_id
+        raise

@@ -1,35 +1,60 @@
 """The honest workload: in-distribution images, in batches, at a pace."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
-from client.options import Honest
-from client.pace import Pace
-from client.recording import Recorder, recorded_session
+from client.options import Connection
+from client.process import Pace, Recorder, connect, recorded
+from core.home import default_home
 from core.learning import datasets
 from core.learning.drift import drifted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Honest:
+    """An honest user: images like those the victim was trained on, at a given pace."""
+
+    connection: Annotated[Connection, tyro.conf.arg(name="")]
+    home: Path = field(default_factory=default_home)
+    """Folder of cached datasets."""
+    data: Path | None = None
+    """Folder with image data that does not come with a package."""
+    dataset: str = "mnist5k"
+    images: int = 320
+    """How many to ask, in total; the images repeat where there are fewer."""
+    batch: int = 16
+    """Images in one request."""
+    pace: float = 0.0
+    """Seconds between the starts of two requests; a late request is followed at once."""
+    drift: Literal["none", "tilted", "dimmed", "blurred"] = "none"
+    """What happened to the images, say in the camera."""
+    drift_strength: float = 1.0
+    """How far: 1 is what `calibrate` allows for, 2 goes twice as far."""
+    record: Path | None = None
+    """Write one JSON line a request to this new file."""
+    seed: int = 0
 
 
 def run(options: Honest) -> None:
     """Asks for predictions of the honest split as an honest user would, and records them.
 
-    Raises client.session.GateError, client.recording.Interrupted, DatasetError,
-    ValueError for numbers out of range.
+    Raises client.errors.GateError, client.process.Interrupted, DatasetError, and ValueError for
+    numbers out of range.
     """
-    for name, value, least in (
-        ("images", options.images, 1),
-        ("batch", options.batch, 1),
-        ("pace", options.pace, 0),
-        ("drift-strength", options.drift_strength, 0),
-    ):
+    for name, least in (("images", 1), ("batch", 1), ("pace", 0), ("drift_strength", 0)):
+        value = getattr(options, name)
         if not value >= least:
-            raise ValueError(f"--{name} is {value}; expected at least {least}")
-    connection = options.connection
-    credentials = connection.credentials()
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is {value}; expected at least {least}")
+    (account,) = options.connection.accounts()
     split = datasets.load(options.dataset, home=options.home, data=options.data).splits["honest"]
     rng = np.random.default_rng(options.seed)
     session_rng, drifting = rng.spawn(2)
@@ -37,30 +62,21 @@ def run(options: Honest) -> None:
     images, labels = split.images[order], split.labels[order]
     if options.drift != "none":
         images = drifted(options.drift, images, drifting, options.drift_strength)
-    recorder = Recorder(
-        options.record,
-        client=credentials.get("client_id", "owner of the key"),
-        config=asdict(options),
-        seed=options.seed,
-    )
-    with recorded_session(connection, recorder, rng=session_rng) as session:
+    client = account.get("client_id", "owner of the key")
+    recorder = Recorder(options.record, client=client, config=asdict(options), seed=options.seed)
+    with (
+        recorded(recorder),
+        connect(options.connection, account, observe=recorder.observe, rng=session_rng) as session,
+    ):
+        pace = Pace(options.pace, clock=time.monotonic, sleep=time.sleep)
         answered = right = 0
-
-        def ask(batch: NDArray[np.uint8]) -> None:
-            nonlocal answered, right
-            best = session.predict(batch).argmax(axis=1)
-            right += int((best == labels[answered : answered + len(batch)]).sum())
-            answered += len(batch)
-
         try:
-            ask_at_pace(
-                ask,
-                images,
-                batch=options.batch,
-                pace=options.pace,
-                clock=time.monotonic,
-                sleep=time.sleep,
-            )
+            for start in range(0, len(images), options.batch):
+                batch = slice(start, start + options.batch)
+                pace.wait()
+                best = session.predict(images[batch]).argmax(axis=1)
+                right += int((best == labels[batch]).sum())
+                answered += len(best)
         finally:
             if answered:
                 recorder.write("answers", images=answered, right=right)
@@ -70,19 +86,3 @@ def repeated_order(available: int, wanted: int, rng: np.random.Generator) -> NDA
     """Indices (wanted,): every image once in random order before any comes again."""
     rounds = [rng.permutation(available) for _ in range(-(-wanted // available))]
     return np.concatenate(rounds)[:wanted]
-
-
-def ask_at_pace(
-    predict: Callable[[NDArray[np.uint8]], object],
-    images: NDArray[np.uint8],
-    *,
-    batch: int,
-    pace: float,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> None:
-    """Asks batch after batch, one start every `pace` seconds; a late one is followed at once."""
-    due = Pace(pace, clock=clock, sleep=sleep)
-    for start in range(0, len(images), batch):
-        due.wait()
-        predict(images[start : start + batch])

@@ -1,4 +1,4 @@
-"""An offer: an answer under seal and its price; it can be kept while the process comes and goes."""
+"""An offer: a sealed answer and its price. An exchange: what an answer took in the end."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from client.errors import BadAnswer, as_gate_errors
 from pow.audience import Audience
-from pow.challenge import Challenge, ChallengeError
+from pow.challenge import Challenge
+from pow.puzzle import Puzzle
+from pow.solver import Solution
 from protos import gate_pb2 as pb
+
+ARGON2ID_TRY = 1 << 17
+"""Hashes that a try of argon2id counts for: a thread that makes 800 tries a second makes about
+100 million hashes of SHA-1, so that a price stays what it is under either."""
+
+
+def expected_hashes(puzzle: Puzzle) -> int:
+    """Work of a puzzle, read from its stamps; tries of argon2id are converted."""
+    return puzzle.work * (ARGON2ID_TRY if puzzle.algorithm == "argon2id" else 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,8 +33,7 @@ class Offer:
 
     request_id: str
     images: NDArray[Any]
-    work: int  # asked, in expected hashes
-    until: float  # when it runs out, on the clock of time.monotonic
+    until: float  # when it expires, on the clock of time.monotonic
     seconds: float  # it took
     cpu: float  # seconds of this process
     sent: int  # bytes
@@ -31,12 +41,17 @@ class Offer:
     challenge: Challenge
 
     @property
+    def work(self) -> int:
+        """What is asked, in expected hashes."""
+        return int(self.sealed.receipt.work)
+
+    @property
     def victim(self) -> str:
         """Fingerprint of the model and its measure, as the challenge names it."""
         return Audience.parse(self.challenge.audience).fingerprint
 
     def to_json(self) -> dict[str, Any]:
-        """The offer but for its images; it runs out at a time of the clock on the wall."""
+        """The offer but for its images; `until` is in seconds of Unix time."""
         return {
             "request_id": self.request_id,
             "until": time.time() + self.until - time.monotonic(),
@@ -50,17 +65,91 @@ class Offer:
     def from_json(cls, images: NDArray[Any], kept: Mapping[str, Any]) -> Offer:
         """The offer of an answer to images that `to_json` wrote. Raises ValueError."""
         try:
-            sealed = pb.SealedPrediction.FromString(base64.b64decode(kept["sealed"], validate=True))
-            return cls(
-                request_id=str(kept["request_id"]),
-                images=images,
-                work=sealed.receipt.work,
-                until=time.monotonic() + float(kept["until"]) - time.time(),
-                seconds=float(kept["seconds"]),
-                cpu=float(kept["cpu"]),
-                sent=int(kept["sent"]),
-                sealed=sealed,
-                challenge=Challenge.parse(sealed.challenge),
-            )
-        except (ChallengeError, DecodeError, KeyError, TypeError, ValueError) as error:
+            with as_gate_errors():
+                data = base64.b64decode(kept["sealed"], validate=True)
+                sealed = pb.SealedPrediction.FromString(data)
+                return cls(
+                    request_id=str(kept["request_id"]),
+                    images=images,
+                    until=time.monotonic() + float(kept["until"]) - time.time(),
+                    seconds=float(kept["seconds"]),
+                    cpu=float(kept["cpu"]),
+                    sent=int(kept["sent"]),
+                    sealed=sealed,
+                    challenge=Challenge.parse(sealed.challenge),
+                )
+        except (BadAnswer, KeyError, TypeError) as error:
             raise ValueError(f"an offer that cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One predict(): seconds, work and bytes. total = network + server + solve + open."""
+
+    request_id: str
+    images: int
+    total: float
+    network: float
+    server: float
+    solve: float
+    open: float
+    cpu: float  # seconds of this process
+    hashes: int  # tried
+    work: int  # asked, in expected hashes
+    bits: int
+    count: int  # stamps, k
+    sent: int  # bytes
+    received: int  # bytes
+    solver: str
+    virtual: bool
+
+
+class Spent:
+    """What an answer has taken so far: an offer, others where it expired, and solving."""
+
+    def __init__(self, offer: Offer) -> None:
+        self.seconds, self.cpu = offer.seconds, offer.cpu  # and of paying, in the end
+        self.work = 0  # solved, in expected hashes
+        self._server, self._solving = 0.0, 0.0
+        self._sent, self._received, self._hashes = 0, 0, 0
+        self._virtual = False
+        self.asked(offer)
+
+    def asked(self, offer: Offer) -> None:
+        """An offer was made."""
+        self._server += offer.sealed.receipt.server_seconds
+        self.moved(offer.sent, offer.sealed.ByteSize())
+
+    def moved(self, sent: int, received: int) -> None:
+        """So many bytes went to and fro."""
+        self._sent += sent
+        self._received += received
+
+    def solved(self, puzzle: Puzzle, solution: Solution) -> None:
+        """A puzzle was solved, or drawn."""
+        self.work += expected_hashes(puzzle)
+        self._hashes += solution.hashes
+        self._solving += solution.seconds
+        self._virtual = solution.virtual
+
+    def exchange(self, offer: Offer, *, solver: str, opened: float) -> Exchange:
+        """All of it. Virtual work takes no time here: its drawn seconds are added."""
+        total = self.seconds + (self._solving if self._virtual else 0.0)
+        return Exchange(
+            request_id=offer.request_id,
+            images=len(offer.images),
+            total=total,
+            network=total - self._server - self._solving - opened,
+            server=self._server,
+            solve=self._solving,
+            open=opened,
+            cpu=self.cpu,
+            hashes=self._hashes,
+            work=offer.work,
+            bits=offer.challenge.puzzle.bits,
+            count=offer.challenge.puzzle.count,
+            sent=self._sent,
+            received=self._received,
+            solver=solver,
+            virtual=self._virtual,
+        )

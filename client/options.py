@@ -1,20 +1,17 @@
-"""The flags that every client process has: whom to ask, as whom, how to solve, what to record."""
+"""Flags of every client process: gate, account, solver, bounds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
-from client.bounds import DEADLINE, MAX_WORK
-from core.home import default_home
+from client.solving import DEADLINE, MAX_WORK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """Whom to ask, as whom, and how to solve."""
+    """Flags of a connection; but for the key file they are arguments of client.session.Session."""
 
     target: str
     """HOST:PORT of the gate."""
@@ -40,14 +37,11 @@ class Connection:
     max_work: int = MAX_WORK
     """Expected hashes that are solved for one prediction, at most."""
 
-    def credentials(self) -> dict[str, str]:
-        """Session arguments of who is calling. Raises ValueError unless exactly one is given."""
-        return self.accounts(1)[0]
-
-    def accounts(self, count: int) -> list[dict[str, str]]:
+    def accounts(self, count: int = 1) -> list[dict[str, str]]:
         """Session arguments of several accounts: CLIENT_ID-1 to CLIENT_ID-k, or a key a line.
 
-        Raises ValueError unless either is given, and for a key file that does not hold `count`.
+        One account is CLIENT_ID itself. Raises ValueError unless either is given, and for a key
+        file that does not hold `count`.
         """
         if (self.key_file is None) == (self.client_id is None):
             raise ValueError("give either --key-file or --client-id")
@@ -61,28 +55,3 @@ class Connection:
         if len(keys) != count:
             raise ValueError(f"{self.key_file} holds {len(keys)} keys; expected {count}")
         return [{"key": key} for key in keys]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Honest:
-    """An honest user: images like those the victim was trained on, at a given pace."""
-
-    connection: Annotated[Connection, tyro.conf.arg(name="")]
-    home: Path = field(default_factory=default_home)
-    """Folder of cached datasets."""
-    data: Path | None = None
-    """Folder with image data that does not come with a package."""
-    dataset: str = "mnist5k"
-    images: int = 320
-    """How many to ask, in total; the images repeat where there are fewer."""
-    batch: int = 16
-    """Images in one request."""
-    pace: float = 0.0
-    """Seconds between the starts of two requests; a late request is followed at once."""
-    drift: Literal["none", "tilted", "dimmed", "blurred"] = "none"
-    """What happened to the images, say in the camera."""
-    drift_strength: float = 1.0
-    """How far: 1 is what `calibrate` allows for, 2 goes twice as far."""
-    record: Path | None = None
-    """Write one JSON line a request to this new file."""
-    seed: int = 0

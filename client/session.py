@@ -15,23 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.arguments import (
-    about,
-    check_seconds,
-    check_solving,
-    credentials,
-    endpoint,
-    request_uuid,
-)
-from client.bounds import DEADLINE, MAX_WORK
-from client.calls import Calls
+from client.calls import Calls, check_seconds
+from client.channel import credentials, endpoint
 from client.errors import (
+    ASKED_ANEW,
+    SPOILT,
     BadAnswer,
     Closed,
     DeadlineExceeded,
@@ -39,23 +32,20 @@ from client.errors import (
     Refused,
     TooMuchWork,
     Unreachable,
+    about,
 )
-from client.exchange import Exchange, Spent
-from client.images import as_images
-from client.offer import Offer
-from client.solved import Solved
-from client.solving import Solving
+from client.inputs import as_inputs
+from client.offer import Exchange, Offer, Spent
+from client.solving import DEADLINE, MAX_WORK, Solving
 from client.wire import (
     Account,
     ForeignPuzzle,
-    Own,
     Service,
     open_answer,
     read_account,
     read_challenge,
     read_service,
 )
-from core.arrays import digest
 from protos import codec
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
@@ -75,20 +65,7 @@ __all__ = [
 ]
 
 PAYMENTS = 3
-"""How often an offer is paid for, at most: one that ran out while it was solved is asked anew."""
-
-ASKED_ANEW = ("EXPIRED_CHALLENGE", "NOTHING_TO_REDEEM")
-"""Reasons after which the same request has another challenge: it ran out, or has another price."""
-
-SPOILT = (
-    "EXPIRED_CHALLENGE",
-    "FOREIGN_CHALLENGE",
-    "FORGED_CHALLENGE",
-    "MALFORMED_CHALLENGE",
-    "NOTHING_TO_REDEEM",
-    "WRONG_COUNTERS",
-)
-"""Reasons after which a solution is of no use any more. After any other it is kept."""
+"""How often an offer is paid for, at most: one that expired while it was solved is asked anew."""
 
 _LOG = logging.getLogger("powgate.client")
 
@@ -104,7 +81,7 @@ class Session:
 
     `timeout` bounds each call in seconds, and how long a gate that is away or full is asked again;
     `deadline` all of predict(), solving included; `max_work` what is solved for one answer, in
-    expected hashes (client.bounds). None is no bound. `threads` is what the solver may use.
+    expected hashes (client.solving). None is no bound. `threads` is what the solver may use.
     `observe` is told of every exchange; what it raises is logged, once. `stub`, `clock` and `sleep`
     stand in for a gate and for time. Raises ValueError for arguments that cannot be.
     """
@@ -130,13 +107,21 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        check_solving(solver, threads, rng, max_work)
-        check_seconds("timeout", timeout)
         if deadline is not None:
             check_seconds("deadline", deadline)
         metadata = credentials(key, client_id)
         self._endpoint = endpoint(
             target, keyed=key is not None, ca=ca, tls=tls, insecure=insecure, name=name
+        )
+        self._calls = Calls(
+            metadata,
+            timeout=timeout,
+            fault=self._endpoint.fault if stub is None else lambda seconds: None,
+            clock=clock,
+            sleep=sleep,
+        )
+        self._solving = Solving(
+            solver, threads=threads, max_work=max_work, rng=rng, cancel=self._calls.closed
         )
         self._client_id = client_id
         self._deadline = math.inf if deadline is None else deadline
@@ -145,28 +130,14 @@ class Session:
         self._clock = clock
         self._channel = self._endpoint.open() if stub is None else None
         self._stub = GateStub(self._channel) if stub is None else stub
-        self._calls = Calls(
-            metadata,
-            timeout=timeout,
-            fault=self._endpoint.fault if stub is None else lambda seconds: None,
-            clock=clock,
-            sleep=sleep,
-        )
-        self._solving = Solving(solver, threads, max_work, rng, self._calls.closed)
         self._service: Service | None = None
         self._describing = threading.Lock()
-        self._places: threading.Semaphore | None = None
-        self._solved = Solved()
+        self._places = threading.Semaphore()  # as many as one account may have unpaid
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -183,6 +154,57 @@ class Session:
         """
         return self._described(None)
 
+    def account(self) -> Account:
+        """What this client has asked so far. Raises Refused, Unreachable, BadAnswer, Closed."""
+        return read_account(self._call(self._stub.GetAccount, pb.GetAccountRequest()))
+
+    def predict(
+        self, images: Any, *, request_id: str | uuid.UUID | None = None
+    ) -> NDArray[np.float32]:
+        """Class probabilities (b, k) of inputs (b, *shape), uint8 or floats in [0, 1].
+
+        What else is taken says client.inputs; one image is a batch of 1. Threads beyond
+        the gate's `max_unpaid` wait for their turn. A gate that is away or full is asked again with
+        the same request id, so that nothing is charged twice; give the UUID yourself to ask the
+        same request again later, or take that of the GateError. Raises core.arrays.InvalidInputs
+        and ValueError before anything is sent, and Refused, Unreachable, BadAnswer, TooMuchWork,
+        DeadlineExceeded, Closed.
+        """
+        with self._request(request_id) as (mine, until):
+            batch = self._batch(images, until)
+            with self._turn(self._places, until):
+                offer = self._solving.kept_offer(mine, batch)
+                if offer is None or self._clock() >= offer.until:
+                    offer = self._offered(batch, mine, until, unpaid_waits=True)
+                return self._paid(offer, until)
+
+    def offer(self, images: Any, *, request_id: str | uuid.UUID | None = None) -> Offer:
+        """What an answer to images costs, and the answer itself, under seal.
+
+        The account is charged, and has one unpaid batch more until the offer is accepted; the gate
+        allows `service.max_unpaid` of them, and this does not wait for one. Raises as predict()
+        does, but for TooMuchWork: nothing is solved.
+        """
+        with self._request(request_id) as (mine, until):
+            # a copy: the caller's array may hold others when this has expired and is asked again
+            return self._offered(self._batch(images, until).copy(), mine, until)
+
+    def accept(self, offer: Offer) -> NDArray[np.float32]:
+        """Pays for an offer: class probabilities (b, k).
+
+        One that has expired is asked for again, under its own request id, so that nothing is
+        charged twice. Raises as predict() does.
+        """
+        with self._request(offer.request_id) as (_, until):
+            return self._paid(offer, until)
+
+    @contextmanager
+    def _request(self, request_id: str | uuid.UUID | None) -> Iterator[tuple[str, float]]:
+        """The id of a request, which all its errors name, and until when it may take."""
+        mine = request_uuid(request_id)
+        with about(mine):
+            yield mine, self._clock() + self._deadline
+
     def _described(self, stale: Service | None, until: float = math.inf) -> Service:
         """What the gate serves, asked anew if that is what was known so far."""
         began = self._clock()  # who waits for another's call has waited for the gate
@@ -195,62 +217,14 @@ class Session:
                 service = read_service(said, self._endpoint, self._client_id)
                 if self._service is None:
                     self._solving.get_ready(service.algorithm)
-                self._places = self._places or threading.Semaphore(service.max_unpaid)
+                    self._places = threading.Semaphore(service.max_unpaid)
                 self._service = service
             assert self._service is not None
             return self._service
 
-    def account(self) -> Account:
-        """What this client has asked so far. Raises Refused, Unreachable, BadAnswer, Closed."""
-        return read_account(self._call(self._stub.GetAccount, pb.GetAccountRequest()))
-
-    def predict(
-        self, images: Any, *, request_id: str | uuid.UUID | None = None
-    ) -> NDArray[np.float32]:
-        """Class probabilities (b, k) of images (b, c, h, w), uint8 or floats in [0, 1].
-
-        What else is taken as images says client.images; one image is a batch of 1. Threads beyond
-        the gate's `max_unpaid` wait for their turn. A gate that is away or full is asked again with
-        the same request id, so that nothing is charged twice; give the UUID yourself to ask the
-        same request again later, or take that of the GateError. Raises core.arrays.InvalidInputs
-        and ValueError before anything is sent, and Refused, Unreachable, BadAnswer, TooMuchWork,
-        DeadlineExceeded, Closed.
-        """
-        until = self._clock() + self._deadline
-        mine = request_uuid(request_id)
-        with about(mine):
-            service = self._described(None, until)
-            batch = as_images(images, service.shape, service.max_batch)
-            assert self._places is not None  # as many as one account may have unpaid
-            with self._turn(self._places, until):
-                offer = self._solved.offer(mine, batch)
-                if offer is None or self._clock() >= offer.until:
-                    offer = self._offered(batch, mine, until, unpaid_waits=True)
-                return self._paid(offer, until)
-
-    def offer(self, images: Any, *, request_id: str | uuid.UUID | None = None) -> Offer:
-        """What an answer to images costs, and the answer itself, under seal.
-
-        The account is charged, and has one unpaid batch more until the offer is accepted; the gate
-        allows `service.max_unpaid` of them, and this does not wait for one. Raises as predict()
-        does, but for TooMuchWork: nothing is solved.
-        """
-        until = self._clock() + self._deadline
-        mine = request_uuid(request_id)
-        with about(mine):
-            service = self._described(None, until)
-            # a copy: the caller's array may hold others when this has run out and is asked again
-            batch = as_images(images, service.shape, service.max_batch).copy()
-            return self._offered(batch, mine, until)
-
-    def accept(self, offer: Offer) -> NDArray[np.float32]:
-        """Pays for an offer: class probabilities (b, k).
-
-        One that has run out is asked for again, under its own request id, so that nothing is
-        charged twice. Raises as predict() does.
-        """
-        with about(offer.request_id):
-            return self._paid(offer, self._clock() + self._deadline)
+    def _batch(self, images: Any, until: float) -> NDArray[Any]:
+        service = self._described(None, until)
+        return as_inputs(images, service.shape, service.max_batch)
 
     def _offered(
         self, batch: NDArray[Any], request_id: str, until: float, *, unpaid_waits: bool = False
@@ -260,17 +234,13 @@ class Session:
         service = self._described(None, until)
         request = pb.PredictRequest(request_id=request_id, inputs=codec.encode(batch))
         sealed = self._call(self._stub.Predict, request, until=until, unpaid_waits=unpaid_waits)
-        own = Own(
-            request_id, digest(batch.dtype.name, batch.shape, request.inputs.data), len(batch)
-        )
         try:
-            challenge = read_challenge(sealed, own, service)
+            challenge = read_challenge(sealed, request, batch, service)
         except ForeignPuzzle:  # the gate may have been restarted, and have another audience
-            challenge = read_challenge(sealed, own, self._described(service, until))
+            challenge = read_challenge(sealed, request, batch, self._described(service, until))
         return Offer(
             request_id=request_id,
             images=batch,
-            work=sealed.receipt.work,
             until=self._clock() + challenge.expires - challenge.issued,
             seconds=time.perf_counter() - started,
             cpu=time.process_time() - cpu,
@@ -280,7 +250,7 @@ class Session:
         )
 
     def _paid(self, offer: Offer, until: float) -> NDArray[np.float32]:
-        """The answer of an offer, solved and redeemed; asked for anew where it ran out."""
+        """The answer of an offer, solved and redeemed; asked for anew where it expired."""
         service = self._described(None, until)
         started, cpu = time.perf_counter(), time.process_time()
         spent = Spent(offer)
@@ -289,7 +259,7 @@ class Session:
                 offer = self._offered(offer.images, offer.request_id, until, unpaid_waits=True)
                 spent.asked(offer)
             try:
-                key = self._key(offer, spent, until)
+                key = self._key(offer, spent, service.hash_rate, until)
                 break
             except Refused as error:
                 if error.reason not in ASKED_ANEW or attempt == PAYMENTS:
@@ -297,43 +267,31 @@ class Session:
                 offer = replace(offer, until=-math.inf)
         opening = time.perf_counter()
         answer = open_answer(offer.sealed, key, images=len(offer.images), classes=service.classes)
-        ended = time.perf_counter()
-        if self._observe is not None:
-            self._tell(
-                spent.exchange(
-                    offer,
-                    solver=self._solving.solver,
-                    seconds=ended - started,
-                    opened=ended - opening,
-                    cpu=time.process_time() - cpu,
-                )
-            )
+        opened = time.perf_counter() - opening
+        spent.seconds += time.perf_counter() - started
+        spent.cpu += time.process_time() - cpu
+        self._tell(spent.exchange(offer, solver=self._solving.solver, opened=opened))
         return answer
 
-    def _key(self, offer: Offer, spent: Spent, until: float) -> bytes:
+    def _key(self, offer: Offer, spent: Spent, rate: float, until: float) -> bytes:
         """The key of an offer: given, or solved for and redeemed."""
         sealed = offer.sealed
         if sealed.HasField("key"):
             return bytes(sealed.key.key)
-        solution = self._solved.solution(offer)
+        solution = self._solving.kept_solution(offer)
         if solution is None:
-            solution = self._solving.solution(
-                offer.challenge,
-                seconds=until - self._clock(),
-                rate=self._described(None, until).hash_rate,
-                before=spent.work,
-            )
+            seconds = until - self._clock()
+            solution = self._solving.solution(offer, seconds=seconds, rate=rate, before=spent.work)
             spent.solved(offer.challenge.puzzle, solution)
-            self._solved.keep(offer, solution)
         redeem = pb.RedeemRequest(challenge=sealed.challenge, counters=solution.counters)
         try:
             paid = self._call(self._stub.Redeem, redeem, until=until)
         except Refused as error:
             if error.reason in SPOILT:
-                self._solved.drop(offer)
+                self._solving.drop(offer)
             raise
-        self._solved.drop(offer)
-        spent.redeemed(redeem.ByteSize(), paid.ByteSize())
+        self._solving.drop(offer)
+        spent.moved(redeem.ByteSize(), paid.ByteSize())
         return bytes(paid.key)
 
     @contextmanager
@@ -348,16 +306,31 @@ class Session:
         finally:
             turns.release()
 
+    def _call(self, method: Callable[..., _T], request: Any, **options: Any) -> _T:
+        """One RPC, made again while that helps; see `Calls`."""
+        return self._calls(method, request, **options)
+
     def _tell(self, exchange: Exchange) -> None:
         """An observer that fails must not cost a paid answer."""
-        assert self._observe is not None
         try:
-            self._observe(exchange)
+            if self._observe is not None:
+                self._observe(exchange)
         except Exception:
             if not self._observe_failed:
                 _LOG.exception("observe failed (logged once); the answer is given all the same")
             self._observe_failed = True
 
-    def _call(self, method: Callable[..., _T], request: Any, **options: Any) -> _T:
-        """One RPC, made again while that helps; see `Calls`."""
-        return self._calls(method, request, **options)
+
+def request_uuid(request_id: str | uuid.UUID | None) -> str:
+    """The id of a request as gates take it, a fresh one for None. Raises ValueError."""
+    if request_id is None:
+        return str(uuid.uuid4())
+    if isinstance(request_id, uuid.UUID):
+        return str(request_id)
+    try:
+        canonical = str(uuid.UUID(request_id))
+    except (AttributeError, TypeError, ValueError):
+        canonical = f"as a UUID, such as {uuid.UUID(int=4)}"
+    if canonical != request_id:
+        raise ValueError(f"request id is {request_id!r:.80}; expected it written {canonical}")
+    return request_id

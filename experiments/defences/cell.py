@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import attacks
 from attacks.driver import Driver
-from attacks.world import Answers, Images, Student, World
+from attacks.world import Answers, Images, Surrogate, World
 from core.arrays import to_float
 from core.learning import artifacts, datasets, networks, training
 from core.learning.datasets import Dataset
@@ -138,7 +138,7 @@ def steal(stage: Stage, shield: Perturbation, thief: Thief, seed: int) -> dict[s
     network: Network = networks.build(
         stage.bench.network, stage.network.shape, stage.network.classes, seed=seed + 1_000
     )
-    student = Student(network, seed=seed)
+    surrogate = Surrogate(network, seed=seed)
     rng, _ = np.random.default_rng(seed).spawn(2)
     pool = stage.pool(thief, seed)
     clean: list[NDArray[np.float32]] = []
@@ -151,8 +151,8 @@ def steal(stage: Stage, shield: Perturbation, thief: Thief, seed: int) -> dict[s
         return given[-1]
 
     driver = Driver(
-        attack.plan(config, World(pool, student, rng)),
-        student,
+        attack.plan(config, World(pool, surrogate, rng)),
+        surrogate,
         predict=predict,
         price=lambda images: 0,  # no gate, no price
         budget=config.budget,

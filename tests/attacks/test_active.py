@@ -123,13 +123,13 @@ def test_deepfool_ends_where_there_is_no_boundary():
 
 
 class Notebook:
-    """A student that believes what it is told about each image, and notes its lessons."""
+    """A surrogate that believes what it is told about each image, and notes its lessons."""
 
     def __init__(self, beliefs):
-        self.beliefs, self.network, self.lessons = beliefs, None, []
+        self.beliefs, self.network, self.rounds = beliefs, None, []
 
     def learn(self, images, targets, schedule, *, scratch=False):
-        self.lessons.append((images.ravel().tolist(), targets, scratch))
+        self.rounds.append((images.ravel().tolist(), targets, scratch))
 
     def predict(self, images):
         return self.beliefs[images.ravel()]
@@ -157,11 +157,11 @@ def test_rounds_are_random_first_and_then_chosen():
     seen = []
 
     def last(world, known, left, count):
-        seen.append((known.tolist(), left.tolist(), count, len(world.student.lessons)))
+        seen.append((known.tolist(), left.tolist(), count, len(world.surrogate.rounds)))
         return left[::-1][:count]
 
-    student = Notebook(None)
-    world = World(pool(10), student, np.random.default_rng(0))
+    surrogate = Notebook(None)
+    world = World(pool(10), surrogate, np.random.default_rng(0))
     cfg = Active(budget=8, batch=2, rounds=3)
     batches = asked(ask_in_rounds(cfg, world, last))
     assert [len(batch) for batch in batches] == [2, 1, 2, 1, 2]
@@ -175,7 +175,7 @@ def test_rounds_are_random_first_and_then_chosen():
     assert seen[0] == (first, rest, 3, 1)  # chosen by a surrogate that has learnt
     assert batches[2] + batches[3] == second
     assert seen[1] == (first + second, rest[:-3], 2, 2)
-    assert [values for values, *_ in student.lessons] == [
+    assert [values for values, *_ in surrogate.rounds] == [
         first,
         first + second,
         first + second + batches[4],
@@ -190,11 +190,11 @@ def test_a_pool_smaller_than_the_budget_is_used_up():
 
 @pytest.mark.parametrize(("labels", "shape"), [("soft", (4, 2)), ("hard", (4,))])
 def test_labels_and_fresh_weights_are_passed_on(labels, shape):
-    student = Notebook(None)
-    world = World(pool(4), student, np.random.default_rng(0))
+    surrogate = Notebook(None)
+    world = World(pool(4), surrogate, np.random.default_rng(0))
     cfg = Active(budget=4, rounds=1, labels=labels, scratch=labels == "soft")
     asked(ask_in_rounds(cfg, world, at_random))
-    ((_, targets, scratch),) = student.lessons
+    ((_, targets, scratch),) = surrogate.rounds
     assert targets.shape == shape
     assert scratch == (labels == "soft")
 
@@ -285,14 +285,14 @@ def test_in_and_out_by_turns():
         [True] * 2,
     ]
     assert len(set(chain(*batches))) == 12
-    assert [len(values) for values, *_ in world.student.lessons] == [4, 6, 10, 12]
+    assert [len(values) for values, *_ in world.surrogate.rounds] == [4, 6, 10, 12]
 
 
 def test_in_and_out_leave_out_a_pool_that_is_used_up():
     world = World(pool(3), Notebook(None), np.random.default_rng(0), inside=pool(50) + 100)
     batches = asked(inoutdist.plan(inoutdist.Config(budget=12, batch=4, rounds=4), world))
     assert [len(batch) for batch in batches] == [3, 2, 2]
-    assert [len(values) for values, *_ in world.student.lessons] == [3, 5, 7]
+    assert [len(values) for values, *_ in world.surrogate.rounds] == [3, 5, 7]
 
 
 @pytest.mark.parametrize(("rounds", "ratio"), [(1, 2.0), (3, 1.0), (4, 2.0), (7, 0.3)])

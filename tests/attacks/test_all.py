@@ -12,7 +12,7 @@ from meaning import assert_same_answers
 
 import attacks
 from attacks.driver import Driver
-from attacks.world import Student, World
+from attacks.world import Surrogate, World
 from core.learning import networks
 from core.learning.artifacts import load_network
 
@@ -38,7 +38,7 @@ def world(attack, seed=0, pool=150):
     needs = attack.NEEDS
     return World(
         images if "pool" in needs else images[:0],
-        Student(network, seed=seed),
+        Surrogate(network, seed=seed),
         np.random.default_rng(seed),
         classes=classes if "pool" in needs else None,
         costs=costs if "costs" in needs else None,
@@ -76,7 +76,7 @@ def drive(attack, cfg, place, *, predict=victim, surrogates=None):
 
     driver = Driver(
         attack.plan(cfg, place),
-        place.student,
+        place.surrogate,
         predict=answer,
         price=work,
         budget=cfg.budget,
@@ -143,7 +143,7 @@ def test_the_same_seed_asks_the_same_images_and_learns_the_same(attack):
     asked = [drive(attack, config(attack), place)[0] for place in (first, second)]
     assert_same_answers(np.concatenate(asked[0]), np.concatenate(asked[1]))
     probe = np.random.default_rng(1).random((20, *SHAPE), dtype=np.float32)
-    assert_same_answers(first.student.predict(probe), second.student.predict(probe))
+    assert_same_answers(first.surrogate.predict(probe), second.surrogate.predict(probe))
 
 
 def test_another_seed_asks_other_images(attack):
@@ -163,7 +163,7 @@ def test_leaves_what_it_learnt(attack, tmp_path):
     network, facts = load_network(tmp_path / checkpoints[-1][1])
     assert facts["asked"] == checkpoints[-1][0]
     probe = np.random.default_rng(1).random((20, *SHAPE), dtype=np.float32)
-    assert_same_answers(Student(network, seed=0).predict(probe), place.student.predict(probe))
+    assert_same_answers(Surrogate(network, seed=0).predict(probe), place.surrogate.predict(probe))
 
 
 @pytest.mark.parametrize("labels", ["soft", "hard"])
@@ -171,9 +171,9 @@ def test_learns_from_labels_of_each_kind(attack, labels):
     if attack.LABELS != "soft or hard":
         pytest.skip(f"learns from {attack.LABELS} labels only")
     place = world(attack)
-    before = place.student.lessons
+    before = place.surrogate.rounds
     drive(attack, config(attack, labels=labels), place)
-    assert place.student.lessons > before
+    assert place.surrogate.rounds > before
 
 
 def test_closes_cleanly_when_refused_half_way(attack, tmp_path):
@@ -193,7 +193,7 @@ def test_closes_cleanly_when_refused_half_way(attack, tmp_path):
     saved = []
     driver = Driver(
         plan,
-        place.student,
+        place.surrogate,
         predict=predict,
         price=work,
         budget=90,

@@ -1,25 +1,30 @@
-"""`python -m attacks`: its list, and mistakes before any gate is asked."""
+"""`python -m attacks`: its list, and what cannot be: one line, exit code 1 or 3, nothing paid."""
 
 import re
-import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import attacks
 from attacks.__main__ import main
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "attacks", *arguments], capture_output=True, text=True
-    )
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command; its exit code, output and errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["attacks", *arguments])
+        return main(), *capsys.readouterr()
+
+    return run
 
 
-def test_the_list():
-    done = run("--list")
-    assert done.returncode == 0
-    head, *rows = [re.split(r"  +", line) for line in done.stdout.splitlines()]
+def test_the_list(command):
+    code, out, _ = command("--list")
+    assert code == 0
+    head, *rows = [re.split(r"  +", line) for line in out.splitlines()]
     assert head == ["name", "what it does", "source", "labels", "needs"]
     assert [row[0] for row in rows] == list(attacks.REGISTRY) == sorted(attacks.REGISTRY)
     random = next(row for row in rows if row[0] == "random")
@@ -27,29 +32,112 @@ def test_the_list():
 
 
 @pytest.mark.parametrize("width", [80, 140])
-def test_the_list_fits_a_terminal(monkeypatch, capsys, width):
-    monkeypatch.setattr(sys, "argv", ["attacks", "--list"])
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+def test_the_list_fits_a_terminal(monkeypatch, command, width):
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "dumb")
-    assert main() == 0
-    lines = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = command("--list")[1].splitlines()
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines[1:] if line[0] != " "] == list(attacks.REGISTRY)
     assert "Dziedzic et al., ICLR 2022" in [line.strip() for line in lines]
     assert sum(line.rstrip().endswith("pool, costs") for line in lines) == 1
 
 
+@pytest.fixture
+def attack(command, tmp_path):
+    """Runs an attack; its exit code and its one line."""
+
+    def run(address, name, *flags):
+        given = ["--target", address, "--client-id", "mallory", "--home", str(tmp_path / "home")]
+        given += ["--data", str(tmp_path), "--network", "lenet-thin", "--pool-size", "400"]
+        code, out, err = command(name, *given, *flags)
+        assert out == ""
+        assert err.count("\n") == 1, err
+        return code, err.strip()
+
+    return run
+
+
+def pixels(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+POOLS = {
+    "flat": {"x": pixels(50, 64)},
+    "deep": {"x": pixels(50, 8, 8, 5)},
+    "range": {"x": pixels(50, 8, 8).astype(np.float32) * 2},
+    "empty": {"x": pixels(0, 8, 8)},
+    "holes": {"x": pixels(60, 8, 8), "y": np.arange(60) % 4 * 2},
+    "below": {"x": pixels(60, 8, 8), "y": np.arange(60) % 4 - 1},
+    "plain": {"x": pixels(60, 8, 8)},
+}
+ADAPTIVE = ("--attack.strategy", "adaptive")
+
+
+def test_a_mistake_is_one_line_and_costs_nothing(gate_with, attack, tmp_path):
+    for name, arrays in POOLS.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    with gate_with(shape=(1, 8, 8)) as gate:
+        for name, pool, flags, message in (
+            ("random", "flat", (), "x has shape (50, 64), expected (n, h, w) or (n, h, w, 1 or 3)"),
+            ("copycat", "deep", (), "x has shape (50, 8, 8, 5), expected (n, h, w)"),
+            ("jacobian", "range", (), "x has dtype float32, expected uint8"),
+            ("kcenter", "empty", (), "x has shape (0, 8, 8), expected at least one image"),
+            ("random", "nowhere", (), "npz:nowhere.npz: there is no file"),
+            ("knockoff", "holes", ADAPTIVE, "the pool has no image of class 1; strategy adaptive"),
+            ("knockoff", "below", ADAPTIVE, "the pool has a class -1; expected 0 or more"),
+            ("knockoff", "plain", ADAPTIVE, "the pool has no classes; strategy adaptive"),
+            (
+                "random",
+                "plain",
+                ("--attack.budget", "9"),
+                "is 9; expected at least one batch",
+            ),
+            ("dfme", "plain", ("--attack.budget", "9"), "is 9; expected at least one batch of 256"),
+            ("random", "plain", ("--network", "lenett"), "unknown network 'lenett', expected one"),
+            ("randm", "plain", (), "unknown attack 'randm'; did you mean 'random'?"),
+            ("zzz", "plain", (), "unknown attack 'zzz'; expected copycat, deepfool, dfme"),
+        ):
+            code, line = attack(gate.address, name, "--pool", f"npz:{pool}.npz", *flags)
+            assert code == 1
+            assert line.startswith("error: ")
+            assert message in line
+        assert gate.ledger.account("mallory").result().charged == 0
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("shape", "message"),
     [
-        (("knockof",), "did you mean knockoff?"),
-        (("zzz",), "copycat, deepfool, dfme"),
-        (("random", "--target", "x:1", "--client-id", "a", "--attack.budget", "5"), "one batch"),
+        ((2, 8, 8), "the image shape is (2, 8, 8), expected (1 or 3, h, w)"),
+        ((1, 2, 2), "images are 2x2, expected at least 4x4"),
     ],
 )
-def test_mistakes_are_one_line(arguments, message):
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_victim_that_the_surrogate_cannot_copy(gate_with, attack, shape, message):
+    with gate_with(shape=shape) as gate:
+        code, line = attack(gate.address, "random")
+        assert gate.ledger.account("mallory").result().charged == 0
+    assert code == 1
+    assert message in line
+
+
+def test_a_refusal_half_way_keeps_what_was_learnt(gate_with, attack, tmp_path):
+    from server.refusals import TooManyUnpaid
+
+    folder = tmp_path / "surrogates"
+    with gate_with(shape=(1, 8, 8)) as gate:
+        ask = gate.ledger.ask
+
+        def grudging(*given):
+            if gate.computed > 5:
+                raise TooManyUnpaid("8 batches are unpaid; redeem one before asking for more")
+            return ask(*given)
+
+        gate.ledger.ask = grudging
+        flags = ("--attack.budget", "400", "--attack.batch", "10", "--attack.rounds", "20")
+        flags += ("--attack.epochs", "1", "--surrogates", str(folder))
+        code, line = attack(gate.address, "random", *flags)
+        account = gate.ledger.account("mallory").result()
+    assert code == 3
+    assert line.startswith("stopped: 8 batches are unpaid; redeem one before asking for more (TOO")
+    assert (account.charged, account.unpaid) == (50, 0)
+    assert (folder / "000040.safetensors").exists()

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from attacks import dfme
-from attacks.forger import Forger
-from attacks.world import Student, World
+from attacks.generator import Generator
+from attacks.world import Surrogate, World
 from core.learning import networks
 
 SHAPE, CLASSES = (1, 6, 7), 3
@@ -15,7 +15,7 @@ SHAPE, CLASSES = (1, 6, 7), 3
 def world(seed=0, network="lenet-thin"):
     surrogate = networks.build(network, SHAPE, CLASSES, seed=seed + 1)
     nothing = np.empty((0, *SHAPE), np.uint8)
-    return World(nothing, Student(surrogate, seed=seed), np.random.default_rng(seed))
+    return World(nothing, Surrogate(surrogate, seed=seed), np.random.default_rng(seed))
 
 
 VICTIM = networks.build("lenet-thin", SHAPE, CLASSES, seed=9)
@@ -69,7 +69,7 @@ def test_disagreement_by_hand():
 @pytest.mark.parametrize("network", ["lenet-thin", "resnet10-thin"])
 def test_forward_differences_approach_the_gradient(network):
     """Averaged over many directions, the estimate is what autograd finds through the victim."""
-    surrogate = world(network=network).student.network
+    surrogate = world(network=network).surrogate.network
     drafts = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(3))
     many = drafts.repeat_interleave(1500, dim=0)
     cfg = dfme.Config(directions=2, epsilon=0.01)
@@ -88,7 +88,7 @@ def test_forward_differences_approach_the_gradient(network):
 
 def test_one_direction_by_hand():
     """d / epsilon times the rise, along the direction."""
-    surrogate = world().student.network
+    surrogate = world().surrogate.network
     drafts = torch.zeros(1, *SHAPE)
     cfg = dfme.Config(epsilon=0.5)
     (here, there), (slope, _) = finish(dfme.climb(cfg, surrogate, drafts, torch.Generator()))
@@ -117,11 +117,11 @@ def test_spends_what_makes_whole_iterations_and_learns_in_time():
             images = plan.send(answer(images))
         except StopIteration:
             break
-        if place.student.lessons > len(lessons):
+        if place.surrogate.rounds > len(lessons):
             lessons.append(asked)
     assert asked == 100  # 5 iterations of 4 images, once in each of 1 + 2 + 2 steps
     assert lessons == [20, 60]  # and at the end
-    assert place.student.lessons == 3
+    assert place.surrogate.rounds == 3
 
 
 def test_a_small_budget_makes_small_steps():
@@ -134,7 +134,7 @@ def test_the_copy_comes_to_agree():
     images = torch.rand(300, *SHAPE, generator=torch.Generator().manual_seed(0)).numpy()
 
     def fidelity():
-        return (place.student.predict(images).argmax(1) == answer(images).argmax(1)).mean()
+        return (place.surrogate.predict(images).argmax(1) == answer(images).argmax(1)).mean()
 
     before = fidelity()
     cfg = dfme.Config(budget=7 * 32 * 40, train_batch=32, width=8, latent=8)
@@ -145,13 +145,13 @@ def test_the_copy_comes_to_agree():
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 5, 9)])
 def test_drafts_have_any_shape_and_come_from_the_seed(shape):
     noise = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    one, same, other = (Forger(shape, latent=8, width=4, seed=s)(noise) for s in (1, 1, 2))
+    one, same, other = (Generator(shape, latent=8, width=4, seed=s)(noise) for s in (1, 1, 2))
     assert one.shape == (4, *shape)
     assert one.equal(same)
     assert not one.equal(other)
 
 
-def test_forging_leaves_the_global_generator_alone():
+def test_generating_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     finish(dfme.plan(dfme.Config(budget=14), world()))
     assert before.equal(torch.get_rng_state())
@@ -163,13 +163,13 @@ def test_forging_leaves_the_global_generator_alone():
         ({"budget": 6}, "budget is 6; expected at least 7"),
         ({"rounds": 0}, "rounds is 0"),
         ({"directions": 0}, "directions is 0"),
-        ({"student_steps": 0}, "student_steps is 0"),
-        ({"forger_steps": 0}, "forger_steps is 0"),
-        ({"train_batch": 0}, "train_batch is 0"),
+        ({"student_steps": 0}, "student-steps is 0"),
+        ({"generator_steps": 0}, "generator-steps is 0"),
+        ({"train_batch": 0}, "train-batch is 0"),
         ({"epsilon": 0.0}, "epsilon is 0"),
         ({"latent": 0}, "latent is 0"),
         ({"width": 0}, "width is 0"),
-        ({"forger_lr": -0.1}, "forger_lr is -0.1; expected at least 0"),
+        ({"generator_lr": -0.1}, "generator-lr is -0.1; expected at least 0"),
     ],
 )
 def test_refused_before_any_query(config, message):
@@ -177,7 +177,7 @@ def test_refused_before_any_query(config, message):
         next(dfme.plan(dfme.Config(**config), world()))
 
 
-def test_the_forger_looks_for_disagreement():
+def test_the_generator_looks_for_disagreement():
     """Against a surrogate that stands still, its images come to be ever more disputed."""
     place = world()
     cfg = dfme.Config(
@@ -187,7 +187,7 @@ def test_the_forger_looks_for_disagreement():
         student_steps=1,
         directions=1,
         student_lr=0.0,
-        forger_lr=0.01,
+        generator_lr=0.01,
         latent=8,
         width=8,
     )
@@ -196,7 +196,7 @@ def test_the_forger_looks_for_disagreement():
     def dispute(images):
         with torch.no_grad():
             truth = VICTIM(torch.from_numpy(images)).log_softmax(dim=1)
-            guess = place.student.network(torch.from_numpy(images))
+            guess = place.surrogate.network(torch.from_numpy(images))
         return dfme.disagreement(guess, truth - truth.mean(dim=1, keepdim=True)).mean()
 
     assert dispute(np.concatenate(asked[-9:])) > 1.2 * dispute(np.concatenate(asked[:9]))
@@ -207,7 +207,7 @@ def test_the_forger_looks_for_disagreement():
 def test_grey_and_colour_in_both_precisions(shape, precision):
     surrogate = networks.build("lenet-thin", shape, CLASSES, seed=0)
     place = World(
-        np.empty((0, *shape), np.uint8), Student(surrogate, seed=0), np.random.default_rng(0)
+        np.empty((0, *shape), np.uint8), Surrogate(surrogate, seed=0), np.random.default_rng(0)
     )
     before = surrogate.head.weight.clone()
     cfg = dfme.Config(budget=56, train_batch=8, precision=precision)

@@ -9,18 +9,18 @@ IMAGES = np.zeros((4, 1, 2, 2), np.uint8)
 
 
 class Counter:
-    """Stands in for a student: counts lessons, has no network."""
+    """Stands in for a surrogate: counts rounds, has no network."""
 
-    lessons = 0
+    rounds = 0
     network = None
 
 
-def run(plan, student, *, budget):
+def run(plan, surrogate, *, budget):
     asked, saved = [], []
     times = iter(range(1000))
     driver = Driver(
         plan,
-        student,
+        surrogate,
         predict=lambda images: asked.append(len(images)) or np.ones((len(images), 3)),
         price=lambda images: 100 * len(images),
         budget=budget,
@@ -57,43 +57,43 @@ def test_answers_go_to_the_plan():
     assert got[0].shape == (4, 3)
 
 
-def test_a_checkpoint_after_every_lesson_and_only_then():
-    student = Counter()
+def test_a_checkpoint_after_every_round_and_only_then():
+    surrogate = Counter()
 
     def plan():
         yield IMAGES
-        student.lessons += 1
+        surrogate.rounds += 1
         yield IMAGES
         yield IMAGES
-        student.lessons += 1
+        surrogate.rounds += 1
 
-    _, saved = run(plan(), student, budget=100)
+    _, saved = run(plan(), surrogate, budget=100)
     assert [images for images, _, _ in saved] == [4, 12]
     assert saved[0][1:] == ("000004.safetensors", 1)
 
 
-def test_lessons_without_a_batch_between_leave_one_checkpoint():
-    student = Counter()
+def test_rounds_without_a_batch_between_leave_one_checkpoint():
+    surrogate = Counter()
 
     def plan():
         yield IMAGES
-        student.lessons += 2
+        surrogate.rounds += 2
         yield IMAGES
         yield IMAGES
 
-    _, saved = run(plan(), student, budget=100)
+    _, saved = run(plan(), surrogate, budget=100)
     assert [images for images, _, _ in saved] == [4]
 
 
-def test_a_lesson_at_the_very_end_of_the_budget_is_saved():
-    student = Counter()
+def test_a_round_at_the_very_end_of_the_budget_is_saved():
+    surrogate = Counter()
 
     def plan():
         while True:
             yield IMAGES
-            student.lessons += 1
+            surrogate.rounds += 1
 
-    _, saved = run(plan(), student, budget=4)
+    _, saved = run(plan(), surrogate, budget=4)
     assert [images for images, _, _ in saved] == [4]
 
 

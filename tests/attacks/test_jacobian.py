@@ -7,7 +7,7 @@ from meaning import assert_same_answers
 from torch import nn
 
 from attacks import jacobian, jacobian_tr
-from attacks.world import Student, World
+from attacks.world import Surrogate, World
 from core.learning import networks
 
 SHAPE, CLASSES = (1, 8, 8), 3
@@ -48,22 +48,22 @@ def test_a_step_leaves_the_surrogate_as_it_was():
 def world(pool=100, seed=0):
     images = np.random.default_rng(7).integers(0, 256, (pool, *SHAPE), dtype=np.uint8)
     network = networks.build("lenet-thin", SHAPE, CLASSES, seed=seed)
-    return World(images, Student(network, seed=seed), np.random.default_rng(seed))
+    return World(images, Surrogate(network, seed=seed), np.random.default_rng(seed))
 
 
-def drive(plan, student):
+def drive(plan, surrogate):
     """Requests, and after how many images the surrogate learnt."""
     requests, lessons, images = [], [], next(plan)
     rng = np.random.default_rng(1)
     while True:
         requests.append(images)
-        before = student.lessons
+        before = surrogate.rounds
         answers = rng.dirichlet(np.ones(CLASSES), len(images)).astype(np.float32)
         try:
             images = plan.send(answers)
         except StopIteration:
             images = None
-        if student.lessons > before:
+        if surrogate.rounds > before:
             lessons.append(sum(map(len, requests)))
         if images is None:
             return requests, lessons
@@ -73,7 +73,7 @@ def drive(plan, student):
 def test_the_transfer_set_doubles_then_grows_by_growth_up_to_the_budget(attack):
     place = world()
     cfg = attack.Config(budget=100, batch=8, seeds=10, growth=30, epochs=1)
-    requests, lessons = drive(attack.plan(cfg, place), place.student)
+    requests, lessons = drive(attack.plan(cfg, place), place.surrogate)
     assert lessons == [10, 20, 40, 70, 100]
     assert max(map(len, requests)) == 8
 
@@ -81,7 +81,7 @@ def test_the_transfer_set_doubles_then_grows_by_growth_up_to_the_budget(attack):
 def test_each_new_image_is_a_step_from_a_known_one():
     place = world()
     cfg = jacobian.Config(budget=20, batch=10, seeds=10, epochs=1, step=0.1)
-    (seeds, offspring), _ = drive(jacobian.plan(cfg, place), place.student)
+    (seeds, offspring), _ = drive(jacobian.plan(cfg, place), place.surrogate)
     known = {image.tobytes() for image in place.pool}
     assert all((seed * 255).round().astype(np.uint8).tobytes() in known for seed in seeds)
     distance = np.abs(offspring[:, None] - seeds[None]).max(axis=(2, 3, 4))
@@ -104,15 +104,17 @@ def test_other_classes_are_all_the_others():
 def test_labels_are_as_told(labels, kind, monkeypatch):
     place, seen = world(), []
     monkeypatch.setattr(
-        place.student, "learn", lambda images, targets, *_, **__: seen.append(targets.dtype.kind)
+        place.surrogate, "learn", lambda images, targets, *_, **__: seen.append(targets.dtype.kind)
     )
-    drive(jacobian.plan(jacobian.Config(budget=10, seeds=10, labels=labels), place), place.student)
+    drive(
+        jacobian.plan(jacobian.Config(budget=10, seeds=10, labels=labels), place), place.surrogate
+    )
     assert seen == [kind]
 
 
 def test_a_budget_below_the_seeds_buys_fewer_seeds():
     place = world()
-    requests, _ = drive(jacobian.plan(jacobian.Config(budget=9, batch=9), place), place.student)
+    requests, _ = drive(jacobian.plan(jacobian.Config(budget=9, batch=9), place), place.surrogate)
     assert sum(map(len, requests)) == 9
 
 

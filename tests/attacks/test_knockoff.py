@@ -5,7 +5,7 @@ import pytest
 
 from attacks import knockoff
 from attacks.bandit import Bandit
-from attacks.world import Student, World
+from attacks.world import Surrogate, World
 from core.learning import networks
 
 SHAPE, CLASSES = (1, 8, 8), 3
@@ -45,7 +45,7 @@ def world(classes, seed=0):
         pool += classes[:, None, None, None] * 60
     network = networks.build("lenet-thin", SHAPE, CLASSES, seed=seed)
     return World(
-        pool.astype(np.uint8), Student(network, seed=seed), np.random.default_rng(seed), classes
+        pool.astype(np.uint8), Surrogate(network, seed=seed), np.random.default_rng(seed), classes
     )
 
 
@@ -88,14 +88,14 @@ def test_the_loss_follows_what_the_surrogate_cannot_do_yet():
 
 def test_the_surrogate_learns_while_asking():
     place = world(np.arange(100) % 4)
-    before = place.student.predict(place.pool)
+    before = place.surrogate.predict(place.pool)
     plan = knockoff.plan(
         knockoff.Config(budget=90, batch=10, rounds=1, epochs=1, strategy="adaptive"), place
     )
     images = next(plan)
     plan.send(sure_of_class_two(images[:, 0, 0, 0] // 60))
-    assert place.student.lessons == 0  # not a lesson that leaves a checkpoint
-    assert not np.array_equal(before, place.student.predict(place.pool))
+    assert place.surrogate.rounds == 0  # not a lesson that leaves a checkpoint
+    assert not np.array_equal(before, place.surrogate.predict(place.pool))
 
 
 def test_a_class_that_is_used_up_is_closed_and_no_image_asked_twice():
@@ -115,7 +115,7 @@ def test_a_draw_takes_from_the_stock():
 
 def test_rounds_are_learnt_from_everything_so_far():
     place, seen = world(np.arange(100) % 4), []
-    place.student.learn = lambda images, *_, **__: seen.append(len(images))
+    place.surrogate.learn = lambda images, *_, **__: seen.append(len(images))
     asked(place, sure_of_class_two, budget=60, rounds=3)
     assert seen == [20, 40, 60]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attacks import mixmatch
-from attacks.world import Student, World
+from attacks.world import Surrogate, World
 from core.learning import networks
 
 SHAPE, CLASSES = (1, 8, 8), 2
@@ -78,7 +78,7 @@ def stripes(count, seed=0):
 def steal(labels="hard", **config):
     pool, classes = stripes(120)
     network = networks.build("lenet-thin", SHAPE, CLASSES, seed=1)
-    place = World(pool, Student(network, seed=1), np.random.default_rng(1))
+    place = World(pool, Surrogate(network, seed=1), np.random.default_rng(1))
     truth = {image.tobytes(): label for image, label in zip(pool, classes, strict=True)}
     cfg = mixmatch.Config(
         **{"budget": 20, "batch": 5, "steps": 80, "train_batch": 16, "labels": labels, **config}
@@ -93,7 +93,7 @@ def steal(labels="hard", **config):
         except StopIteration:
             lessons.append(sum(map(len, requests)))
             return place, requests, lessons
-        if place.student.lessons > len(lessons):
+        if place.surrogate.rounds > len(lessons):
             lessons.append(sum(map(len, requests)))
 
 
@@ -102,7 +102,7 @@ def test_a_few_labels_and_the_rest_of_the_pool_teach(labels):
     place, requests, _ = steal(labels, unlabelled_weight=5.0)
     assert [len(images) for images in requests] == [5, 5, 5, 5]
     images, classes = stripes(200, seed=5)
-    assert (place.student.predict(images).argmax(axis=1) == classes).mean() > 0.9
+    assert (place.surrogate.predict(images).argmax(axis=1) == classes).mean() > 0.9
 
 
 def test_learns_after_every_round():
@@ -117,7 +117,7 @@ def test_a_pool_that_is_all_paid_for_is_its_own_rest():
 
 def test_the_unlabelled_part_counts():
     with_it, without = (
-        steal(steps=10, unlabelled_weight=weight)[0].student.network.head.weight
+        steal(steps=10, unlabelled_weight=weight)[0].surrogate.network.head.weight
         for weight in (75.0, 0.0)
     )
     assert not torch.equal(with_it, without)
@@ -127,7 +127,7 @@ def test_the_unlabelled_part_counts():
     "name", ["rounds", "steps", "train_batch", "copies", "lr", "temperature", "alpha"]
 )
 def test_refused_before_any_query(name):
-    with pytest.raises(ValueError, match=rf"{name}( is)? 0"):
+    with pytest.raises(ValueError, match=f"{name.replace(chr(95), chr(45))} is 0"):
         steal(**{name: 0})
 
 
@@ -143,5 +143,5 @@ def test_weights_out_of_range_are_refused(config, message):
 def test_half_precision_learns_as_well():
     place, _, _ = steal(unlabelled_weight=5.0, precision="bfloat16")
     images, classes = stripes(200, seed=5)
-    assert (place.student.predict(images).argmax(axis=1) == classes).mean() > 0.9
-    assert place.student.network.head.weight.dtype == torch.float32
+    assert (place.surrogate.predict(images).argmax(axis=1) == classes).mean() > 0.9
+    assert place.surrogate.network.head.weight.dtype == torch.float32

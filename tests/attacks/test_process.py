@@ -1,5 +1,9 @@
-"""A thief as a process, against a gate on loopback."""
+"""An attacker as a process, against a gate on loopback."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -12,28 +16,34 @@ from meaning import assert_same_weights
 
 import attacks
 from attacks import process
-from attacks.options import Thief
-from attacks.world import Price
+from attacks.options import Attacker
 from client.options import Connection
 from client.session import Refused, Unreachable
 from core.learning import artifacts
+from core.learning.artifacts import load_network
 from core.learning.datasets import load_labelled_pool
 from core.records import read
 
+RANDOM = attacks.load("random")
+CONFIG = RANDOM.Config(budget=60, batch=10, rounds=2, epochs=1)
 
-def thief(gate, tmp_path, **changes):
-    return Thief(
+
+def attacker(gate, tmp_path, name="mallory", **changes):
+    return Attacker(
         **{
-            "connection": Connection(target=gate.address, client_id="thief"),
+            "connection": Connection(target=gate.address, client_id=name),
             "home": tmp_path,
-            "pool": "photos",
             "pool_size": 200,
             "network": "lenet-thin",
             "surrogates": tmp_path / "surrogates",
-            "record": tmp_path / "thief.jsonl",
+            "record": tmp_path / "attacker.jsonl",
             **changes,
         }
     )
+
+
+def charged(gate, name="mallory"):
+    return gate.ledger.account(name).result().charged
 
 
 @pytest.fixture
@@ -43,143 +53,64 @@ def gate(gate_with):
         yield gate
 
 
-def test_a_theft_leaves_surrogates_and_a_record(gate, tmp_path):
-    attack = attacks.load("knockoff")
-    cfg = attack.Config(budget=60, batch=20, rounds=2, epochs=1)
-    process.run(attack, cfg, thief(gate, tmp_path))
-    header, lines = read(tmp_path / "thief.jsonl")
+def test_an_attack_leaves_surrogates_and_a_record(gate, tmp_path):
+    process.run(RANDOM, CONFIG, attacker(gate, tmp_path, pool_size=59, pace=0.05))
+    header, lines = read(tmp_path / "attacker.jsonl")
     assert header["config"]["attack_config"]["budget"] == 60
-    kinds = [line["kind"] for line in lines]
-    assert kinds == ["predict", "predict", "checkpoint", "predict", "predict", "checkpoint", "end"]
-    assert [line["asked"] for line in lines if line["kind"] == "checkpoint"] == [30, 60]
+    kinds = ["pool", *["predict"] * 3, "checkpoint", *["predict"] * 3, "checkpoint", "end"]
+    assert [line["kind"] for line in lines] == kinds
+    assert (lines[0]["images"], lines[0]["budget"]) == (59, 60)
+    assert [line["asked"] for line in lines if line["kind"] == "checkpoint"] == [30, 59]
     assert lines[-1]["status"] == "done"
-    assert sorted(path.name for path in (tmp_path / "surrogates").iterdir()) == [
-        "000030.safetensors",
-        "000060.safetensors",
-        "offers.jsonl",
-        "transcript.jsonl",
-    ]
-    assert gate.ledger.account("thief").result().charged == 60
-    for asked in (30, 60):
+    starts = [line["at"] - line["total"] for line in lines if line["kind"] == "predict"]
+    assert min(np.diff(starts)) > 0.04
+    assert charged(gate) == 59
+    names = ["000030.safetensors", "000059.safetensors", "offers.jsonl", "transcript.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "surrogates").iterdir()) == names
+    for asked in (30, 59):
         kept = tmp_path / "surrogates" / f"0000{asked}.safetensors"
-        assert artifacts.load_network(kept)[1] == {"asked": asked}
+        assert load_network(kept)[1] == {"asked": asked}
 
 
-@pytest.mark.parametrize(("pool_size", "noted"), [(59, [(59, 60)]), (60, [])])
-def test_a_pool_that_is_smaller_than_the_budget_is_in_the_record(gate, tmp_path, pool_size, noted):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=60, batch=20, rounds=1, epochs=1)
-    process.run(attack, cfg, thief(gate, tmp_path, pool_size=pool_size))
-    lines = [line for line in read(tmp_path / "thief.jsonl")[1] if line["kind"] == "pool"]
-    assert [(line["images"], line["budget"]) for line in lines] == noted
+def test_one_surrogate_learns_from_several_accounts(gate, tmp_path):
+    surrogates = []
+    for name, changes, dealt in (
+        ("alone", {}, []),
+        ("turns", {"accounts": 3, "deal": "parallel"}, [1, 2, 3, 1, 2, 3]),
+        ("series", {"accounts": 3, "deal": "series"}, [1, 1, 2, 2, 3, 3]),
+    ):
+        record = tmp_path / f"{name}.jsonl"
+        folder = tmp_path / name
+        run = attacker(gate, tmp_path, name, record=record, surrogates=folder, **changes)
+        process.run(RANDOM, CONFIG, run)
+        header, lines = read(record)
+        assert (header["client"], header["config"]["accounts"]) == (name, len(set(dealt)) or 1)
+        asked = [line["client"] for line in lines if line["kind"] == "predict"]
+        assert asked == ([f"{name}-{number}" for number in dealt] or [name] * 6)
+        for number in set(dealt):
+            assert charged(gate, f"{name}-{number}") == 20
+        surrogates.append(load_network(folder / "000060.safetensors")[0])
+    for several in surrogates[1:]:
+        assert_same_weights(several, surrogates[0])
 
 
-@pytest.mark.parametrize(
-    ("deal", "dealt"), [("parallel", [1, 2, 3, 1, 2, 3]), ("series", [1, 1, 2, 2, 3, 3])]
-)
-def test_one_surrogate_learns_from_several_accounts(gate, tmp_path, deal, dealt):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=60, batch=10, rounds=2, epochs=1)
-    process.run(attack, cfg, thief(gate, tmp_path, accounts=3, deal=deal))
-    header, lines = read(tmp_path / "thief.jsonl")
-    assert (header["client"], header["config"]["accounts"]) == ("thief", 3)
-    asked = [line["client"] for line in lines if line["kind"] == "predict"]
-    assert asked == [f"thief-{number}" for number in dealt]
-    assert [line["asked"] for line in lines if line["kind"] == "checkpoint"] == [30, 60]
-    for number in (1, 2, 3):
-        assert gate.ledger.account(f"thief-{number}").result().charged == 20
-    plain = {"surrogates": tmp_path / "alone", "record": None}
-    process.run(attack, cfg, thief(gate, tmp_path, **plain))
-    for name in ("000030.safetensors", "000060.safetensors"):
-        places = (tmp_path / "surrogates" / name, tmp_path / "alone" / name)
-        several, one = map(artifacts.load_network, places)
-        assert_same_weights(several[0], one[0])
-        assert several[1] == one[1]
-
-
-def test_a_theft_of_several_accounts_goes_on_where_it_stopped(gate, tmp_path):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=60, batch=10, rounds=1, epochs=1)
-    process.run(attack, cfg, thief(gate, tmp_path, accounts=3))
+def test_an_attack_of_several_accounts_goes_on_where_it_stopped(gate, tmp_path):
+    process.run(RANDOM, CONFIG, attacker(gate, tmp_path, accounts=3))
     path = tmp_path / "surrogates" / "transcript.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))  # two were answered
     again = tmp_path / "again.jsonl"
-    process.run(attack, cfg, thief(gate, tmp_path, accounts=3, resume=True, record=again))
+    process.run(RANDOM, CONFIG, attacker(gate, tmp_path, accounts=3, resume=True, record=again))
     asked = [line["client"] for line in read(again)[1] if line["kind"] == "predict"]
-    assert asked == ["thief-3", "thief-1", "thief-2", "thief-3"]
+    assert asked == [f"mallory-{number}" for number in (3, 1, 2, 3)]
     for number in (1, 2, 3):  # charged once, as what was asked again had the same ids
-        assert gate.ledger.account(f"thief-{number}").result().charged == 20
+        assert charged(gate, f"mallory-{number}") == 20
     with pytest.raises(ValueError, match="was made with accounts = 3, not None"):
-        process.run(attack, cfg, thief(gate, tmp_path, record=None, resume=True))
+        process.run(RANDOM, CONFIG, attacker(gate, tmp_path, record=None, resume=True))
 
 
-def test_who_was_told_a_price_pays_it(gate, tmp_path):
-    images = (
-        np.zeros((3, 4, 1, 8, 8), np.uint8)
-        + np.arange(3, dtype=np.uint8)[:, None, None, None, None]
-    )
-
-    def plan(cfg, world):
-        yield Price(images[0])
-        yield images[1]
-        yield images[2]
-        yield images[0]
-        yield images[0]  # not priced this time: the turn of the other
-
-    attack = SimpleNamespace(__name__="attacks.shy", NEEDS=(), plan=plan)
-    config = attacks.load("random").Config(budget=16, batch=4)
-    process.run(attack, config, thief(gate, tmp_path, accounts=2))
-    lines = read(tmp_path / "thief.jsonl")[1]
-    asked = [line["client"] for line in lines if line["kind"] == "predict"]
-    assert asked == ["thief-1", "thief-2", "thief-1", "thief-2"]
-    assert gate.ledger.account("thief-1").result().charged == 8
-
-
-def test_a_price_may_be_asked_when_the_budget_is_spent(gate, tmp_path):
-    images = np.zeros((4, 1, 8, 8), np.uint8)
-
-    def plan(cfg, world):
-        yield images
-        yield images + 1
-        yield Price(images + 2)
-
-    attack = SimpleNamespace(__name__="attacks.shy", NEEDS=(), plan=plan)
-    config = attacks.load("random").Config(budget=8, batch=4)
-    process.run(attack, config, thief(gate, tmp_path, accounts=2, deal="series"))
-    kinds = [line["kind"] for line in read(tmp_path / "thief.jsonl")[1]]
-    assert kinds == ["predict", "predict", "price", "end"]
-    charged = [gate.ledger.account(f"thief-{number}").result().charged for number in (1, 2)]
-    assert charged == [4, 8]  # the last account was told the price
-
-
-def test_several_keys_are_several_accounts(tmp_path):
-    file = tmp_path / "keys"
-    door = Connection(target="x:1", key_file=file)
-    file.write_text("one\ntwo\n")
-    assert door.accounts(2) == [{"key": "one"}, {"key": "two"}]
-    with pytest.raises(ValueError, match=r"keys holds 2 keys; expected 1"):
-        door.credentials()
-    file.write_text("\n")
-    with pytest.raises(ValueError, match=r"keys is empty; expected an API key"):
-        door.accounts(2)
-    with pytest.raises(ValueError, match="either --key-file or --client-id"):
-        replace(door, client_id="me").accounts(2)
-
-
-def test_a_thief_keeps_his_pace(gate, tmp_path):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=40, batch=10, rounds=1, epochs=1)
-    start = time.monotonic()
-    process.run(attack, cfg, thief(gate, tmp_path, pace=0.15))
-    assert time.monotonic() - start >= 3 * 0.15
-    lines = read(tmp_path / "thief.jsonl")[1]
-    assert [line["kind"] for line in lines].count("predict") == 4
-
-
-def test_a_new_theft_does_not_ask_where_a_transcript_is(gate, tmp_path):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=20, batch=20, rounds=1, epochs=1)
-    process.run(attack, cfg, thief(gate, tmp_path))
+def test_a_new_attack_does_not_ask_where_a_transcript_is(gate, tmp_path):
+    cfg = replace(CONFIG, rounds=1)
+    process.run(RANDOM, cfg, attacker(gate, tmp_path))
     paid = gate.computed
     for settings, changes, message in (
         ({}, {"resume": False}, "transcript.jsonl exists already; give --resume"),
@@ -188,111 +119,131 @@ def test_a_new_theft_does_not_ask_where_a_transcript_is(gate, tmp_path):
         ({}, {"pool_size": 100}, "was made with pool_size = 200, not 100"),
         ({}, {"network": "lenet"}, "was made with network = 'lenet-thin', not 'lenet'"),
         ({}, {"accounts": 2}, "does not say accounts, which is now 2; expected the same victim"),
-        ({"batch": 10}, {}, r"was made with attack\.batch = 20, not 10"),
+        ({"batch": 20}, {}, r"was made with attack\.batch = 10, not 20"),
         ({"lr": 0.2}, {}, r"was made with attack\.lr = 0\.1, not 0\.2"),
     ):
-        again = thief(gate, tmp_path, **{"record": None, "resume": True, **changes})
+        again = attacker(gate, tmp_path, **{"record": None, "resume": True, **changes})
         with pytest.raises(ValueError, match=message):
-            process.run(attack, replace(cfg, **settings), again)
+            process.run(RANDOM, replace(cfg, **settings), again)
+    again = attacker(gate, tmp_path, record=None, resume=True)
     copycat = attacks.load("copycat")
-    settings = copycat.Config(budget=20, batch=20, rounds=1, epochs=1)
-    again = thief(gate, tmp_path, record=None, resume=True)
     with pytest.raises(ValueError, match="was made with attack = 'random', not 'copycat'"):
-        process.run(copycat, settings, again)
-    assert gate.computed == paid
-    process.run(attack, cfg, thief(gate, tmp_path, record=None, resume=True))
+        process.run(copycat, copycat.Config(budget=60, batch=10, rounds=1, epochs=1), again)
+    process.run(RANDOM, cfg, again)
     assert gate.computed == paid
 
 
-def test_what_one_victim_said_is_not_mixed_with_what_another_says(gate_with, tmp_path):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=40, batch=20, rounds=1, epochs=1)
-    with gate_with(shape=(1, 8, 8), fingerprint="a" * 64) as gate:
-        process.run(attack, replace(cfg, budget=20), thief(gate, tmp_path, record=None))
+def test_what_one_victim_said_is_not_mixed_with_what_another_says(gate, gate_with, tmp_path):
+    process.run(RANDOM, replace(CONFIG, budget=20), attacker(gate, tmp_path, record=None))
     path = tmp_path / "surrogates" / "transcript.jsonl"
-    path.write_text(path.read_text().replace('"attack.budget": 20', '"attack.budget": 40'))
-    again = thief(gate, tmp_path, resume=True, record=None)
+    old = path.read_text().replace('"attack.budget": 20', '"attack.budget": 60')
     with gate_with(shape=(1, 8, 8), fingerprint="b" * 64) as other:
-        there = replace(again, connection=replace(again.connection, target=other.address))
-        victims = f"was made with victim = '{'a' * 16}', not '{'b' * 16}'; expected the same victim"
-        with pytest.raises(ValueError, match=victims):
-            process.run(attack, cfg, there)
-        old = path.read_text()
-        path.write_text(old.replace(f'"victim": "{"a" * 16}", ', ""))  # of an earlier version
-        unknown = f"transcript.jsonl does not say victim, which is now '{'b' * 16}'; expected"
-        with pytest.raises(ValueError, match=unknown):
-            process.run(attack, cfg, there)
+        there = attacker(other, tmp_path, record=None, resume=True)
+        for text, message in (
+            (old, f"was made with victim = '{'f' * 16}', not '{'b' * 16}'; expected the same"),
+            # of an earlier version
+            (old.replace(f'"victim": "{"f" * 16}", ', ""), "transcript.jsonl does not say victim"),
+        ):
+            path.write_text(text)
+            with pytest.raises(ValueError, match=message):
+                process.run(RANDOM, CONFIG, there)
         assert other.computed == 0
-        path.write_text(old.replace("a" * 16, "b" * 16))
-        process.run(attack, cfg, there)
-        assert other.ledger.account("thief").result().charged == 20
-
-
-def test_a_refusal_half_way_keeps_what_was_learnt(gate, tmp_path):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=60, batch=20, rounds=2, epochs=1)
-    ask = gate.ledger.ask
-
-    def ask_once_or_twice(*given):
-        if gate.computed > 2:
-            gate.ledger.close()
-        return ask(*given)
-
-    gate.ledger.ask = ask_once_or_twice
-    impatient = thief(gate, tmp_path)
-    impatient = replace(impatient, connection=replace(impatient.connection, timeout=0.5))
-    with pytest.raises(Exception, match="ledger"):
-        process.run(attack, cfg, impatient)
-    assert read(tmp_path / "thief.jsonl")[1][-1]["status"] in ("unreachable", "refused")
-    kept = sorted(path.name for path in (tmp_path / "surrogates").iterdir())
-    assert kept == ["000030.safetensors", "offers.jsonl", "transcript.jsonl"]
+        path.write_text(old.replace("f" * 16, "b" * 16))
+        process.run(RANDOM, CONFIG, there)
+        assert charged(other) == 40
 
 
 def test_a_gate_that_goes_away_leaves_what_was_learnt_and_paid(gate_with, tmp_path):
-    attack = attacks.load("random")
-    cfg = attack.Config(budget=80, batch=10, rounds=4, epochs=1)
+    cfg = replace(CONFIG, budget=80, rounds=4)
     up, over, gates = threading.Event(), threading.Event(), []
 
     def first_gate():
         with gate_with(shape=(1, 8, 8), hashes=300_000) as gate:
             gates.append(gate)
             up.set()
-            while gate.ledger.account("thief").result().charged < 50 and not over.is_set():
+            while charged(gate) < 50 and not over.is_set():
                 time.sleep(0.001)
 
     host = threading.Thread(target=first_gate)
     host.start()
     up.wait()
-    there = Connection(target=gates[0].address, client_id="thief", timeout=3)
+    there = Connection(target=gates[0].address, client_id="mallory", timeout=1)
     try:
         with pytest.raises(Unreachable):
-            process.run(attack, cfg, thief(gates[0], tmp_path, connection=there))
+            process.run(RANDOM, cfg, attacker(gates[0], tmp_path, connection=there))
     finally:
         over.set()
         host.join()
+    assert read(tmp_path / "attacker.jsonl")[1][-1]["status"] == "unreachable"
     kept = tmp_path / "surrogates" / "000040.safetensors"
     assert kept.exists()
     paid = len(read(tmp_path / "surrogates" / "transcript.jsonl")[1])
     with gate_with(shape=(1, 8, 8)) as gate:
-        again = thief(gate, tmp_path, resume=True, record=tmp_path / "again.jsonl")
-        process.run(attack, cfg, again)
-        assert gate.ledger.account("thief").result().charged == 80 - 10 * paid
+        again = attacker(gate, tmp_path, resume=True, record=tmp_path / "again.jsonl")
+        process.run(RANDOM, cfg, again)
+        assert charged(gate) == 80 - 10 * paid
     assert kept.with_name("000080.safetensors").exists()
 
 
-def test_refused_by_name(gate, tmp_path):
-    attack = attacks.load("random")
-    unnamed = thief(gate, tmp_path)
-    unnamed = replace(unnamed, connection=replace(unnamed.connection, client_id="no name"))
+@pytest.mark.process
+def test_an_attacker_that_was_killed_does_not_pay_twice(gate_with, tmp_path):
+    cfg = replace(CONFIG, budget=80)
+
+    def run(gate, name, **changes):
+        folder = {"surrogates": tmp_path / name, "record": tmp_path / f"{name}.jsonl"}
+        process.run(RANDOM, cfg, attacker(gate, tmp_path, **folder, **changes))
+
+    command = [sys.executable, "-m", "attacks", "random", "--client-id", "mallory"]
+    command += ["--home", str(tmp_path), "--network", "lenet-thin", "--pool-size", "200"]
+    command += ["--attack.budget", "80", "--attack.batch", "10", "--attack.rounds", "2"]
+    command += ["--attack.epochs", "1", "--surrogates", str(tmp_path / "killed")]
+    with gate_with(shape=(1, 8, 8), hashes=3_000_000) as gate:
+        child = subprocess.Popen([*command, "--target", gate.address])
+        offers = tmp_path / "killed" / "offers.jsonl"
+        while not offers.exists() or offers.read_bytes().count(b"\n") < 4:
+            time.sleep(0.001)  # until the third batch is charged, and hardly paid
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        assert charged(gate) < 80
+        run(gate, "killed", resume=True)
+        assert charged(gate) == 80
+        assert [line for line in gate.records if line.get("retry")] == []
+        assert sum(line["kind"] == "predict" for line in gate.records) == 8
+    asked = sum(line["kind"] == "predict" for line in read(tmp_path / "killed.jsonl")[1])
+    assert 0 < asked < 8
+    with gate_with(shape=(1, 8, 8), hashes=0) as gate:
+        run(gate, "whole")
+    before, after = (read(tmp_path / name / "transcript.jsonl")[1] for name in ("whole", "killed"))
+    assert before == after
+    whole, killed = (
+        load_network(tmp_path / name / "000080.safetensors") for name in ("whole", "killed")
+    )
+    assert_same_weights(whole[0], killed[0])
+    assert whole[1] == killed[1]
+
+
+def test_price_probes_leave_no_more_unpaid_than_allowed_and_pay_nothing_twice(gate, tmp_path):
+    price_probe = attacks.load("price_probe")
+    cfg = price_probe.Config(budget=100, batch=5, rounds=1, epochs=1)
+    process.run(price_probe, cfg, attacker(gate, tmp_path))
+    lines = read(tmp_path / "attacker.jsonl")[1]
+    prices = [line for line in lines if line["kind"] == "price"]
+    assert {line["work"] for line in prices} == {64}
+    assert sum(line["images"] for line in lines if line["kind"] == "predict") >= 96
+    paid = {line["request_id"] for line in lines if line["kind"] == "predict"}
+    assert paid <= {line["request_id"] for line in prices}
+    account = gate.ledger.account("mallory").result()
+    assert account.unpaid == len(prices) - len(paid) <= 7
+    process.run(price_probe, cfg, attacker(gate, tmp_path, resume=True, record=None))
+    assert charged(gate) == account.charged
+
+
+def test_what_the_gate_refuses(gate, tmp_path):
     with pytest.raises(Refused, match="BAD_CLIENT_ID"):
-        process.run(attack, attack.Config(), unnamed)
-    assert read(tmp_path / "thief.jsonl")[1][-1]["status"] == "refused"
-
-
-def test_a_batch_larger_than_the_gate_takes_is_refused_before_any_query(gate, tmp_path):
-    attack = attacks.load("random")
+        process.run(RANDOM, RANDOM.Config(), attacker(gate, tmp_path, "no name"))
+    assert read(tmp_path / "attacker.jsonl")[1][-1]["status"] == "refused"
     with pytest.raises(ValueError, match=r"--attack.batch is 300; the gate takes at most 256"):
-        process.run(attack, attack.Config(batch=300), thief(gate, tmp_path))
+        process.run(RANDOM, RANDOM.Config(batch=300), attacker(gate, tmp_path, record=None))
     assert gate.computed == 0
 
 
@@ -304,36 +255,23 @@ NEEDY = SimpleNamespace(__name__="attacks.needy", NEEDS=("pool", "classes", "cos
     [
         (NEEDY, {"inside": "digits"}, "needy needs --costs FILE"),
         (NEEDY, {"costs": Path("f")}, "needy needs --inside NAME"),
-        (None, {"costs": Path("f")}, "random has no use for --costs"),
-        (None, {"accounts": 0}, "--accounts is 0; expected at least 1"),
-        (None, {"pace": -0.5}, "--pace is -0.5; expected at least 0"),
-        (None, {"pace": float("nan")}, "--pace is nan; expected at least 0"),
-        (None, {"pool_size": 0}, "--pool-size is 0; expected at least 1"),
-        (None, {"surrogates": None, "resume": True}, "--resume needs --surrogates"),
+        (RANDOM, {"costs": Path("f")}, "random has no use for --costs"),
+        (RANDOM, {"accounts": 0}, "--accounts is 0; expected at least 1"),
+        (RANDOM, {"pace": -0.5}, "--pace is -0.5; expected at least 0"),
+        (RANDOM, {"pace": float("nan")}, "--pace is nan; expected at least 0"),
+        (RANDOM, {"pool_size": 0}, "--pool-size is 0; expected at least 1"),
+        (RANDOM, {"surrogates": None, "resume": True}, "--resume needs --surrogates"),
+        (RANDOM, {"config": {"batch": 0}}, "--attack.batch is 0; expected at least 1"),
+        (RANDOM, {"config": {"budget": 5}}, "budget is 5; expected at least one batch of 64"),
     ],
 )
 def test_flags_that_cannot_be_are_refused_before_the_gate_is_called(
     tmp_path, attack, changes, message
 ):
-    random = attacks.load("random")
-    nobody = SimpleNamespace(address="x:1")
+    config = RANDOM.Config(**changes.pop("config", {}))
     with pytest.raises(ValueError, match=message):
-        process.run(attack or random, random.Config(), thief(nobody, tmp_path, **changes))
+        process.run(attack, config, attacker(SimpleNamespace(address="x:1"), tmp_path, **changes))
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"batch": 0}, "--attack.batch is 0; expected at least 1"),
-        ({"budget": 5}, "--attack.budget is 5; expected at least one batch of 64"),
-    ],
-)
-def test_numbers_that_cannot_be_are_refused_before_the_gate_is_called(tmp_path, config, message):
-    random = attacks.load("random")
-    nobody = SimpleNamespace(address="x:1")
-    with pytest.raises(ValueError, match=message):
-        process.run(random, random.Config(**config), thief(nobody, tmp_path))
 
 
 def test_the_world_holds_what_an_attack_needs(gate, tmp_path):
@@ -349,37 +287,26 @@ def test_the_world_holds_what_an_attack_needs(gate, tmp_path):
     mark = {"kind": process.COSTS, "pool": "digits", "seed": 3, "size": len(pool)}
     mark["images"] = artifacts.fingerprint({"pool": pool})
     costs = np.arange(len(pool)) / 7
-    artifacts.save(tmp_path / "costs", {"costs": costs}, mark)
-    given = {"pool": "digits", "costs": tmp_path / "costs", "inside": "photos", "seed": 3}
-    config = attacks.load("random").Config()
-    process.run(attack, config, thief(gate, tmp_path, **given))
-    (world,) = seen
-    np.testing.assert_array_equal(world.pool, pool)
-    np.testing.assert_array_equal(world.classes, labels)
-    np.testing.assert_array_equal(world.costs, costs)
-    assert world.inside.shape == (200, 1, 8, 8)
-    plain = {**given, "surrogates": None, "record": None}
-    with pytest.raises(ValueError, match="the pool photos has no labels"):
-        process.run(attack, config, thief(gate, tmp_path, **{**plain, "pool": "photos"}))
-    with pytest.raises(ValueError, match="costs is for seed 3; expected 4"):
-        process.run(attack, config, thief(gate, tmp_path, **{**plain, "seed": 4}))
-    artifacts.save(tmp_path / "costs", {"costs": costs}, {**mark, "images": "0"})
-    with pytest.raises(ValueError, match="costs is for images '0'; expected"):
-        process.run(attack, config, thief(gate, tmp_path, **plain))
-    artifacts.save(tmp_path / "costs", {"costs": costs}, {**mark, "kind": "network"})
-    with pytest.raises(ValueError, match=r"holds no costs of a pool \(kind 'network'\)"):
-        process.run(attack, config, thief(gate, tmp_path, **plain))
 
+    def run(attack, mark=mark, **changes):
+        artifacts.save(tmp_path / "costs", {"costs": costs}, mark)
+        given = {"pool": "digits", "costs": tmp_path / "costs", "inside": "photos", "seed": 3}
+        run = attacker(gate, tmp_path, surrogates=None, record=None, **{**given, **changes})
+        process.run(attack, CONFIG, run)
 
-def test_a_data_free_attack_loads_no_pool(gate, tmp_path):
-    seen = []
-
-    def plan(cfg, world):
-        seen.append(world.pool.shape)
-        return
-        yield
-
-    attack = SimpleNamespace(__name__="attacks.free", NEEDS=(), plan=plan)
-    config = attacks.load("random").Config()
-    process.run(attack, config, thief(gate, tmp_path, pool="npz:not there"))
-    assert seen == [(0, 1, 8, 8)]
+    run(attack)
+    np.testing.assert_array_equal(seen[0].pool, pool)
+    np.testing.assert_array_equal(seen[0].classes, labels)
+    np.testing.assert_array_equal(seen[0].costs, costs)
+    assert seen[0].inside.shape == (200, 1, 8, 8)
+    for changes, message in (
+        ({"pool": "photos"}, "the pool photos has no labels"),
+        ({"seed": 4}, "costs is for seed 3; expected 4"),
+        ({"mark": {**mark, "images": "0"}}, "costs is for images '0'; expected"),
+        ({"mark": {**mark, "kind": "network"}}, r"no costs of a pool \(kind 'network'\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(attack, **changes)
+    free = SimpleNamespace(__name__="attacks.free", NEEDS=(), plan=plan)
+    run(free, pool="npz:not there", costs=None, inside=None)
+    assert seen[1].pool.shape == (0, 1, 8, 8)

@@ -9,31 +9,31 @@ from core.learning.training import Schedule
 
 
 class Notebook:
-    """A student that writes down its lessons."""
+    """A surrogate that writes down its lessons."""
 
     def __init__(self):
-        self.lessons = 0
+        self.rounds = 0
         self.seen = []
 
     def learn(self, images, targets, schedule, *, scratch=False):
-        self.lessons += 1
+        self.rounds += 1
         self.seen.append((images, targets, schedule, scratch))
 
 
 def lessons(name, **config):
     attack = attacks.load(name)
     pool = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).repeat(4, axis=2)
-    student = Notebook()
+    surrogate = Notebook()
     plan = attack.plan(
         attack.Config(**{"budget": 40, "batch": 10, "rounds": 2, **config}),
-        World(pool, student, np.random.default_rng(0)),
+        World(pool, surrogate, np.random.default_rng(0)),
     )
     images = next(plan)
     try:
         while True:
             images = plan.send(answers(images))
     except StopIteration:
-        return student.seen
+        return surrogate.seen
 
 
 def answers(images):

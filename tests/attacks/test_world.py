@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from meaning import assert_same_answers
 
-from attacks.world import Student, TransferSet, World
+from attacks.world import Surrogate, TransferSet, World
 from core.learning import networks
 from core.learning.training import Schedule
 
@@ -15,27 +15,27 @@ IMAGES = RNG.integers(0, 256, (40, *SHAPE), dtype=np.uint8)
 LABELS = RNG.integers(0, 3, 40)
 
 
-def student():
-    return Student(networks.build("lenet-thin", SHAPE, 3, seed=1), seed=5)
+def surrogate():
+    return Surrogate(networks.build("lenet-thin", SHAPE, 3, seed=1), seed=5)
 
 
 def test_a_student_goes_on_learning_or_begins_again():
-    warm, again, once = student(), student(), student()
+    warm, again, once = surrogate(), surrogate(), surrogate()
     for one, scratch in ((warm, False), (again, True)):
         one.learn(IMAGES[:20], LABELS[:20], SCHEDULE)
         one.learn(IMAGES, LABELS, SCHEDULE, scratch=scratch)
-    once.taught()  # the order of the images goes by the number of the lesson
+    once.trained()  # the order of the images goes by the number of the lesson
     once.learn(IMAGES, LABELS, SCHEDULE)
     assert_same_answers(again.logits(IMAGES), once.logits(IMAGES))
     assert not np.allclose(warm.logits(IMAGES), once.logits(IMAGES))
-    first = student()
+    first = surrogate()
     first.learn(IMAGES, LABELS, SCHEDULE)
     assert not np.allclose(first.logits(IMAGES), once.logits(IMAGES))
-    assert [one.lessons for one in (warm, again, once)] == [2, 2, 2]
+    assert [one.rounds for one in (warm, again, once)] == [2, 2, 2]
 
 
 def test_what_a_student_says():
-    one = student()
+    one = surrogate()
     logits = one.logits(IMAGES)
     assert logits.shape == (40, 3)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -71,6 +71,6 @@ def test_targets_are_probabilities_or_classes():
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, message):
-    parts = {"pool": IMAGES, "student": None, "rng": RNG, **changes}
+    parts = {"pool": IMAGES, "surrogate": None, "rng": RNG, **changes}
     with pytest.raises(ValueError, match=message):
         World(**parts)

@@ -2,18 +2,13 @@
 
 import numpy as np
 import pytest
-from fake_gate import FakeGate, FakeTime, refused
+from fake_gate import IMAGES, FakeGate, FakeTime, asking, refused
 from grpc import StatusCode
 
-from client.bounds import ARGON2ID_TRY, MAX_WORK, expected_hashes
-from client.session import BadAnswer, DeadlineExceeded, Session, TooMuchWork
+from client.offer import ARGON2ID_TRY, expected_hashes
+from client.session import BadAnswer, DeadlineExceeded, TooMuchWork
+from client.solving import MAX_WORK
 from pow.puzzle import Puzzle
-
-IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
-
-
-def asking(gate, **options):
-    return Session("gate.example:1", client_id="anne", stub=gate, **options)
 
 
 @pytest.mark.timeout(20)
@@ -35,20 +30,19 @@ def test_work_without_end_is_not_begun(puzzle, honest):
         session.predict(IMAGES)
 
 
-def test_work_is_read_from_the_puzzle():
+def test_work_is_read_from_the_puzzle_and_the_charge_stays():
     gate = FakeGate(1 << 20)
+    message = r"16 stamps of 16 bits .* 1048576 .* max_work is 1"
     with (
         asking(gate, max_work=(1 << 20) - 1) as session,
-        pytest.raises(
-            TooMuchWork, match=r"16 stamps of 16 bits .* 1048576 .* max_work is 1"
-        ) as caught,
+        pytest.raises(TooMuchWork, match=message) as caught,
     ):
         session.predict(IMAGES)
     assert (caught.value.work, caught.value.max_work) == (1 << 20, (1 << 20) - 1)
     with asking(gate, max_work=1 << 20) as larger:
         larger.predict(IMAGES, request_id=caught.value.request_id)
     first, second = gate.requests
-    assert first == second  # the charge stayed, and was paid for
+    assert first == second
 
 
 def test_what_was_solved_in_vain_is_work_too():
@@ -64,7 +58,7 @@ def test_what_was_solved_in_vain_is_work_too():
     assert caught.value.work == 3 << 10
 
 
-def test_tries_of_argon2id_are_dearer_than_hashes():
+def test_a_try_of_argon2id_counts_as_many_hashes():
     assert expected_hashes(Puzzle("argon2id", 0, 4)) == 4 * ARGON2ID_TRY
     gate = FakeGate(1 << 24, algorithm="argon2id")
     gate.changed["Predict"] = lambda sealed: gate.sealed(
@@ -74,22 +68,21 @@ def test_tries_of_argon2id_are_dearer_than_hashes():
         session.predict(IMAGES)
 
 
-def test_a_price_can_be_asked_beyond_what_would_be_paid():
+def test_what_has_no_bound():
     gate = FakeGate(1 << 50)
     with asking(gate) as session:
-        assert session.offer(IMAGES).work == 1 << 50
+        assert session.offer(IMAGES).work == 1 << 50  # a price may be asked, whatever it is
+    virtual = FakeGate(1 << 50, algorithm="virtual")
+    with asking(virtual, solver="virtual", rng=np.random.default_rng(0)) as session:
+        session.predict(IMAGES)
+    with asking(FakeGate(1 << 20), deadline=None, max_work=None) as session:
+        session.predict(IMAGES)
 
 
 @pytest.mark.parametrize("rate", [1e7, 2.5e8])
-def test_the_dearest_price_of_a_default_calibration_is_paid(rate):
+def test_the_most_expensive_price_of_a_default_calibration_is_paid(rate):
     # Of 256 images, where 64 take the gate half a second: t_max is 2 000 times that.
     assert rate * 2_000 * 0.5 * 256 / 64 < MAX_WORK
-
-
-def test_virtual_work_is_not_bounded():
-    gate = FakeGate(1 << 50, algorithm="virtual")
-    with asking(gate, solver="virtual", rng=np.random.default_rng(0)) as session:
-        session.predict(IMAGES)
 
 
 @pytest.mark.timeout(20)
@@ -108,32 +101,31 @@ def test_the_deadline_bounds_all_calls_together():
     gate.failing["Describe"] = [refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0)] * 4
     gate.failing["Predict"] = [refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0)] * 99
     with (
-        asking(gate, deadline=20.0, clock=time, sleep=time.sleep) as session,
+        asking(gate, time, deadline=20.0) as session,
         pytest.raises(DeadlineExceeded, match="before the gate answered: no"),
     ):
         session.predict(IMAGES)
     assert 10 < sum(time.slept) < 20
 
 
-def test_without_bounds_there_are_none():
-    gate = FakeGate(1 << 20)
-    with asking(gate, deadline=None, max_work=None) as session:
-        session.predict(IMAGES)
-
-
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        {"deadline": 0},
-        {"deadline": float("nan")},
-        {"deadline": float("inf")},
-        {"timeout": -1},
-        {"timeout": 1e10},  # gRPC took it for none at all
-        {"timeout": None},
-        {"max_work": -1},
-        {"max_work": 1e9},
+        ({"deadline": 0}, "deadline is 0"),
+        ({"deadline": float("nan")}, "deadline is nan"),
+        ({"deadline": float("inf")}, "deadline is inf"),
+        ({"timeout": -1}, "timeout is -1"),
+        ({"timeout": 1e10}, "timeout is 1"),  # gRPC took it for none at all
+        ({"timeout": None}, "timeout is None"),
+        ({"max_work": -1}, "max_work is -1"),
+        ({"max_work": 1e9}, "max_work is 1"),
+        *(({"threads": n}, "threads is") for n in (0, -1, 10_000, 1.5, "2", True)),
+        ({"solver": "virtual"}, "rng is None"),
+        ({"solver": "magic"}, "solver is 'magic'"),
+        ({"client_id": None}, "either an API key or a client id"),
+        ({"key": "k"}, "either an API key or a client id"),
     ],
 )
-def test_bounds_that_are_none_are_refused(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
+def test_arguments_that_cannot_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
         asking(FakeGate(), **wrong)

@@ -8,15 +8,12 @@ from time import monotonic, sleep
 
 import numpy as np
 import pytest
-from fake_gate import Failure, FakeGate, FakeTime, refused
+from fake_gate import IMAGES, MINE, Failure, FakeGate, FakeTime, asking, counted, refused
 from grpc import StatusCode
 
-import client.solving
 from client.session import BadAnswer, Closed, DeadlineExceeded, Refused, Session, Unreachable
 
-IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
 FULL = StatusCode.RESOURCE_EXHAUSTED
-MINE = "00000000-0000-0000-0000-000000000007"
 
 
 @pytest.fixture
@@ -26,44 +23,23 @@ def time():
 
 @pytest.fixture
 def solved(monkeypatch):
-    """Counts the puzzles that were solved."""
-    puzzles, solve = [], client.solving.solve
-    monkeypatch.setattr(
-        client.solving, "solve", lambda *a, **k: puzzles.append(a) or solve(*a, **k)
-    )
-    return puzzles
+    """Offers whose puzzles were solved."""
+    return counted(monkeypatch)
 
 
-def asking(gate, time, **options):
-    return Session(
-        "gate.example:1", client_id="anne", stub=gate, clock=time, sleep=time.sleep, **options
-    )
-
-
-def test_many_threads_share_a_session_and_all_get_their_answers(gate_with):
-    # More than the gate allows unpaid, and each has much to solve.
-    with (
-        gate_with(hashes=1 << 14) as gate,
-        Session(gate.address, client_id="anne", solver="python") as session,
-        ThreadPoolExecutor(12) as pool,
-    ):
-        batches = [IMAGES * np.float32(i / 36) for i in range(36)]
-        answers = list(pool.map(session.predict, batches))
-        assert [answer.shape for answer in answers] == [(2, 3)] * 36
-        assert session.account().queries == 72
-        assert session.account().unpaid_batches == 0
-
-
-def test_two_sessions_of_one_account_wait_for_each_other(gate_with):
+def test_threads_and_sessions_of_one_account_wait_for_each_other(gate_with):
+    # More than the gate allows unpaid, and each has something to solve.
     with (
         gate_with(hashes=1 << 10) as gate,
         Session(gate.address, client_id="anne", solver="python") as one,
         Session(gate.address, client_id="anne", solver="python") as other,
         ThreadPoolExecutor(16) as pool,
     ):
-        batches = [IMAGES * np.float32(i / 32) for i in range(32)]
-        asked = [pool.submit((one, other)[i % 2].predict, each) for i, each in enumerate(batches)]
-        assert [each.result().shape for each in asked] == [(2, 3)] * 32
+        batches = [IMAGES * np.float32(i / 36) for i in range(36)]
+        asked = [pool.submit((one, other)[i % 3 == 0].predict, b) for i, b in enumerate(batches)]
+        assert [each.result().shape for each in asked] == [(2, 3)] * 36
+        account = one.account()
+    assert (account.queries, account.unpaid_batches) == (72, 0)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +81,7 @@ def test_every_call_waits_for_a_gate_that_is_full(time, method):
         refused(FULL, "TOO_MANY_IN_FLIGHT", 1e6),
         Failure(FULL, "CLIENT: Received message larger than max (9 vs. 4)"),
         refused(StatusCode.INVALID_ARGUMENT, "INVALID_IMAGES", 0.1),
+        Failure(StatusCode.INTERNAL, "broken"),
         refused(StatusCode.DEADLINE_EXCEEDED, "BODY_TOO_SLOW"),  # the gate's limit, not ours
     ],
 )
@@ -202,10 +179,9 @@ def test_a_kept_solution_is_of_its_own_images_only(time, solved):
     assert (len(solved), gate.asked["Predict"]) == (2, 2)
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_an_answer_that_was_paid_for_and_got_lost_can_be_had_again(gate_with, monkeypatch, same):
+def test_an_answer_that_was_paid_for_and_got_lost_can_be_had_again(gate, monkeypatch):
     # The gate settles the charge, and dies before its key arrives.
-    with gate_with() as gate, Session(gate.address, client_id="anne") as session:
+    with Session(gate.address, client_id="anne") as session:
         session.service  # noqa: B018
         redeem, dying = session._stub.Redeem, [True]
 
@@ -220,22 +196,34 @@ def test_an_answer_that_was_paid_for_and_got_lost_can_be_had_again(gate_with, mo
             session.predict(IMAGES)
         assert session.account().unpaid_batches == 0
         with Session(gate.address, client_id="anne") as another:
-            again = (session if same else another).predict(
-                IMAGES, request_id=caught.value.request_id
-            )
-        assert again.argmax(axis=1).tolist() == [0, 2]
+            for each in (another, session):
+                answer = each.predict(IMAGES, request_id=caught.value.request_id)
+                assert answer.argmax(axis=1).tolist() == [0, 2]
         assert session.account().queries == 2
 
 
-def test_a_new_session_gets_what_another_paid_for(gate_with):
-    with gate_with() as gate:
-        with Session(gate.address, client_id="anne") as session:
-            offer = session.offer(IMAGES)
-            first = session.accept(offer)
-        with Session(gate.address, client_id="anne") as another:
-            again = another.predict(IMAGES, request_id=offer.request_id)
-            assert another.account().queries == 2
-    np.testing.assert_array_equal(first, again)
+@pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.CANCELLED])
+def test_a_gate_that_is_away_or_stops_is_asked_again_with_the_same_request(time, code):
+    gate, allowed = FakeGate(), []
+    gate.failing["Predict"] = [Failure(code, "lost")] * 2
+    predict = gate.Predict
+    gate.Predict = lambda request, **given: allowed.append(given["timeout"]) or predict(request)
+    with asking(gate, time) as session:
+        session.predict(IMAGES)
+    assert [each.request_id for each in gate.requests] == [gate.requests[0].request_id] * 3
+    assert 60 >= allowed[0] > allowed[1] + 0.09 > allowed[2] + 0.2  # of one time in all
+
+
+def test_a_request_under_way_ends_with_its_session(time):
+    gate = FakeGate()
+
+    def closing(request, **given):
+        session.close()
+        raise Failure(StatusCode.UNAVAILABLE, "lost")
+
+    gate.Predict = closing
+    with asking(gate, time) as session, pytest.raises(Closed, match="before the gate answered"):
+        session.predict(IMAGES)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from meaning import assert_same_answers
 
-from attacks.options import Thief
+from attacks.options import Attacker
 from attacks.process import read_costs
 from client.options import Connection
 from core.learning.datasets import load_pool
@@ -27,7 +27,7 @@ def test_costs_are_those_of_the_gate_and_of_one_pool(digits_home: Path, tmp_path
     known = {"pool": "digits", "size": 40, "seed": 5}
     assert write_costs(file, model="oracle", **place, **known) == 40
     pool = load_pool("digits", (1, 8, 8), count=40, seed=5, home=digits_home)
-    thief = Thief(connection=Connection(target="x:1"), pool="digits", pool_size=40, seed=5)
+    thief = Attacker(connection=Connection(target="x:1"), pool="digits", pool_size=40, seed=5)
     costs = read_costs(file, thief, pool)
     served = model.load(digits_home, "oracle", "entropy")
     assert_same_answers(costs, costs_of(served.measure, served.victim, pool))

@@ -13,8 +13,8 @@ import pytest
 
 import attacks
 import experiments
-from attacks.process import TRANSCRIPT
-from attacks.world import Price, Student, World
+from attacks.asking import TRANSCRIPT
+from attacks.world import Price, Surrogate, World
 from core.learning import networks
 from core.records import read as read_records
 from experiments import scenario, settings, sweep
@@ -199,7 +199,7 @@ def test_each_thief_can_begin(thief: Thief) -> None:
     made = {key: rng.integers(0, 256, (n, 1, 28, 28), np.uint8) for key, n in images.items()}
     world = World(
         made["pool"],
-        Student(networks.build(thief.network, (1, 28, 28), 10, seed=0), seed=0),
+        Surrogate(networks.build(thief.network, (1, 28, 28), 10, seed=0), seed=0),
         rng,
         costs=rng.random(images["pool"]) if "costs" in attack.NEEDS else None,
         inside=made["inside"] if thief.inside else None,

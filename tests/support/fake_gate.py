@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+import client.solving
+from client.session import Session
 from core.arrays import digest
 from pow.audience import Audience
 from pow.challenge import Challenge, Keyring, verify_counters
@@ -18,6 +20,8 @@ from protos import gate_pb2 as pb
 SHAPE = (1, 4, 4)
 CLASSES = 3
 NOW = 1_790_000_000
+IMAGES = np.linspace(0, 1, 2 * 16, dtype=np.float32).reshape(2, 1, 4, 4)
+MINE = "00000000-0000-0000-0000-000000000007"  # a request id
 
 
 class Failure(grpc.RpcError):
@@ -145,6 +149,20 @@ class FakeGate:
             raise self.failing[method].pop(0)
         said = answer()
         return self.changed.get(method, lambda same: same)(said)
+
+
+def asking(gate, time=None, **options):
+    """A session that is handed a gate; time passes only while it sleeps."""
+    time = time or FakeTime()
+    options = {"client_id": "anne", "clock": time, "sleep": time.sleep, **options}
+    return Session("gate.example:1", stub=gate, **options)
+
+
+def counted(monkeypatch):
+    """The list of offers whose puzzles are solved from now on."""
+    solved, solve = [], client.solving.solve
+    monkeypatch.setattr(client.solving, "solve", lambda *a, **k: solved.append(a) or solve(*a, **k))
+    return solved
 
 
 class FakeTime:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Forger(nn.Module):
+class Generator(nn.Module):
     """A generator: a linear layer, then two doublings of the side, with convolutions.
 
     After Truong, Maini, Walls, Papernot, CVPR 2021, with `width` channels instead of 128. Fresh

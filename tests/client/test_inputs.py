@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from client.images import as_images
+from client.inputs import as_inputs
 from client.session import Session
 from core.arrays import InvalidInputs
 
@@ -25,13 +25,13 @@ def floats_of(*shape, dtype=np.float32):
 
 @pytest.mark.parametrize("images", [bytes_of(2, 3, 4, 5), floats_of(2, 3, 4, 5)])
 def test_what_is_right_is_not_touched(images):
-    assert as_images(images, COLOUR, 8) is images
+    assert as_inputs(images, COLOUR, 8) is images
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, ">f4", ">f8"])
 def test_other_floats_become_float32(dtype):
     images = floats_of(2, 3, 4, 5, dtype=dtype)
-    taken = as_images(images, COLOUR, 8)
+    taken = as_inputs(images, COLOUR, 8)
     assert taken.dtype == np.float32
     np.testing.assert_array_equal(taken, images.astype(np.float32))
 
@@ -43,31 +43,31 @@ def test_one_image_and_other_orders_of_axes(dtype, shape):
     if dtype != np.uint8:
         batch = batch / np.asarray(255, dtype)
     expected = batch.astype(np.float32) if dtype == np.float64 else batch
-    np.testing.assert_array_equal(as_images(batch.transpose(0, 2, 3, 1), shape, 8), expected)
+    np.testing.assert_array_equal(as_inputs(batch.transpose(0, 2, 3, 1), shape, 8), expected)
     one = expected[:1]
-    np.testing.assert_array_equal(as_images(batch[0], shape, 8), one)
-    np.testing.assert_array_equal(as_images(batch[0].transpose(1, 2, 0), shape, 8), one)
-    np.testing.assert_array_equal(as_images(list(batch), shape, 8), expected)
+    np.testing.assert_array_equal(as_inputs(batch[0], shape, 8), one)
+    np.testing.assert_array_equal(as_inputs(batch[0].transpose(1, 2, 0), shape, 8), one)
+    np.testing.assert_array_equal(as_inputs(list(batch), shape, 8), expected)
     if dtype == np.float64:
-        np.testing.assert_array_equal(as_images(batch.tolist(), shape, 8), expected)
+        np.testing.assert_array_equal(as_inputs(batch.tolist(), shape, 8), expected)
     if shape == GREY:
-        np.testing.assert_array_equal(as_images(batch[:, 0], shape, 8), expected)
-        np.testing.assert_array_equal(as_images(batch[0, 0], shape, 8), one)
+        np.testing.assert_array_equal(as_inputs(batch[:, 0], shape, 8), expected)
+        np.testing.assert_array_equal(as_inputs(batch[0, 0], shape, 8), one)
 
 
 def test_torch_tensors():
     torch = pytest.importorskip("torch")
     images = torch.rand(2, 3, 4, 5, requires_grad=True)
-    np.testing.assert_array_equal(as_images(images, COLOUR, 8), images.detach().numpy())
-    np.testing.assert_array_equal(as_images(images.double(), COLOUR, 8), images.detach().numpy())
-    np.testing.assert_array_equal(as_images(list(images), COLOUR, 8), images.detach().numpy())
+    np.testing.assert_array_equal(as_inputs(images, COLOUR, 8), images.detach().numpy())
+    np.testing.assert_array_equal(as_inputs(images.double(), COLOUR, 8), images.detach().numpy())
+    np.testing.assert_array_equal(as_inputs(list(images), COLOUR, 8), images.detach().numpy())
     np.testing.assert_array_equal(
-        as_images(images.permute(0, 2, 3, 1), COLOUR, 8), images.detach().numpy()
+        as_inputs(images.permute(0, 2, 3, 1), COLOUR, 8), images.detach().numpy()
     )
     with pytest.raises(InvalidInputs, match=r"tensor\.float\(\)"):
-        as_images(images.bfloat16(), COLOUR, 8)
+        as_inputs(images.bfloat16(), COLOUR, 8)
     with pytest.raises(InvalidInputs, match=r"tensor\.float\(\)"):
-        as_images([list(images.bfloat16())], COLOUR, 8)
+        as_inputs([list(images.bfloat16())], COLOUR, 8)
 
 
 @pytest.mark.parametrize(("mode", "shape"), [("L", GREY), ("RGB", COLOUR)])
@@ -76,9 +76,9 @@ def test_pil_images(mode, shape):
     image = Image.fromarray(pixels)
     assert image.mode == mode
     expected = pixels.reshape(1, 4, 5, -1).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(as_images(image, shape, 8), expected)
+    np.testing.assert_array_equal(as_inputs(image, shape, 8), expected)
     np.testing.assert_array_equal(
-        as_images([image, image], shape, 8), np.tile(expected, (2, 1, 1, 1))
+        as_inputs([image, image], shape, 8), np.tile(expected, (2, 1, 1, 1))
     )
 
 
@@ -86,7 +86,7 @@ def test_pil_images(mode, shape):
 def test_pil_images_whose_numbers_mean_something_else(mode):
     image = Image.new("L", (5, 4)).convert(mode) if mode != "HSV" else Image.new("HSV", (5, 4))
     with pytest.raises(InvalidInputs, match=r"image\.convert"):
-        as_images(image, COLOUR if mode in ("HSV", "YCbCr") else GREY, 8)
+        as_inputs(image, COLOUR if mode in ("HSV", "YCbCr") else GREY, 8)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_lists_in_lists_are_looked_into(image, message):
     # numpy makes numbers of them without a question: those of a palette, what is under a mask.
     for images in ([[image]], [(image,)], ([image], [image])):
         with pytest.raises(InvalidInputs, match=message):
-            as_images(images, GREY, 8)
+            as_inputs(images, GREY, 8)
 
 
 def test_lists_without_end_are_refused():
@@ -110,7 +110,7 @@ def test_lists_without_end_are_refused():
         deep = [deep]
     for images in (cyclic, deep):
         with pytest.raises(InvalidInputs, match="no array"):
-            as_images(images, GREY, 8)
+            as_inputs(images, GREY, 8)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_lists_without_end_are_refused():
         (np.full((1, 3, 4, 5), np.nan), COLOUR, "NaN"),
         (np.full((1, 3, 4, 5), np.inf, np.float16), COLOUR, "inf"),
         (np.full((1, 3, 4, 5), 1e300), COLOUR, "1e.300"),
-        (bytes_of(2, 3, 4, 5).astype(np.int64), COLOUR, r"images\.astype\(numpy\.uint8\)"),
-        (bytes_of(2, 3, 4, 5) > 9, COLOUR, r"images\.astype\(numpy\.float32\)"),
+        (bytes_of(2, 3, 4, 5).astype(np.int64), COLOUR, r"inputs\.astype\(numpy\.uint8\)"),
+        (bytes_of(2, 3, 4, 5) > 9, COLOUR, r"inputs\.astype\(numpy\.float32\)"),
         (floats_of(1, 3, 4, 5).astype(complex), COLOUR, "complex"),
         (np.array([None] * 60).reshape(1, 3, 4, 5), COLOUR, "object"),
         (np.ma.masked_less(floats_of(1, 3, 4, 5), 0.5), COLOUR, "mask"),
@@ -134,8 +134,8 @@ def test_lists_without_end_are_refused():
         (floats_of(2, 4, 5, 4), COLOUR, "4x5x4"),
         (floats_of(4, 5), COLOUR, "rank 2"),
         ([], COLOUR, "empty"),
-        ([floats_of(3, 4, 5), floats_of(3, 4, 4)], COLOUR, "image 1 .* images alike"),
-        ([floats_of(3, 4, 5), bytes_of(3, 4, 5)], COLOUR, "image 1 is uint8"),
+        ([floats_of(3, 4, 5), floats_of(3, 4, 4)], COLOUR, "input 1 .* inputs alike"),
+        ([floats_of(3, 4, 5), bytes_of(3, 4, 5)], COLOUR, "input 1 is uint8"),
         ([[0.5], [0.5, 0.5]], COLOUR, "no array"),
         ("images", COLOUR, "are a str"),
         (None, COLOUR, "NoneType"),
@@ -145,16 +145,16 @@ def test_lists_without_end_are_refused():
 )
 def test_what_is_not_taken_says_how_to_convert(images, shape, message):
     with pytest.raises(InvalidInputs, match=message) as caught:
-        as_images(images, shape, 8)
+        as_inputs(images, shape, 8)
     assert "\n" not in str(caught.value)
 
 
 def test_axes_that_can_be_read_in_two_ways_are_refused():
     square = (4, 4, 4)
     batch = floats_of(2, *square)
-    assert as_images(batch, square, 8) is batch  # the order that is documented
-    with pytest.raises(InvalidInputs, match=r"may be one image \(c, h, w\) or one image \(h, w, c"):
-        as_images(batch[0], square, 8)
+    assert as_inputs(batch, square, 8) is batch  # the order that is documented
+    with pytest.raises(InvalidInputs, match=r"may be one input \(c, h, w\) or one input \(h, w, c"):
+        as_inputs(batch[0], square, 8)
 
 
 @given(st.data())
@@ -166,7 +166,7 @@ def test_no_value_is_ever_changed(data):
     values = np.arange(size) if dtype == np.uint8 else np.linspace(0, 1, size)
     images = values.astype(dtype).reshape(given_shape)
     try:
-        taken = as_images(images, shape, 999)
+        taken = as_inputs(images, shape, 999)
     except InvalidInputs:
         return
     assert taken.shape[1:] == shape

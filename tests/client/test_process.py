@@ -1,0 +1,240 @@
+"""A client as a process: its flags, its pace, its images, its record, and how it ends."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fake_gate import IMAGES, FakeGate, FakeTime, asking
+
+from client import __main__ as command
+from client import honest, process
+from client.errors import BadAnswer
+from client.options import Connection
+from client.process import Pace, Recorder, recorded
+from core.learning.drift import drifted
+from core.records import read
+
+
+def starts(takes, pace):
+    """When each request starts, if its answer takes so long."""
+    time, begun = FakeTime(), []
+    due = Pace(pace, clock=time, sleep=time.sleep)
+    for seconds in takes:
+        due.wait()
+        begun.append(round(time.now - 1000, 6))
+        time.now += seconds
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("takes", "pace", "expected"),
+    [
+        ([0.1, 0.1, 0.1], 1.0, [0, 1, 2]),
+        ([2.5, 0.1, 0.1], 1.0, [0, 2.5, 3.5]),  # a late request is followed at once
+        ([0.5, 0.5], 0.0, [0, 0.5]),
+    ],
+)
+def test_requests_keep_the_pace(takes, pace, expected):
+    assert starts(takes, pace) == expected
+
+
+def test_images_repeat_only_after_all_were_asked():
+    order = honest.repeated_order(5, 12, np.random.default_rng(1))
+    assert sorted(order[:5]) == sorted(order[5:10]) == [0, 1, 2, 3, 4]
+    assert len(order) == 12
+    np.testing.assert_array_equal(order, honest.repeated_order(5, 12, np.random.default_rng(1)))
+
+
+class Victim:
+    """A session that keeps what it was asked."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def predict(self, images):
+        self.seen.append(images.copy())
+
+
+def asked(monkeypatch, home, **options):
+    """The batches that an honest user asks."""
+    victim = Victim()
+    monkeypatch.setattr(honest, "connect", lambda *args, **given: victim)
+    connection = Connection(target="gate.example:1", client_id="anne")
+    given = {"dataset": "digits", "images": 8, "batch": 3, **options}
+    honest.run(honest.Honest(connection=connection, home=home, **given))
+    return victim.seen
+
+
+def test_images_that_drift_are_the_same_images(monkeypatch, digits_home):
+    batches = asked(monkeypatch, digits_home)
+    assert list(map(len, batches)) == [3, 3, 2]
+    clean, tilted, blurred = (
+        np.concatenate(asked(monkeypatch, digits_home, **given))
+        for given in ({}, {"drift": "tilted", "drift_strength": 2}, {"drift": "blurred"})
+    )
+    np.testing.assert_array_equal(blurred, drifted("blurred", clean, np.random.default_rng(0)))
+    either = {drifted("tilted", clean, np.random.default_rng(s), 2)[0].tobytes() for s in range(9)}
+    assert tilted[0].tobytes() in either
+    assert (tilted != clean).any(axis=(1, 2, 3)).all()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs the command; its exit code and its one line."""
+
+    def run(*flags):
+        given = ["client", "honest", "--home", str(tmp_path), *flags]
+        monkeypatch.setattr(sys, "argv", given)
+        code = command.main()
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1, err
+        return code, err
+
+    return run
+
+
+def test_a_refusal_is_one_line_and_costs_nothing(gate, run, tmp_path):
+    # The gate under test takes 1x4x4 images; digits are 1x8x8.
+    record = tmp_path / "honest.jsonl"
+    flags = ("--client-id", "anne", "--dataset", "digits", "--record", str(record))
+    code, line = run("--target", gate.address, *flags)
+    assert code == 1
+    assert "1x8x8" in line
+    header, lines = read(record)
+    assert header["client"] == "anne"
+    assert json.dumps(header["config"])
+    assert [(line["kind"], line["status"]) for line in lines] == [("end", "crashed")]
+    assert gate.computed == 0
+
+
+@pytest.mark.process
+def test_a_gate_that_is_not_there_ends_the_process(tmp_path):
+    record = tmp_path / "honest.jsonl"
+    flags = ("--target", "127.0.0.1:1", "--client-id", "anne", "--dataset", "digits")
+    flags += ("--home", str(tmp_path), "--record", str(record), "--timeout", "0.3")
+    command = [sys.executable, "-m", "client", "honest", *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr.startswith("stopped: no answer in 0.3 s")
+    assert read(record)[1][-1]["status"] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--batch", "0"), "--batch is 0"),
+        (("--images", "0"), "--images is 0"),
+        (("--pace", "-1"), "--pace is -1"),
+        (("--drift-strength", "-1"), "--drift-strength is -1"),
+        (("--dataset", "mnistt5k"), "mnist5k"),
+        (("--key-file", "/nowhere"), "--key-file or --client-id"),
+    ],
+)
+def test_mistakes_are_one_line(run, flags, message):
+    code, line = run("--target", "127.0.0.1:1", "--client-id", "anne", *flags)
+    assert code == 1
+    assert message in line
+
+
+def test_a_key_in_clear_is_refused_in_one_line(run, tmp_path):
+    (tmp_path / "key").write_text("\ufeffk3y\n", encoding="utf-8")  # with a byte order mark
+    flags = ("--key-file", str(tmp_path / "key"), "--dataset", "digits")
+    code, line = run("--target", "gate.example:1", *flags)
+    assert code == 1
+    assert "in clear; expected tls=True" in line
+    assert "k3y" not in line
+
+
+def test_every_flag_of_a_connection_reaches_its_session(monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(process, "Session", lambda **options: given.update(options))
+    connection = Connection(
+        target="gate.example:1",
+        client_id="anne",
+        ca=tmp_path,
+        tls=True,
+        insecure=True,
+        name="other.example",
+        solver="python",
+        threads=3,
+        timeout=4.0,
+        deadline=5.0,
+        max_work=6,
+    )
+    process.connect(connection, connection.accounts()[0], observe=print, rng=None)
+    for name in Connection.__dataclass_fields__:
+        if name != "key_file":
+            assert given[name] == getattr(connection, name)
+
+
+def test_keys_and_accounts(tmp_path):
+    file = tmp_path / "keys"
+    connection = Connection(target="x:1", key_file=file)
+    file.write_text("one\ntwo\n")
+    assert connection.accounts(2) == [{"key": "one"}, {"key": "two"}]
+    with pytest.raises(ValueError, match=r"keys holds 2 keys; expected 1"):
+        connection.accounts()
+    file.write_text("\n")
+    with pytest.raises(ValueError, match=r"keys is empty; expected an API key"):
+        connection.accounts(2)
+    anne = Connection(target="x:1", client_id="anne")
+    assert anne.accounts(2) == [{"client_id": "anne-1"}, {"client_id": "anne-2"}]
+
+
+def test_a_record_survives_a_hostile_gate(tmp_path):
+    gate, path = FakeGate(), tmp_path / "anne.jsonl"
+    recorder = Recorder(path, client="anne", config={}, seed=0)
+
+    def lying(sealed):
+        sealed.receipt.server_seconds = math.nan
+        return sealed
+
+    with (  # noqa: PT012
+        pytest.raises(BadAnswer),
+        recorded(recorder),
+        asking(gate, observe=recorder.observe) as session,
+    ):
+        session.predict(IMAGES)
+        gate.changed["Predict"] = lying
+        session.predict(IMAGES)
+    lines = read(path)[1]
+    assert [line["kind"] for line in lines] == ["predict", "end"]
+    assert lines[-1]["status"] == "crashed"
+    assert "the receipt says nan s" in lines[-1]["reason"]
+    assert json.dumps(lines, allow_nan=False)
+
+
+def test_a_record_that_lost_a_line_is_not_called_whole(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path / "anne.jsonl", client="anne", config={}, seed=0)
+    write, full = recorder._writer.write, [OSError("no space left")]
+
+    def once(*args, **fields):
+        if full:
+            raise full.pop()
+        write(*args, **fields)
+
+    monkeypatch.setattr(recorder._writer, "write", once)
+    with (
+        pytest.raises(OSError, match="lost a line"),
+        recorded(recorder),
+        asking(FakeGate(), observe=recorder.observe) as session,
+    ):
+        assert session.predict(IMAGES).shape == (2, 3)
+    assert read(tmp_path / "anne.jsonl")[1][-1]["status"] == "crashed"
+
+
+def test_the_sdk_needs_no_heavy_library():
+    code = "import sys, client.session; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "sklearn", "scipy", "pandas", "pydantic", "mlxtend", "core.learning"}
+    assert not heavy & set(done.stdout.split())

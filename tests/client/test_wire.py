@@ -1,0 +1,216 @@
+"""What a gate says is checked: nothing is solved, paid or returned that is not what was asked."""
+
+import math
+
+import numpy as np
+import pytest
+from fake_gate import CLASSES, IMAGES, Failure, FakeGate, asking, refused
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from client.session import BadAnswer, Refused
+from protos import gate_pb2 as pb
+from server.defences.rounding import rounded
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"input_shape": shape} for shape in ([], [1] * 400, [1, 0, 4], [-1, -4, 4])),
+        {"input_shape": [1, 2**62, 2**62]},
+        *({"classes": n} for n in (1, 2**31 - 1)),
+        *({"max_batch": n} for n in (0, -1)),
+        *({"max_unpaid": n} for n in (0, -8)),
+        *({"hash_rate": rate} for rate in (math.nan, math.inf, -1.0)),
+        *({"algorithm": name} for name in ("md5", "", "virtual")),
+        *({"model": text} for text in ("\x1b[2J", "m" * 300)),
+        {"fingerprint": "a\nb"},
+        *({"audience": text} for text in ("", "x" * 99, "fake/ffff", "a b c d e")),
+        *({"client": text} for text in ("", "bob", "a\nb")),
+    ],
+)
+def test_a_description_of_no_gate(change):
+    gate = FakeGate()
+
+    def absurd(said):
+        for name, value in change.items():
+            if name == "input_shape":
+                del said.input_shape[:]
+                said.input_shape.extend(value)
+            else:
+                setattr(said, name, value)
+        return said
+
+    gate.changed["Describe"] = absurd
+    with asking(gate) as session, pytest.raises(BadAnswer) as caught:
+        session.predict(IMAGES)
+    assert gate.asked["Predict"] == 0
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        *(("server_seconds", s, "receipt says") for s in (math.nan, math.inf, -math.inf, -1, 1e9)),
+        ("work", -1, "expected 0 or more"),
+        ("queries_charged", -1, "expected 0 or more"),
+    ],
+)
+def test_a_receipt_that_cannot_be_is_noticed_before_anything_is_paid(field, value, message):
+    gate = FakeGate()
+
+    def lying(sealed):
+        setattr(sealed.receipt, field, value)
+        return sealed
+
+    gate.changed["Predict"] = lying
+    with asking(gate) as session, pytest.raises(BadAnswer, match=message):
+        session.predict(IMAGES)
+    assert gate.asked["Redeem"] == 0
+
+
+def test_an_answer_holds_nothing_that_nobody_knows():
+    # What was solved and could not be redeemed is kept, and 64 of these were gigabytes.
+    def padded(sealed):
+        unknown = b"\x9a\x06" + bytes([0x80, 0x80, 0x40]) + bytes(1 << 20)  # field 99
+        return pb.SealedPrediction.FromString(sealed.SerializeToString() + unknown)
+
+    gate = FakeGate()
+    gate.changed["Predict"] = padded
+    with asking(gate) as session, pytest.raises(BadAnswer, match="bytes besides what is sealed"):
+        session.predict(IMAGES)
+    assert gate.asked["Redeem"] == 0
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        *(
+            np.array([[1 / 3] * 3, row], np.float32)
+            for row in (
+                [0.5, 0.5, math.nan],
+                [math.inf, 0.0, 0.0],
+                [1e30, 0.0, 0.0],
+                [-0.5, 1.0, 0.5],
+                [0.5, 0.5, 0.5],
+                [0.0, 0.0, 0.0],
+            )
+        ),
+        np.full((2, 3), 85, np.uint8),
+        np.full((2, 4), 0.25, np.float32),
+        np.full((2, 100), 0.01, np.float32),
+        np.full((6,), 0.5, np.float32),
+    ],
+)
+@pytest.mark.parametrize("hashes", [0, 64])
+def test_answers_that_are_no_probabilities_of_these_images(answers, hashes):
+    gate = FakeGate(hashes)
+    gate.answers = lambda images: answers
+    with asking(gate) as session, pytest.raises(BadAnswer):
+        session.predict(IMAGES)
+
+
+@pytest.mark.parametrize("decimals", range(7))
+def test_answers_that_a_defence_rounded_are_taken_and_are_the_caller_s_own(decimals):
+    exact = np.random.default_rng(decimals).dirichlet(np.ones(CLASSES), 2).astype(np.float32)
+    gate = FakeGate()
+    gate.answers = lambda images: rounded(exact, decimals)
+    with asking(gate) as session:
+        answer = session.predict(IMAGES)
+    np.testing.assert_array_equal(answer, rounded(exact, decimals))
+    answer *= 2
+    assert answer.dtype == np.dtype("float32")
+
+
+@pytest.mark.parametrize("field", ["ciphertext", "challenge"])  # of the latter, its MAC
+def test_an_answer_that_was_tampered_with_is_not_opened(field):
+    def tampered(sealed):
+        data = bytearray(getattr(sealed, field))
+        data[-1] ^= 1
+        setattr(sealed, field, bytes(data))
+        return sealed
+
+    gate = FakeGate(0)
+    gate.changed["Predict"] = tampered
+    with asking(gate) as session, pytest.raises(BadAnswer, match="cannot be opened"):
+        session.predict(IMAGES)
+
+
+@pytest.mark.parametrize("key", [b"", b"short", bytes(16), bytes(24), bytes(32), bytes(64)])
+def test_keys_that_open_nothing(key):
+    gate = FakeGate()
+    gate.changed["Redeem"] = lambda said: pb.Key(key=key)
+    with asking(gate) as session, pytest.raises(BadAnswer):
+        session.predict(IMAGES)
+
+
+@pytest.mark.parametrize("said", [pb.Account(queries=-1), pb.Account(unpaid_batches=-1)])
+def test_an_account_below_nothing(said):
+    gate = FakeGate()
+    gate.changed["GetAccount"] = lambda _: said
+    with asking(gate) as session, pytest.raises(BadAnswer):
+        session.account()
+
+
+@pytest.mark.parametrize("method", ["Describe", "Predict", "Redeem", "GetAccount"])
+def test_a_call_that_ended_well_without_an_answer_is_a_gate_error(method):
+    gate = FakeGate()
+    gate.changed[method] = lambda said: None  # gRPC hands None to whoever called
+    with asking(gate) as session, pytest.raises(BadAnswer, match="sent no answer"):
+        session.account() if method == "GetAccount" else session.predict(IMAGES)
+
+
+def status(code, *details, message="no"):
+    found = status_pb2.Status(code=code.value[0], message=message, details=details)
+    return found.SerializeToString()
+
+
+def packed(detail, value=None):
+    found = any_pb2.Any()
+    found.Pack(detail)
+    found.value = found.value if value is None else value
+    return found
+
+
+UNREADABLE = (
+    packed(error_details_pb2.ErrorInfo(), b"\xff\xff\xff\xff"),
+    packed(error_details_pb2.ErrorInfo(reason="\x1b[2J a\nreason")),
+    packed(error_details_pb2.RetryInfo(), b"\x0a\x0b\x08" + b"\xff" * 9 + b"\x01"),  # -1 seconds
+)
+
+
+@pytest.mark.parametrize("code", [StatusCode.INVALID_ARGUMENT, StatusCode.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize(
+    "details",
+    [
+        b"\xff\xff\xff",
+        status(StatusCode.NOT_FOUND),
+        status(StatusCode.INVALID_ARGUMENT, message="another"),
+        "text",
+        *(status(StatusCode.INVALID_ARGUMENT, detail) for detail in UNREADABLE),
+        *(status(StatusCode.RESOURCE_EXHAUSTED, detail) for detail in UNREADABLE),
+    ],
+)
+def test_details_of_a_refusal_that_are_garbage(code, details):
+    gate = FakeGate()
+    gate.failing["Predict"] = [Failure(code, "no", (("grpc-status-details-bin", details),))]
+    with asking(gate) as session, pytest.raises(BadAnswer, match="cannot be read"):
+        session.predict(IMAGES)
+
+
+def test_a_refusal_is_one_line_that_a_terminal_can_show():
+    gate = FakeGate()
+    gate.failing["Predict"] = [
+        Failure(StatusCode.INTERNAL, "\x1b[2J\r\nerror: \x00" + "x" * 9999),
+        refused(StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", 0.25),
+    ]
+    with asking(gate) as session:
+        with pytest.raises(Refused) as caught:
+            session.predict(IMAGES)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 600
+        with pytest.raises(Refused) as caught:
+            session.predict(IMAGES)
+    error = caught.value
+    assert (error.reason, error.message, error.retry_seconds) == ("REQUEST_ID_REUSED", "no", 0.25)
