@@ -62,6 +62,7 @@ class Victim:
 
     def predict(self, images):
         self.seen.append(images.copy())
+        return np.eye(10, dtype=np.float32)[[7] * len(images)]
 
 
 def asked(monkeypatch, home, **options):
@@ -74,9 +75,13 @@ def asked(monkeypatch, home, **options):
     return victim.seen
 
 
-def test_images_that_drift_are_the_same_images(monkeypatch, digits_home):
-    batches = asked(monkeypatch, digits_home)
-    assert list(map(len, batches)) == [3, 3, 2]
+def test_images_that_drift_are_the_same_images(monkeypatch, digits_home, tmp_path):
+    record = tmp_path / "honest.jsonl"
+    batches = asked(monkeypatch, digits_home, images=40, batch=16, record=record)
+    assert list(map(len, batches)) == [16, 16, 8]
+    answers, end = read(record)[1]
+    assert (answers["kind"], answers["images"], end["status"]) == ("answers", 40, "done")
+    assert 0 < answers["right"] < 20  # all are taken for sevens
     clean, tilted, blurred = (
         np.concatenate(asked(monkeypatch, digits_home, **given))
         for given in ({}, {"drift": "tilted", "drift_strength": 2}, {"drift": "blurred"})
