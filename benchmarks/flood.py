@@ -29,7 +29,7 @@ from benchmarks.measures import SHAPE
 from benchmarks.turns import Probe, Row
 from client.calls import refusal
 from client.errors import Refused
-from client.exchange import Exchange
+from client.offer import Exchange
 from client.session import Session
 from core.environment import DIRECT
 from pow.challenge import Challenge

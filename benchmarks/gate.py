@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks import turns
 from benchmarks.measures import BATCH, CLASSES, SHAPE, untrained_heads, untrained_victim
 from benchmarks.turns import Probe, Row, single, timed
-from client.exchange import Exchange
+from client.offer import Exchange
 from client.session import Session
 from core.arrays import to_float
 from pow.audience import Audience
