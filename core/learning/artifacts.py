@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HEADER = "powgate"  # the one key of the safetensors metadata: its JSON is ours
 
 
-class ArtifactError(Exception):
+class ArtifactError(ValueError):
     """A file that is missing, damaged, of another kind, or that cannot be written; one line."""
 
 
