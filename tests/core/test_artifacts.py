@@ -25,7 +25,7 @@ from core.learning.networks import NAMES, build
 from core.learning.training import logits
 
 SLOWLY = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 json_values = st.recursive(
@@ -58,6 +58,11 @@ def test_what_is_saved_is_loaded(tmp_path, tensors, meta):
         assert back[name].dtype == tensor.dtype
         np.testing.assert_array_equal(back[name], tensor)
     assert os.listdir(tmp_path) == ["a.safetensors"]
+    content = path.read_bytes()
+    save(path, dict(reversed(tensors.items())), dict(reversed(meta.items())))
+    assert load(path)[1] == meta
+    save(path, tensors, meta)
+    assert path.read_bytes() == content  # the same content gives the same bytes
 
 
 def test_torch_and_strided_arrays_keep_their_values(tmp_path):
@@ -71,12 +76,6 @@ def test_torch_and_strided_arrays_keep_their_values(tmp_path):
     assert meta == {"rate": [1, 2]}
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(back[name], np.asarray(tensor))
-
-
-def test_the_same_content_gives_the_same_bytes(tmp_path):
-    for name in ("a", "b"):
-        save(tmp_path / name, {"y": np.ones(3), "x": np.zeros(2)}, {"k": 1, "a": [2]})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -100,37 +99,22 @@ def test_one_flipped_bit_anywhere_is_refused(tmp_path, artifact, data):
     assert "\n" not in str(caught.value)
 
 
-@given(st.data())
-@SLOWLY
-def test_every_truncation_is_refused(tmp_path, artifact, data):
-    path = tmp_path / "short"
-    path.write_bytes(artifact[: data.draw(st.integers(0, len(artifact) - 1))])
-    with pytest.raises(ArtifactError, match="damaged"):
-        load(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"not an artifact", b"\x80\x04K\x01.", b"\xff" * 64])
-def test_other_files_are_refused(tmp_path, content):
+def test_every_truncation_and_every_other_file_is_refused(tmp_path, artifact):
     path = tmp_path / "other"
-    path.write_bytes(content)
-    with pytest.raises(ArtifactError, match="damaged or not an artifact"):
-        load(path)
-
-
-def test_a_missing_file_and_a_folder_are_no_artifacts(tmp_path):
-    with pytest.raises(ArtifactError, match=f"no artifact at {tmp_path / 'absent'}"):
-        load(tmp_path / "absent")
-    with pytest.raises(ArtifactError, match="no artifact at"):
-        load(tmp_path)
-
-
-def test_safetensors_of_others_are_refused(tmp_path):
-    save_file({"x": np.ones(2)}, tmp_path / "foreign")
+    strangers = [b"not an artifact", b"\x80\x04K\x01.", b"\xff" * 64]
+    for content in [artifact[:cut] for cut in range(0, len(artifact), 7)] + strangers:
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError, match="damaged"):
+            load(path)
+    for absent in (tmp_path / "absent", tmp_path):
+        with pytest.raises(ArtifactError, match=f"no artifact at {absent}"):
+            load(absent)
+    save_file({"x": np.ones(2)}, path)
     with pytest.raises(ArtifactError, match="not one that powgate wrote"):
-        load(tmp_path / "foreign")
-    save_file({"x": np.ones(2)}, tmp_path / "odd", metadata={"powgate": "{}"})
+        load(path)
+    save_file({"x": np.ones(2)}, path, metadata={"powgate": "{}"})
     with pytest.raises(ArtifactError, match="header cannot be read"):
-        load(tmp_path / "odd")
+        load(path)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +135,8 @@ def test_what_cannot_be_saved_is_named_and_leaves_nothing(tmp_path, tensors, met
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
-def test_a_network_comes_back_the_same(tmp_path, name, shape):
+def test_a_network_comes_back_the_same(tmp_path, name):
+    shape = (3, 9, 8)
     network = build(name, shape, 7, seed=5)
     images = np.random.default_rng(1).integers(0, 256, (3, *shape), np.uint8)
     save_network(tmp_path / "n", network, seed=5, dataset="digits")
@@ -172,29 +156,29 @@ def test_the_digest_of_weights_sees_every_weight():
     assert weights_digest(network) != before
 
 
-def test_an_artifact_of_another_kind_is_no_network(tmp_path):
-    save(tmp_path / "heads", {"w": np.ones(2)}, {"kind": "heads"})
-    with pytest.raises(ArtifactError, match=r"heads holds no network \(kind 'heads'\)"):
-        load_network(tmp_path / "heads")
-    save(tmp_path / "bare", {}, {})
-    with pytest.raises(ArtifactError, match="kind 'not given'"):
-        load_network(tmp_path / "bare")
+PLAN = {"name": "lenet-thin", "shape": [1, 8, 8], "classes": 3}
 
 
 @pytest.mark.parametrize(
-    "plan",
+    ("meta", "message"),
     [
-        None,
-        {"name": "lenet-thick", "shape": [1, 8, 8], "classes": 3},
-        {"name": "lenet-thin", "shape": [1, 8], "classes": 3},
-        {"name": "lenet-thin", "shape": [1, 8, 8], "classes": 4},
-        {"name": "lenet-thin", "shape": [1, 8, 8]},
+        ({}, r"n holds no network \(kind 'not given'\)"),
+        ({"kind": "heads"}, r"n holds no network \(kind 'heads'\)"),
+        *(
+            ({"kind": "network", "network": plan, "facts": {}}, "cannot be built")
+            for plan in (
+                None,
+                PLAN | {"name": "lenet-thick"},
+                PLAN | {"shape": [1, 8]},
+                PLAN | {"classes": 4},
+                {"name": "lenet-thin", "shape": [1, 8, 8]},
+            )
+        ),
     ],
 )
-def test_a_network_that_cannot_be_built_is_refused(tmp_path, plan):
-    weights = build("lenet-thin", (1, 8, 8), 3, seed=0).state_dict()
-    save(tmp_path / "n", weights, {"kind": "network", "network": plan, "facts": {}})
-    with pytest.raises(ArtifactError, match="cannot be built") as caught:
+def test_what_is_no_network_is_refused(tmp_path, meta, message):
+    save(tmp_path / "n", build("lenet-thin", (1, 8, 8), 3, seed=0).state_dict(), meta)
+    with pytest.raises(ArtifactError, match=message) as caught:
         load_network(tmp_path / "n")
     assert "\n" not in str(caught.value)
 
@@ -219,18 +203,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         save(tmp_path / "file" / "a", {}, {})
 
 
-@given(st.dictionaries(st.text(max_size=4), json_values, max_size=4), st.randoms())
-@settings(deadline=None)
-def test_a_fingerprint_does_not_depend_on_the_order_of_keys(parts, random):
-    items = list(parts.items())
-    random.shuffle(items)
-    assert fingerprint(parts) == fingerprint(dict(items))
-
-
 def test_a_fingerprint_reads_content():
     base = {"w": np.arange(6).reshape(2, 3), "n": 1, "secret": b"x"}
     same = {"secret": b"x", "n": np.int64(1), "w": np.asfortranarray(np.arange(6).reshape(2, 3))}
-    assert fingerprint(base) == fingerprint(same)
+    assert fingerprint(base) == fingerprint(same)  # whatever the order of keys
     assert fingerprint({"a": (1, 2)}) == fingerprint({"a": [1, 2]})
     assert fingerprint({"a": np.arange(3, dtype="<i4")}) == fingerprint(
         {"a": np.arange(3, dtype=">i4")}

@@ -12,7 +12,6 @@ import threading
 import pytest
 
 from core import command
-from core.learning.artifacts import ArtifactError
 
 
 def raising(error):
@@ -28,7 +27,7 @@ def raising(error):
         (KeyboardInterrupt(), 130, "interrupted"),
         (KeyboardInterrupt("interrupted; see here"), 130, "interrupted; see here"),
         (ValueError("x is 3"), 1, "error: x is 3"),
-        (ArtifactError("no victim"), 1, "error: no victim"),
+        (KeyError("no victim"), 1, "error: 'no victim'"),
         (FileNotFoundError(2, "No such file", "a.toml"), 1, "error: a.toml: No such file"),
         (OSError(28, "No space left"), 1, "error: No space left"),
         (OSError("mended by hand"), 1, "error: mended by hand"),
@@ -36,7 +35,7 @@ def raising(error):
     ],
 )
 def test_an_end_is_one_line(error, code, said, capsys):
-    assert command.run(raising(error), lambda: (ArtifactError,)) == code
+    assert command.run(raising(error), lambda: (KeyError,)) == code
     assert capsys.readouterr().err == f"{said}\n"
 
 
@@ -76,9 +75,8 @@ def test_every_command_ends_so(name, monkeypatch, capsys, tmp_path):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments", [["pow", "--help"], ["attacks", "--list"], ["experiments", "run", "--help"]]
-)
+@pytest.mark.process
+@pytest.mark.parametrize("arguments", [["pow", "--help"], ["attacks", "--list"]])
 def test_a_reader_that_goes_away_is_no_mistake(arguments):
     reader, writer = os.pipe()
     os.close(reader)
@@ -89,13 +87,15 @@ def test_a_reader_that_goes_away_is_no_mistake(arguments):
     assert (done.returncode, done.stderr) == (command.UNREAD, b"")
 
 
-def test_a_command_in_a_pipe_that_ends_early(tmp_path):
+@pytest.mark.process
+def test_a_command_in_a_pipe_that_ends_early():
     line = f"{sys.executable} -m pow check -b 4 -e 0 $(seq 20000) | head -n 1"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("1: not a version 1 stamp")
     assert done.stderr == ""
 
 
+@pytest.mark.process
 def test_a_ctrl_c():
     # In a job in the background SIGINT is ignored, and children inherit that.
     ready = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"

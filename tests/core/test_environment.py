@@ -36,33 +36,24 @@ def python(code, *flags, **environment):
     )
 
 
-@pytest.fixture(scope="module")
-def figure():
-    return python(FIGURE).stdout
+@pytest.mark.process
+def test_no_setting_of_matplotlib_changes_a_figure(tmp_path):
+    given, here = tmp_path / "given", tmp_path / "here"
+    for folder in (given, here):
+        folder.mkdir()
+        settings = b"text.usetex: True\nfont.size: 33\nlines.linestyle: --\nno: such key\n"
+        (folder / "matplotlibrc").write_bytes(settings + b"backend: nope\n\xff\xff\n")
+    expected = python(FIGURE).stdout
+    assert expected.startswith(b"<svg ")
+    for code, away in (
+        (FIGURE, {"MATPLOTLIBRC": str(given), "MPLCONFIGDIR": str(given)}),
+        (f"import os; os.chdir({str(here)!r})\n{FIGURE}", {"MPLBACKEND": "no-such-backend"}),
+    ):
+        found = python(code, **away)
+        assert (found.stdout, found.stderr) == (expected, b"")
 
 
-@pytest.mark.parametrize(
-    "settings", ["text.usetex: True", "font.size: 33\nlines.linestyle: --", "no: such key\n"]
-)
-def test_a_matplotlibrc_changes_no_figure(figure, tmp_path, settings):
-    (tmp_path / "matplotlibrc").write_text(settings)
-    found = python(FIGURE, MATPLOTLIBRC=str(tmp_path), MPLCONFIGDIR=str(tmp_path))
-    assert (found.stdout, found.stderr) == (figure, b"")
-    assert figure.startswith(b"<svg ")
-
-
-@pytest.mark.parametrize("settings", [b"backend: nope\n", b"font.size: 33\n", b"\xff\xff\n"])
-def test_a_matplotlibrc_of_the_current_folder_is_not_read(figure, tmp_path, settings):
-    (tmp_path / "matplotlibrc").write_bytes(settings)
-    found = python(f"import os; os.chdir({str(tmp_path)!r})\n{FIGURE}")
-    assert (found.stdout, found.stderr) == (figure, b"")
-
-
-def test_a_backend_that_is_none_ends_nothing(figure):
-    found = python(FIGURE, MPLBACKEND="no-such-backend")
-    assert (found.stdout, found.stderr) == (figure, b"")
-
-
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("flags", "environment"),
     [
@@ -85,8 +76,8 @@ def test_a_terminal_that_is_not_utf_8_ends_nothing(flags, environment):
         assert part in text
 
 
-@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
-def test_no_proxy_is_asked_for_this_machine(gate, name):
+@pytest.mark.process
+def test_no_proxy_is_asked_for_this_machine(gate):
     code = (
         "from core import environment; {settle}\n"
         "import grpc, sys; from core.environment import DIRECT\n"
@@ -95,7 +86,8 @@ def test_no_proxy_is_asked_for_this_machine(gate, name):
         "print(GateStub(channel).Describe(DescribeRequest(), timeout=10,"
         " metadata=(('client-id', 'ann'),)).classes)"
     )
-    away = {"no_proxy": "", "no_grpc_proxy": "", name: DEAD}
+    away = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), DEAD)
+    away |= {"no_proxy": "", "no_grpc_proxy": ""}
     for settled, options in (("environment.settle()", None), ("", "DIRECT")):
         found = python(code.format(settle=settled, options=options), **away)
         assert found.stdout.strip() == b"3", found.stderr.decode()
@@ -105,14 +97,14 @@ def test_no_proxy_is_asked_for_this_machine(gate, name):
 
 def test_what_is_set_for_proxies_stays():
     environment = {"no_proxy": "example.org", "MPLBACKEND": "x"}
-    settle(environment)
-    settle(environment)
-    assert environment == {
-        "no_proxy": "example.org",
-        "no_grpc_proxy": f"example.org,{LOOPBACK}",
-        "MATPLOTLIBRC": os.devnull,
-        "GRPC_VERBOSITY": "NONE",
-    }
+    for _ in range(2):
+        settle(environment)
+        assert environment == {
+            "no_proxy": "example.org",
+            "no_grpc_proxy": f"example.org,{LOOPBACK}",
+            "MATPLOTLIBRC": os.devnull,
+            "GRPC_VERBOSITY": "NONE",
+        }
     environment["GRPC_VERBOSITY"] = "DEBUG"
     settle(environment)
     assert environment["GRPC_VERBOSITY"] == "DEBUG"

@@ -49,6 +49,8 @@ def test_an_archive_is_split_as_documented(tmp_path, colour):
     assert [len(dataset.splits[split]) for split in SPLITS] == [16, 2, 2, 4, 9]
     again = archive(tmp_path / "b.npz", colour=colour)
     assert load(again, home=tmp_path).fingerprint == dataset.fingerprint  # content, not place
+    pool = load_pool(name, dataset.shape, count=None, seed=1, home=tmp_path)  # and nothing else
+    assert {i.tobytes() for i in pool} == {i.tobytes() for i in dataset.splits["pool"].images}
     other = archive(tmp_path / "c.npz", colour=not colour)
     assert load(other, home=tmp_path).fingerprint != dataset.fingerprint
     with np.load(tmp_path / "a.npz") as raw:
@@ -56,13 +58,6 @@ def test_an_archive_is_split_as_documented(tmp_path, colour):
     for split in SPLITS[:4]:
         for image, label in zip(*parts(dataset, split), strict=True):
             assert labels[image.tobytes()] == label
-
-
-def test_a_labelled_archive_lends_its_pool_only(tmp_path):
-    name = archive(tmp_path / "a.npz")
-    mine = load(name, home=tmp_path).splits["pool"].images
-    pool = load_pool(name, (1, 6, 7), count=None, seed=1, home=tmp_path)
-    assert sorted(i.tobytes() for i in pool) == sorted(i.tobytes() for i in mine)
 
 
 def from_last(image: np.ndarray) -> bytes:
@@ -73,40 +68,30 @@ def parts(dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
     return dataset.splits[split].images, dataset.splits[split].labels
 
 
-def test_an_archive_with_one_array_is_a_pool(tmp_path):
-    x = np.random.default_rng(0).integers(0, 256, (20, 5, 5), np.uint8)
-    np.savez(tmp_path / "ood.npz", x=x, y=np.arange(20))
-    pool = load_pool("npz:ood.npz", (1, 5, 5), count=8, seed=1, home=tmp_path, data=tmp_path)
-    assert pool.shape == (8, 1, 5, 5)
-    assert {i.tobytes() for i in pool} < {i.tobytes() for i in x}
-    with pytest.raises(DatasetError, match=r"npz:ood\.npz is a pool without labels"):
-        load("npz:ood.npz", home=tmp_path, data=tmp_path)
-
-
 def test_a_pool_keeps_its_own_labels(tmp_path, home):
     split = load("digits", home=home).splits["pool"]
     known = {x.tobytes(): y for x, y in zip(split.images, split.labels, strict=True)}
     images, labels = load_labelled_pool("digits", (1, 8, 8), count=50, seed=1, home=home)
-    np.testing.assert_array_equal(
-        images, load_pool("digits", (1, 8, 8), count=50, seed=1, home=home)
-    )
     assert labels.dtype == np.int64
     assert len(split) > len(labels) == 50
     assert [known[image.tobytes()] for image in images] == labels.tolist()
+    assert load_labelled_pool("photos", (1, 5, 5), count=8, seed=1, home=home)[1] is None
+
+
+def test_an_archive_with_one_array_is_a_pool(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (20, 5, 5), np.uint8)
-    np.savez(tmp_path / "ood.npz", x=x, y=np.arange(100, 120, dtype=np.uint8))
-    name = f"npz:{tmp_path / 'ood.npz'}"
-    images, labels = load_labelled_pool(name, (1, 5, 5), count=8, seed=1, home=home)
-    np.testing.assert_array_equal(images[:, 0], x[labels - 100])
-
-
-def test_a_pool_without_labels_says_so(tmp_path, home):
-    np.savez(tmp_path / "ood.npz", x=np.zeros((20, 5, 5), np.uint8))
-    for name in ("photos", f"npz:{tmp_path / 'ood.npz'}"):
-        assert load_labelled_pool(name, (1, 5, 5), count=8, seed=1, home=home)[1] is None
-    np.savez(tmp_path / "bad.npz", x=np.zeros((20, 5, 5), np.uint8), y=np.arange(19))
+    options = {"count": 8, "seed": 1, "home": tmp_path, "data": tmp_path}
+    for y in (np.arange(100, 120, dtype=np.uint8), None):
+        np.savez(tmp_path / "ood.npz", x=x, **({} if y is None else {"y": y}))
+        images, labels = load_labelled_pool("npz:ood.npz", (1, 5, 5), **options)
+        assert images.shape == (8, 1, 5, 5)
+        places = [int(np.flatnonzero((x == i[0]).all(axis=(1, 2)))[0]) for i in images]
+        assert labels is None if y is None else labels.tolist() == y[places].tolist()
+    with pytest.raises(DatasetError, match=r"npz:ood\.npz is a pool without labels"):
+        load("npz:ood.npz", home=tmp_path, data=tmp_path)
+    np.savez(tmp_path / "ood.npz", x=x, y=np.arange(19))
     with pytest.raises(DatasetError, match="20 images but 19 labels"):
-        load_labelled_pool(f"npz:{tmp_path / 'bad.npz'}", (1, 5, 5), count=8, seed=1, home=home)
+        load_labelled_pool("npz:ood.npz", (1, 5, 5), **options)
 
 
 def test_medmnist_is_read_as_it_is_meant(tmp_path):
@@ -142,10 +127,7 @@ def test_a_name_can_be_used_from_any_folder(tmp_path, monkeypatch):
     archive(tmp_path / "a.npz")
     monkeypatch.chdir(tmp_path)
     for name, data in (("npz:a.npz", None), ("npz:a.npz", tmp_path), ("npz:./a.npz", None)):
-        assert Path(datasets.located(name, data).removeprefix("npz:")).is_absolute()
-        monkeypatch.chdir("/")
-        assert load(datasets.located(f"npz:{tmp_path}/a.npz"), home=tmp_path).classes == 3
-        monkeypatch.chdir(tmp_path)
+        assert datasets.located(name, data) == f"npz:{tmp_path}/a.npz"
     assert datasets.located("digits") == "digits"
     with pytest.raises(DatasetError, match=f"there is no file {tmp_path}/b.npz"):
         datasets.located("npz:b.npz")
@@ -188,7 +170,7 @@ def test_headers_that_are_none(tmp_path, text):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=80, deadline=None, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_a_mutated_archive_is_read_or_refused(tmp_path, data):
     archive(tmp_path / "a.npz")

@@ -25,29 +25,19 @@ def test_grey_is_luma():
     colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [10, 20, 30]])
     images = colours.astype(np.uint8)[:, :, None, None]
     assert grey(images).ravel().tolist() == [76, 150, 29, 255, 18]
-
-
-@given(seeds)
-@settings(deadline=None)
-def test_grey_of_grey_colours_is_themselves(seed):
-    images = noise(seed, 2, 1, 3, 4)
-    np.testing.assert_array_equal(grey(np.repeat(images, 3, axis=1)), images)
+    levels = np.arange(256, dtype=np.uint8)[:, None, None, None]
+    np.testing.assert_array_equal(grey(np.repeat(levels, 3, axis=1)), levels)
 
 
 @given(seeds, st.integers(1, 4), sides, sides)
 @settings(deadline=None)
-def test_shrinking_by_a_whole_factor_is_the_mean_of_blocks(seed, factor, h, w):
+def test_a_whole_factor_takes_means_of_blocks_or_repeats_pixels(seed, factor, h, w):
     images = noise(seed, 2, 3, h * factor, w * factor)
     blocks = images.reshape(2, 3, h, factor, w, factor).mean(axis=(3, 5))
-    assert (np.abs(resize(images, h, w) - blocks) <= 0.5 + 1e-9).all()
-
-
-@given(seeds, st.integers(1, 4), sides, sides)
-@settings(deadline=None)
-def test_growing_by_a_whole_factor_repeats_pixels(seed, factor, h, w):
-    images = noise(seed, 1, 2, h, w)
-    grown = images.repeat(factor, axis=2).repeat(factor, axis=3)
-    np.testing.assert_array_equal(resize(images, h * factor, w * factor), grown)
+    small = resize(images, h, w)
+    assert (np.abs(small - blocks) <= 0.5 + 1e-9).all()
+    grown = small.repeat(factor, axis=2).repeat(factor, axis=3)
+    np.testing.assert_array_equal(resize(small, h * factor, w * factor), grown)
 
 
 @given(seeds, sides, sides, sides, sides)
@@ -61,20 +51,15 @@ def test_any_size_keeps_range_and_mean(seed, h, w, new_h, new_w):
     assert (np.abs(out.mean(axis=(1, 2, 3)) - images.mean(axis=(1, 2, 3))) <= 0.51).all()
 
 
-@pytest.mark.parametrize("source", [(1, 8, 8), (3, 8, 8), (1, 5, 9), (3, 5, 9)])
+@pytest.mark.parametrize("source", [(1, 8, 8), (3, 5, 9)])
 @pytest.mark.parametrize("target", [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 4, 6)])
 def test_every_image_fits_every_shape(source, target):
-    out = conform(noise(0, 3, *source), target)
-    assert out.shape == (3, *target)
-    assert out.dtype == np.uint8
-    assert out.flags.c_contiguous
+    images = noise(0, 3, *source)
+    out = conform(images, target)
+    assert (out.shape, out.dtype, out.flags.c_contiguous) == ((3, *target), np.uint8, True)
     if source[0] == 1 and target[0] == 3:
         assert (out == out[:, :1]).all()
-
-
-def test_an_image_that_fits_is_unchanged():
-    images = noise(0, 3, 3, 6, 7)
-    np.testing.assert_array_equal(conform(images, (3, 6, 7)), images)
+    np.testing.assert_array_equal(conform(images, source), images)
 
 
 PHOTOS = [noise(1, 3, 40, 60), noise(2, 3, 50, 30)]
@@ -86,10 +71,7 @@ def test_a_longer_draw_begins_with_the_shorter(seed, shape, count):
     some, more = patches(PHOTOS, shape, count, seed), patches(PHOTOS, shape, count + 7, seed)
     assert some.shape == (count, *shape)
     np.testing.assert_array_equal(some, more[:count])
-
-
-def test_patches_depend_on_the_seed():
-    assert (patches(PHOTOS, (1, 8, 8), 5, 1) != patches(PHOTOS, (1, 8, 8), 5, 2)).any()
+    assert (patches(PHOTOS, shape, 9, seed) != patches(PHOTOS, shape, 9, seed + 1)).any()
 
 
 def test_patches_come_from_their_photos_at_several_scales():
