@@ -23,11 +23,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "measures": ("experiments.measures_verb", "Compare the privacy measures."),
     "prices": ("experiments.prices", "Simulate what honest clients and attackers pay."),
     "privacy": ("experiments.privacy", "PATE accounting of your own votes."),
-    "strength": (
-        "experiments.strength.verb",
-        "How good each attack is without a price.",
-    ),
-    "defences": ("experiments.defences.verb", "Compare defences that perturb answers."),
+    "collect": ("experiments.studies.collect", "Add what a run of a study found to its results."),
     "replay": ("experiments.replay", "The timelines of the calibrated-PoW paper again."),
 }
 """The module of each verb, which has its `Flags` and its `run`, and what `--help` says of it."""

@@ -18,8 +18,8 @@ from core.learning.artifacts import write_atomically
 
 WRITERS: Mapping[str, str] = {
     "results": "experiments.report.publish",
-    "strength": "experiments.strength.pages",
-    "defences": "experiments.defences.page",
+    "strength": "experiments.studies.strength_pages",
+    "defences": "experiments.studies.defences",
     "prices": "experiments.prices.page",
 }
 

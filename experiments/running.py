@@ -32,6 +32,8 @@ class Flags:
     """Where victims and data are kept (default: the user's cache folder)."""
     data: Path | None = None
     """Folder of image archives (default: the scenario's `data`, or POWGATE_DATA)."""
+    only: str = ""
+    """Of a sweep, only the combinations with this in the names of their folders."""
     cluster: str | None = None
     """On the workers of a Ray: auto, HOST:PORT, ray://HOST:PORT, or local for one of its own."""
     web: bool = False
@@ -43,7 +45,12 @@ class Flags:
 def run(flags: Flags) -> None:
     """Runs a scenario, or a sweep of it."""
     words = ["python", "-m", "experiments", "run", flags.scenario]
-    for flag, value in (("home", flags.home), ("data", flags.data), ("cluster", flags.cluster)):
+    for flag, value in (
+        ("home", flags.home),
+        ("data", flags.data),
+        ("only", flags.only),
+        ("cluster", flags.cluster),
+    ):
         words += [f"--{flag}", str(value)] if value else []
     if flags.cluster and (flags.web or flags.web_port is not None):
         raise ValueError("--web shows what runs here: it cannot go with --cluster")
@@ -59,6 +66,7 @@ def run(flags: Flags) -> None:
             flags.home,
             given=given,
             command=shlex.join(words),
+            only=flags.only,
             cluster=flags.cluster,
             page=page,
         )
@@ -72,6 +80,7 @@ def run_plan(
     *,
     given: Mapping[str, Any],
     command: str,
+    only: str = "",
     cluster: str | None = None,
     page: Page | None = None,
 ) -> Path:
@@ -86,7 +95,7 @@ def run_plan(
     how: dict[str, Any] = {"given": given, "command": command, "page": page}
     try:
         if plan[0].changes or cluster is not None:
-            sweep.run(plan, out, home, cluster=cluster, write=report.write_any, **how)
+            sweep.run(plan, out, home, only=only, cluster=cluster, write=report.write_any, **how)
         else:
             runner.run(scenario, out, home or default_home(), write=report.write_any, **how)
     except KeyboardInterrupt as error:

@@ -154,8 +154,13 @@ def _changed(raw: Mapping[str, Any], way: tuple[str, ...], value: Any) -> dict[s
 def _word(way: tuple[str, ...], values: Values, at: int, value: Any) -> str:
     """What a cell's folder says of one field: its last word, or all where that is not enough."""
     alone = sum(other[-1] == way[-1] for other in values) == 1
-    text = str(value) if isinstance(value, bool | int | float | str) else str(at + 1)
-    return f"{way[-1] if alone else '.'.join(way)}={re.sub(r'[^A-Za-z0-9.+_-]', '-', text)}"
+    if isinstance(value, dict):  # by its label, or the first of its words
+        words = [each for each in value.values() if isinstance(each, str)]
+        value = value.get("label", words[0] if words else at + 1)
+    elif isinstance(value, list):
+        value = "+".join(map(str, value))
+    text = re.sub("[^A-Za-z0-9.+_-]+", "-", str(value)).strip("-")
+    return f"{way[-1] if alone else '.'.join(way)}={text}"
 
 
 def run(
@@ -165,12 +170,13 @@ def run(
     *,
     given: Mapping[str, Any],
     command: str,
+    only: str = "",
     cluster: str | None = None,
     console: Console | None = None,
     page: Page | None = None,
     write: Callable[[Path], object] = lambda folder: None,
 ) -> list[Path]:
-    """Runs the cells that are not finished; returns the folders of all.
+    """Runs the cells that are not finished and have `only` in their names; the folders of all.
 
     One after the other, or on the workers of the Ray at `cluster`. A cell that fails stops no
     other. `write` makes the page of a cell or of the sweep. Without `home`, victims are in the
@@ -180,6 +186,8 @@ def run(
     from experiments.arm import RunError
 
     console = console or Console()
+    if not any(only in cell.name for cell in plan):
+        raise RunError(f"no combination has {only!r} in its name, such as {plan[-1].name}")
     with ExitStack() as stack:
         workers = stack.enter_context(connected(cluster)) if cluster is not None else None
         if plan[0].changes:
@@ -190,7 +198,7 @@ def run(
         for cell in plan:
             if finished(out / cell.name, cell.scenario.server.policies):
                 console.print(f"cell {cell.name} is there", highlight=False)
-            else:
+            elif only in cell.name:
                 due.append(cell)
         if workers is None:
             ends = _here(plan, due, out, home or default_home(), command, console, page, write)

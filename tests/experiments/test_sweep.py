@@ -71,7 +71,7 @@ def test_names_tell_fields_of_one_name_apart() -> None:
 def test_fields_may_be_swept_together_as_a_table() -> None:
     shields = [{"policies": ["none"]}, {"defence": "hard_label", "policies": ["rate"]}]
     found = cells({"server": shields})
-    assert [cell.name for cell in found] == ["1-server=1", "2-server=2"]
+    assert [cell.name for cell in found] == ["1-server=1", "2-server=hard_label"]
     assert [cell.scenario.server.defence for cell in found] == ["none", "hard_label"]
     assert {cell.scenario.server.t_max for cell in found} == {2.0}  # merged, not replaced
     groups = cells({"clients.ann": [{"images": 5}, {"processes": 2}]})

@@ -1,0 +1,292 @@
+"""Studies: scenarios of what is measured, what is kept of their runs, pages made of that."""
+
+import copy
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from meaning import assert_same_figure, assert_same_page
+from rich.console import Console
+from scipy import stats
+
+from experiments import report, sweep
+from experiments.scenario import read
+from experiments.studies import collect, defences, strength, strength_pages
+from experiments.studies.collect import Estimate
+
+DOCS = Path(__file__).parents[2] / "docs"
+RESULTS = DOCS / "results"
+STUDIES = [(strength, name) for name in strength.SCENARIOS]
+STUDIES += [(defences, name) for name in defences.SCENARIOS]
+
+
+def kept(module, name):
+    return collect.load(RESULTS / f"{name}.json", module.KEYS)
+
+
+@pytest.mark.parametrize("name", strength.SCENARIOS)
+def test_every_committed_attacker_is_one_of_its_scenario(name):
+    known = []
+    for run in sweep.load(name):
+        (client,) = (asdict(each) for each in run.scenario.clients)
+        seed = 1 if client["seed"] is None else client["seed"]
+        known.append((client["label"] or client["attack"], seed, strength.setting(client)))
+        assert run.scenario.server.policies == ("none",)
+    for cell in kept(strength, name)["cells"]:
+        variant = f" ({cell['variant']})" if cell["variant"] else ""
+        assert (cell["attack"] + variant, cell["seed"], cell["setting"]) in known
+
+
+@pytest.mark.parametrize("name", defences.SCENARIOS)
+def test_every_committed_defence_and_attacker_is_one_of_its_scenario(name):
+    runs = [run.scenario for run in sweep.load(name)]
+    priced = {
+        defences.label(asdict(run.server)): run.server.policies == ("none", "rate") for run in runs
+    }
+    honest, *attackers = (asdict(client) for client in runs[0].clients)
+    content = kept(defences, name)
+    for cell in content["benign"]:
+        assert cell["defence"] in priced
+        assert cell["setting"]["images"] == honest["images"]
+    for cell in content["thefts"]:
+        setting = {key: value for key, value in cell["setting"].items() if key != "surrogates"}
+        assert cell["defence"] in priced
+        assert [cell["thief"], cell["seed"], setting] in [
+            [client["label"], client["seed"], defences.setting(client)] for client in attackers
+        ]
+    assert {cell["defence"] for cell in content["wire"]} == {
+        label for label, both in priced.items() if both
+    }
+
+
+def test_the_committed_pages_say_what_the_committed_results_say(tmp_path):
+    docs = tmp_path / "docs"
+    shutil.copytree(DOCS, docs)
+    strength_pages.write_docs(docs)
+    defences.write_docs(docs)
+    for page in docs.rglob("*.md"):
+        before = (DOCS / page.relative_to(docs)).read_text()
+        assert_same_page(page.read_text(), before, f"{page}: python -m experiments docs")
+    for _, name in STUDIES:
+        figure = f"results/{name}.svg"
+        assert_same_figure((docs / figure).read_text(), (DOCS / figure).read_text(), name)
+
+
+def test_the_committed_results_came_from_clean_revisions():
+    for module, name in STUDIES:
+        content = kept(module, name)
+        for cell in (cell for kind in module.KEYS for cell in content[kind]):
+            assert cell["provenance"]["git_modified"] is False
+            assert len(cell["provenance"]["git_revision"]) == 40
+
+
+def test_an_interval_is_students():
+    found = Estimate.of([0.90, None, 0.92, 0.97])
+    low, high = stats.t.interval(0.95, 2, loc=0.93, scale=stats.sem([0.90, 0.92, 0.97]))
+    assert found.mean == pytest.approx(0.93)
+    assert found.half == pytest.approx((high - low) / 2)
+    assert found.percent() == f"93.00 ± {50 * (high - low):.2f}"
+    assert Estimate.of([0.5]).percent(1) == "50.0"
+    assert Estimate.of([None]) is None
+
+
+def cell(name, seed, *curve):
+    attack, _, variant = name.partition(" ")
+    return {"attack": attack, "variant": variant.strip("()"), "seed": seed, "curve": curve}
+
+
+def result(name, *cells, scenario="strength-mnist"):
+    return strength.Result(scenario, name, [cell(name, n, *curve) for n, curve in enumerate(cells)])
+
+
+def test_a_curve_is_read_between_its_surrogates():
+    two = result(
+        "random", [(100, 0.90, 0.91), (200, 0.96, 0.97)], [(64, 0.8, 0.8), (200, 1.0, 1.0)]
+    )
+    assert two.queries == [200]
+    assert two.accuracy(150).mean == pytest.approx((0.93 + 0.926470) / 2)
+    assert two.fidelity(200).mean == pytest.approx(0.985)
+
+
+def test_a_goal_is_met_or_missed():
+    rounds = strength.ROUNDS
+    curves = {"random": [0.91, 0.92, 0.93], "gap": [0.92, 0.91, 0.94]}
+    found = {}
+    for attack, accuracies in curves.items():
+        name = f"{attack} ({rounds})"
+        found[name] = result(
+            name, [(n, a, a) for n, a in zip(strength.ABOVE, accuracies, strict=True)]
+        )
+    active = found[f"gap ({rounds})"]
+    assert strength.goal(active, found) == (
+        "above random at 1,000; 2,000; 3,000",
+        "missed (2 of 3)",
+    )
+    assert strength.goal(active, {}) == ("–", "")  # noqa: RUF001 - no random to be above
+    assert strength.goal(result("random", [(9, 0.985, 0.9)]), {}) == ("≥ 98.4", "met")
+    assert strength.goal(result("jacobian", [(9, 0.83, 0.9)]), {}) == ("≥ 83.3", "missed")
+    other = result("jacobian", [(9, 0.83, 0.9)], scenario="strength-cifar10")
+    assert strength.goal(other, {}) == ("–", "")  # noqa: RUF001
+
+
+def test_the_papers_accuracy_is_the_last_until_then(tmp_path):
+    paper = {"standard": [(0.0, 10.0), (100.0, 94.2), (300.0, 96.6)]}
+    accuracies = [strength.published(paper, "random", n) for n in (99, 299, 10_000)]
+    assert accuracies == [None, 94.2, 96.6]
+    assert strength.published(paper, "gap", 10_000) is None
+    assert strength.read_paper(tmp_path) == {}
+    (tmp_path / strength.PAPER).write_text('{"accuracy": []}')
+    with pytest.raises(ValueError, match="does not hold the paper's accuracies"):
+        strength.read_paper(tmp_path)
+
+
+def test_overhead_is_what_is_neither_training_nor_puzzle():
+    def asked(at, total, cpu=0.003):
+        return {"kind": "predict", "at": at, "total": total, "cpu": cpu, "solve": 0.001}
+
+    lines = [
+        asked(1.0, 0.5),
+        asked(2.1, 1.0),  # 0.1 s after the answer
+        {"kind": "checkpoint"},
+        asked(9.0, 1.0),  # trained between
+        asked(9.5, 0.2, cpu=0.006),  # 0.3 s after the answer
+    ]
+    assert strength.overhead(lines) == pytest.approx((3 * 0.002 + 0.005) / 4 + 0.2)
+    assert strength.overhead(lines, online=True) == pytest.approx((3 * 0.002 + 0.005) / 4)
+
+
+def test_a_long_curve_is_thinned_on_a_page():
+    long = result("random", [(n, n / 1e5, n / 1e5) for n in range(64, 6400, 64)])
+    long.cells[0] |= {"cpu_seconds": 1.0, "overhead_ms": 1.0, "provenance": {"git_revision": "0"}}
+    long.cells[0]["setting"] = {"config": {}}
+    text = strength_pages.section(kept(strength, "strength-mnist"), long, {}, {})
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 12
+    assert rows[-1].startswith("| 6,336 |")
+
+
+@pytest.fixture
+def run(folder):
+    """The run folder written by hand, made into one of a study."""
+    about = json.loads((folder / "scenario.json").read_text())
+    resolved = about["resolved"]
+    resolved["name"] = "defences-tiny"
+    resolved["server"] |= {"defence": "mad", "defence_config": {"epsilon": 0.9, "x": True}}
+    for client in resolved["clients"]:
+        client["seed"] = None
+    resolved["clients"][1] |= {"label": "knockoff, soft", "pool": "digits", "config": {}}
+    resolved["clients"][1] |= {"pool_size": 100}
+    (folder / "scenario.json").write_text(json.dumps(about))
+    for ends in folder.glob("*/runner.jsonl"):
+        ends.write_text(ends.read_text().replace('"code": 0', '"code": 0, "cpu": 2.0'))
+    return folder
+
+
+def test_what_is_kept_of_a_run_replaces_what_was_there(run, tmp_path):
+    file = collect.add(run, tmp_path)
+    assert file == tmp_path / "defences-tiny.json"
+    once = file.read_text()
+    content = json.loads(once)
+    assert content["victim"] == {
+        "network": "lenet-thin",
+        "seed": 7,
+        "accuracy": 0.9,
+        "images": 500,
+    }
+    (theft,) = content["thefts"]
+    assert (theft["defence"], theft["thief"], theft["seed"]) == (
+        "mad budget=0.9 x=true",
+        "knockoff, soft",
+        9,
+    )
+    assert (theft["accuracy"], theft["fidelity"], theft["queries"]) == (0.3, 0.35, 10)
+    policies = [(cell["policy"], cell["client"]) for cell in content["wire"]]
+    assert policies == [("none", "ann"), ("none", "bob"), ("rate", "ann"), ("rate", "bob")]
+    assert content["wire"][3]["total_seconds"] == pytest.approx(9.0 / 20)
+    collect.add(run, tmp_path)
+    assert file.read_text() == once
+
+
+def edit(file, change):
+    about = json.loads(file.read_text())
+    change(about)
+    file.write_text(json.dumps(about))
+
+
+def test_what_is_not_kept(run, tmp_path):
+    file = collect.add(run, tmp_path)
+    edit(file, lambda content: content["victim"].update(accuracy=0.8))
+    with pytest.raises(ValueError, match="is about another victim"):
+        collect.add(run, tmp_path)
+    for text in ("{}", "[]", "no", '{"format": 2}'):
+        file.write_text(text)
+        with pytest.raises(ValueError, match="holds no results of a study, format 1"):
+            collect.add(run, tmp_path)
+    ends = run / "rate" / "runner.jsonl"
+    ends.write_text(ends.read_text().replace('"code": 0', '"code": 1'))
+    with pytest.raises(ValueError, match="ann was crashed under rate"):
+        collect.add(run, tmp_path)
+    edit(run / "scenario.json", lambda about: about["resolved"].update(name="tiny"))
+    with pytest.raises(ValueError, match="is a run of tiny, which is no study"):
+        collect.add(run, tmp_path)
+
+
+def tiny(name):
+    """A scenario on 8 x 8 digits: one attacker, one seed, one or two defences."""
+    given = read(name)
+    given["victim"] = {"dataset": "digits", "network": "lenet-thin"}
+    small = {"budget": 64, "batch": 32, "epochs": 1}
+    for client in given["clients"]:
+        if client["kind"] == "honest":
+            client["images"] = 64
+    attacker = next(each for each in given["clients"] if each["kind"] == "attack")
+    attacker |= {"network": "lenet-thin"}
+    if name.startswith("strength"):
+        tried = next(each for each in given["sweep"]["clients"]["attacker"] if "pool" in each)
+        given["sweep"] = {"clients.attacker.seeds": [[3]], "clients": {"attacker": [tried]}}
+    else:
+        tried = attacker | {"seeds": [3]}
+        given["clients"] = [given["clients"][0], tried]
+        given["sweep"]["server"] = [
+            each for each in given["sweep"]["server"] if each["defence"] == "mad_argmax"
+        ]
+    tried |= {"pool": "digits", "pool_size": 64, "config": {**small, "rounds": 1}}
+    return copy.deepcopy(given)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_every_study_runs_over_the_wire(digits_home, tmp_path):
+    for module, name in STUDIES:
+        given = tiny(name)
+        folders = sweep.run(
+            sweep.cells(given),
+            tmp_path / name,
+            digits_home,
+            given=given,
+            command="",
+            console=Console(quiet=True),
+            write=report.write_any,
+        )
+        assert len(folders) == 1
+        collect.run(collect.Flags(tmp_path / name, tmp_path))
+        content = collect.load(tmp_path / f"{name}.json", module.KEYS)
+        assert content["victim"]["accuracy"] > 0.8
+        if module is strength:
+            assert not list(folders[0].glob("calibration.json"))
+            (found,) = content["cells"]
+            assert found["curve"][-1][0] == 64
+            assert found["cpu_seconds"] > 0
+        else:
+            (honest,), (found,) = content["benign"], content["thefts"]
+            assert honest["accuracy"] > 0.8
+            assert 0 < honest["l1"] < 1
+            assert honest["kept"] == 1.0
+            assert min(honest["victim_ms"], honest["defence_ms"]) > 0
+            assert 0 < found["l1"] < 1
+            assert len(content["wire"]) == 4
+        assert found["seed"] == 3
+        assert np.isfinite(found.get("accuracy", 1.0))
