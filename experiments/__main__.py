@@ -24,7 +24,6 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "prices": ("experiments.prices", "Simulate what honest clients and attackers pay."),
     "privacy": ("experiments.privacy", "PATE accounting of your own votes."),
     "collect": ("experiments.studies.collect", "Add what a run of a study found to its results."),
-    "replay": ("experiments.replay", "The timelines of the calibrated-PoW paper again."),
 }
 """The module of each verb, which has its `Flags` and its `run`, and what `--help` says of it."""
 
