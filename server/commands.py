@@ -57,17 +57,8 @@ EXPLAINED = (
 def prepare(options: Prepare) -> None:
     """Trains victim and measure where they are missing."""
     torch.set_num_threads(1)  # the same weights, and so the same fingerprint, on any machine size
-    made = model.prepare(
-        options.home,
-        options.model,
-        dataset=options.dataset,
-        network=options.network,
-        measure=options.measure,
-        seed=options.seed,
-        data=options.data,
-        defence=options.defence,
-        surrogates=options.surrogates,
-    )
+    flags = asdict(options)
+    made = model.prepare(flags.pop("home"), flags.pop("model"), **flags)
     files = model.folder(options.home, options.model)
     print(f"{files}: {'made ' + ' and '.join(made) if made else 'up to date'}")
 

@@ -16,7 +16,7 @@ from server.defences import Perturbation
 from server.ledger import DIGEST_BYTES, NANO, Batch
 from server.model import Model
 from server.pricing import BATCH
-from server.victims import taken
+from server.victims import blank, taken
 
 
 @dataclass(slots=True)
@@ -55,8 +55,7 @@ class Inference:
     def warm_up(self, batch: int) -> None:
         """Computes a batch in the calling thread."""
         victim = self._model.victim
-        blank: NDArray[Any] = np.zeros((batch, *victim.shape), victim.dtypes[0])
-        self._compute("", taken(victim, blank), True, Steps())
+        self._compute("", taken(victim, blank(victim, batch)), True, Steps())
 
     async def answer(
         self, client: str, inputs: NDArray[Any], steps: Steps

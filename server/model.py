@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from core import private
 from core.learning import artifacts, datasets, networks, training
 from server import measures
 from server.defences.trained import prepare as prepare_surrogates
 from server.measures import Measure
-from server.victims import Victim
+from server.victims import Victim, blank
 from server.victims.local import LocalVictim
 
 VICTIM_SCHEDULE = training.Schedule(
@@ -76,65 +74,58 @@ def prepare(
     """Trains what is not there yet: victim, measure, and what a defence looks at.
 
     Returns what was made. The content of the data is pinned: the victim says what it was trained
-    on, and where it is, as seen from any folder. Raises DatasetError,
-    ArtifactError, and ValueError where the data are too few, the model exists
-    already with other data, another network or seed, the measure is unknown, or there are to be no
-    surrogates at all.
+    on, and where it is, as seen from any folder. Raises DatasetError, ArtifactError, and ValueError
+    where the data are too few, the model exists already with other data, another network or seed,
+    the measure is unknown, or there are to be no surrogates at all.
     """
     files = folder(home, name)
-    made = []
     dataset = datasets.located(dataset, data)
     loaded = datasets.load(dataset, home=home, data=data)
-    _enough(loaded, measure)
+    images = loaded.splits["victim"]
+    _check_size(loaded, measure)
     private.folder(files.parent)
     private.folder(files)
+    made = []
     path = victim_file(home, name)
     wanted = {"dataset": dataset, "split": loaded.fingerprint, "seed": seed}
     if path.exists():
-        victim, facts = artifacts.load_network(path)
-        _same(name, files, {**facts, "network": victim.name}, {**wanted, "network": network})
+        trained, facts = artifacts.load_network(path)
+        _check_same(name, files, facts | {"network": trained.name}, wanted | {"network": network})
         if facts.get("dataset") != dataset:  # the same data in another place
-            artifacts.save_network(path, victim, **wanted)
+            artifacts.save_network(path, trained, **wanted)
     else:
-        victim = networks.build(network, loaded.shape, loaded.classes, seed=seed)
-        images = loaded.splits["victim"]
+        trained = networks.build(network, loaded.shape, loaded.classes, seed=seed)
         training.fit(
-            victim, images.images, images.labels, VICTIM_SCHEDULE, seed=seed, progress="victim"
+            trained, images.images, images.labels, VICTIM_SCHEDULE, seed=seed, progress="victim"
         )
-        artifacts.save_network(path, victim, **wanted)
+        artifacts.save_network(path, trained, **wanted)
         made.append("victim")
-    path, digest = measure_file(home, name, measure), artifacts.weights_digest(victim)
+    victim, digest = LocalVictim(trained), artifacts.weights_digest(trained)
     # A measure of another victim is worth nothing to this one: it is trained anew.
-    if not path.exists() or artifacts.load(path)[1].get("victim") != digest:
+    if _stored(measure_file(home, name, measure), digest) is None:
+        parts = {}  # that are there, of this victim and so of its seed
+        for part in measures.parse(measure):
+            path = measure_file(home, name, part)
+            if (found := _stored(path, digest)) is not None:
+                parts[part] = restored(path, part, *found, victim)
         reference, _ = measures.reserve(measure, loaded.splits["calibration"])
-        trained = measures.train(
-            measure,
-            LocalVictim(victim),
-            loaded.splits["victim"],
-            seed=seed,
-            reference=reference,
-            trained=_parts(files, measure, victim),
-        )
-        artifacts.save(
-            path,
-            trained.arrays(),
-            {
-                "kind": "measure",
-                "measure": measure,
-                "config": trained.config(),
-                "victim": digest,
-            },
-        )
+        new = measures.train(measure, victim, images, seed=seed, reference=reference, trained=parts)
+        facts = {"kind": "measure", "measure": measure, "config": new.config(), "victim": digest}
+        artifacts.save(measure_file(home, name, measure), new.arrays(), facts)
         made.append(measure)
-    looked_at = prepare_surrogates(
-        files, defence, victim, loaded.splits["victim"], seed=seed, count=surrogates
-    )
-    if looked_at is not None:
-        made.append(looked_at)
-    return made
+    looked_at = prepare_surrogates(files, defence, trained, images, seed=seed, count=surrogates)
+    return made if looked_at is None else [*made, looked_at]
 
 
-def _enough(loaded: datasets.Dataset, measure: str) -> None:
+def _stored(path: Path, victim: str) -> tuple[measures.Arrays, dict[str, Any]] | None:
+    """What a file holds, if it is there and of the victim with these weights (digest)."""
+    if not path.exists():
+        return None
+    arrays, about = artifacts.load(path)
+    return (arrays, about) if about.get("victim") == victim else None
+
+
+def _check_size(loaded: datasets.Dataset, measure: str) -> None:
     """Raises ValueError for data that are too few, before anything is trained on them."""
     wanted = measures.fewest(measure)
     for split, least in wanted.items():
@@ -148,7 +139,9 @@ def _enough(loaded: datasets.Dataset, measure: str) -> None:
             )
 
 
-def _same(name: str, files: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_same(
+    name: str, files: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
     """Raises ValueError where a model exists with other data, another network or seed."""
     remedy = f"choose another name or remove {files}"
     if found.get("split") != wanted["split"] and found.get("dataset") == wanted["dataset"]:
@@ -174,18 +167,6 @@ def data_of(model: Model, *, home: Path, data: Path | None = None) -> datasets.D
     return loaded
 
 
-def _parts(files: Path, measure: str, network: networks.Network) -> dict[str, Measure]:
-    """Measures of this victim, and so of its seed, that `measure` is made of and that are there."""
-    found, victim = {}, LocalVictim(network)
-    for name in measures.parse(measure):
-        path = files / f"{measures.file_stem(name)}.safetensors"
-        if path.exists():
-            arrays, about = artifacts.load(path)
-            if about.get("victim") == artifacts.weights_digest(network):
-                found[name] = restored(path, name, arrays, about, victim)
-    return found
-
-
 def restored(
     path: Path,
     name: str,
@@ -198,26 +179,13 @@ def restored(
         if "config" not in about:
             raise ValueError("it has no config")
         measure = measures.restore(name, arrays, about["config"], victim)
-        blank = np.zeros((1, *victim.shape), np.float32)
-        measures.checked(measure.cost(blank, victim.answer(blank)), name)
-    except _UNUSABLE as error:
+        measures.checked(measures.costs_of(measure, victim, blank(victim, 1)), name)
+    except Exception as error:  # numpy and torch raise anything for numbers that fit nothing
         reason = " ".join(str(error).split()) or type(error).__name__
         raise artifacts.ArtifactError(
             f"{path} holds no measure {name} that can be used: {reason}; prepare the model again"
         ) from error
     return measure
-
-
-# What numpy and torch raise for numbers and shapes that fit nothing.
-_UNUSABLE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def load(home: Path, name: str, measure: str) -> Model:

@@ -74,6 +74,11 @@ class Victim(Protocol):
         ...
 
 
+def blank(victim: Victim, count: int) -> NDArray[Any]:
+    """Inputs (count, *shape) of zeros, to try a victim with."""
+    return np.zeros((count, *victim.shape), victim.dtypes[0])
+
+
 def taken(victim: Victim, inputs: NDArray[Any]) -> NDArray[Any]:
     """Inputs in the one form that the victim, its measures and digests of inputs see."""
     return to_float(inputs) if "float32" in victim.dtypes else inputs
