@@ -73,10 +73,12 @@ def fit(
     *,
     seed: int,
     progress: bool | str = False,
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> float:
     """Train in place on images (n, c, h, w); the mean loss of the last epoch (nats an image).
 
-    Targets (n,) are labels (cross entropy), targets (n, k) probabilities (soft cross entropy).
+    Targets (n,) are labels (cross entropy), targets (n, k) probabilities (soft cross entropy);
+    `loss_of` is another mean loss of logits (b, k) and targets.
     The order of the images comes from the seed; the global torch generator is untouched. With
     `progress`, a bar on standard error, described by the string. Raises InvalidInputs, ValueError
     for targets that do not fit, TrainingDiverged.
@@ -106,7 +108,7 @@ def fit(
                 chosen = shuffled[part]
                 with autocast:
                     out = network(_pixels(x[chosen]))
-                batch_loss = cross_entropy(out.float(), y[chosen])
+                batch_loss = (loss_of or cross_entropy)(out.float(), y[chosen])
                 sgd.zero_grad()
                 batch_loss.backward()  # type: ignore[no-untyped-call]
                 sgd.step()

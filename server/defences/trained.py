@@ -1,4 +1,4 @@
-"""The networks that defences look at: trained once, kept beside the victim, of that victim only.
+"""The networks that defences look at: trained once, stored beside the victim, of that victim only.
 
 students   steered by gradient redirection: networks like the victim that learnt from its clean
            answers on its own training images, stopped early (by the method's authors after
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.arrays import softmax, to_float
+from core.arrays import softmax
 from core.learning import artifacts, networks, training
 from core.learning.datasets import Split
 from core.learning.networks import Network
@@ -56,31 +56,27 @@ def prepare(
     """
     if count < 1:
         raise ValueError(f"--surrogates is {count}; expected at least 1")
-    made = [
-        kind
-        for kind in KINDS.get(defence, ())
-        if _prepare(files, kind, victim, split, seed, count if kind in SEVERAL else 1)
-    ]
+    part = Split(split.images[:IMAGES], split.labels[:IMAGES])
+    made = []
+    for kind in KINDS.get(defence, ()):
+        wanted = _facts(kind, victim, seed, count if kind in SEVERAL else 1)
+        path = file(files, kind)
+        if path.exists() and artifacts.load(path)[1].items() >= wanted.items():
+            continue
+        arrays = {
+            f"{i}.{name}": value
+            for i, one in enumerate(wanted["seeds"])
+            for name, value in _make(kind, victim, part, one).state_dict().items()
+        }
+        artifacts.save(path, arrays, wanted)
+        made.append(kind)
     return f"{' and '.join(made)} surrogates for {defence}" if made else None
 
 
-def _prepare(files: Path, kind: str, victim: Network, split: Split, seed: int, count: int) -> bool:
-    """Whether there was something to make."""
-    wanted = _facts(kind, victim, seed, count)
-    path = file(files, kind)
-    if path.exists():
-        _, found = artifacts.load(path)
-        if all(found.get(key) == value for key, value in wanted.items()):
-            return False
-    part = Split(split.images[:IMAGES], split.labels[:IMAGES])
-    made = [_make(kind, victim, part, one) for one in wanted["seeds"]]
-    arrays = {
-        f"{i}.{name}": value
-        for i, network in enumerate(made)
-        for name, value in network.state_dict().items()
-    }
-    artifacts.save(path, arrays, wanted)
-    return True
+def ready(files: Path, defence: str, config: Defence, victim: Network, key: bytes) -> Perturbation:
+    """A defence that can serve. Raises ArtifactError, as `load` does."""
+    untrained = isinstance(config, Redirection) and config.untrained
+    return Perturbation(defence, config, key, load(files, defence, victim, untrained=untrained))
 
 
 def load(
@@ -93,17 +89,12 @@ def load(
     if defence not in KINDS:
         return None
     kind = KINDS[defence][untrained]
-    path = file(files, kind)
+    path, remedy = file(files, kind), f"prepare the model again with --defence {defence}"
     if not path.exists():
-        raise artifacts.ArtifactError(
-            f"{path} is missing; prepare the model again with --defence {defence}"
-        )
+        raise artifacts.ArtifactError(f"{path} is missing; {remedy}")
     arrays, found = artifacts.load(path)
     if found.get("kind") != kind or found.get("victim") != artifacts.weights_digest(victim):
-        raise artifacts.ArtifactError(
-            f"{path} holds no {kind} of this victim; prepare the model again with "
-            f"--defence {defence}"
-        )
+        raise artifacts.ArtifactError(f"{path} holds no {kind} of this victim; {remedy}")
     loaded = []
     try:
         for i in range(len(found["seeds"])):
@@ -112,18 +103,12 @@ def load(
         return Surrogates(loaded)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise artifacts.ArtifactError(
-            f"{path} holds no {kind} that can be used: {error}; prepare the model again with "
-            f"--defence {defence}"
+            f"{path} holds no {kind} that can be used: {error}; {remedy}"
         ) from error
 
 
-def ready(files: Path, defence: str, config: Defence, victim: Network, key: bytes) -> Perturbation:
-    """A defence that can serve. Raises ArtifactError, as `load` does."""
-    untrained = isinstance(config, Redirection) and config.untrained
-    return Perturbation(defence, config, key, load(files, defence, victim, untrained=untrained))
-
-
 def file(files: Path, kind: str) -> Path:
+    """Where the networks of a kind are stored, in the folder of a model."""
     return files / f"surrogates-{kind}.safetensors"
 
 
@@ -146,34 +131,14 @@ def _make(kind: str, victim: Network, split: Split, seed: int) -> Network:
         clean = softmax(training.logits(victim, split.images))
         training.fit(network, split.images, clean, EARLY, seed=seed, progress="surrogate")
     elif kind == "misled":
-        mislead(network, split, MISLEADING, seed=seed)
+        training.fit(
+            network, split.images, split.labels, MISLEADING, seed=seed, loss_of=away_from_labels
+        )
     return network.eval()
 
 
-def mislead(network: Network, split: Split, schedule: Schedule, *, seed: int) -> None:
-    """Trains in place away from the labels: the loss is -log(1 - p_label).
-
-    Kariyappa and Qureshi, CVPR 2020 (reverse cross entropy).
-    """
-    order = np.random.default_rng(seed)
-    labels = torch.from_numpy(split.labels)
-    sgd = torch.optim.SGD(
-        network.parameters(),
-        lr=schedule.lr,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-    )
-    network.train()
-    for epoch in range(schedule.epochs):
-        sgd.param_groups[0]["lr"] = schedule.rate(epoch)
-        shuffled = order.permutation(len(labels))
-        for at in range(0, len(labels) - 1, schedule.batch):  # one image alone has no variance
-            part = shuffled[at : at + schedule.batch]
-            logits = network(torch.from_numpy(to_float(split.images[part])))
-            right = torch.nn.functional.one_hot(labels[part], network.classes).bool()
-            wrong = logits.masked_fill(right, -torch.inf)
-            loss = (logits.logsumexp(1) - wrong.logsumexp(1)).mean()
-            sgd.zero_grad()
-            loss.backward()
-            sgd.step()
-    network.eval()
+def away_from_labels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean of -log(1 - p_label): the reverse cross entropy of Kariyappa and Qureshi, CVPR 2020."""
+    right = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
+    wrong = logits.masked_fill(right, -torch.inf)
+    return (logits.logsumexp(1) - wrong.logsumexp(1)).mean()
