@@ -61,18 +61,17 @@ class Batch:
         return sum(self.costs)
 
     def scores(self, thresholds: Sequence[int]) -> tuple[int, ...]:
-        """For each threshold, by how much the images lie above it: nano-units, summed."""
-        return tuple(sum(max(0, cost - low) for cost in self.costs) for low in thresholds)
+        """The cost, and by how much the images lie above each threshold: nano-units, summed."""
+        above = (sum(max(0, cost - low) for cost in self.costs) for low in thresholds)
+        return (self.cost, *above)
 
     def beyond(self, recent: tuple[bytes, ...]) -> "Batch":
         """The images that are not among `recent`, each once."""
-        known = set(recent)
-        new: list[tuple[int, bytes]] = []
-        for cost, digest in zip(self.costs, self.digests, strict=True):
+        known, new = set(recent), dict[bytes, int]()
+        for digest, cost in zip(self.digests, self.costs, strict=True):
             if digest not in known:
-                known.add(digest)
-                new.append((cost, digest))
-        return Batch(tuple(cost for cost, _ in new), tuple(digest for _, digest in new))
+                new.setdefault(digest, cost)
+        return Batch(tuple(new.values()), tuple(new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +92,18 @@ class Account:
     entered: bool = False  # has paid for a batch, and with the first one the work of entry
     recent: tuple[bytes, ...] = ()  # digests of the images that counted last
 
-    def counting(self, images: int, cost: int, *others: int) -> "Account":
-        """The account after `images` images of together `cost` nano-units count, too.
+    def counting(self, images: int, *scores: int) -> "Account":
+        """The account after so many more images count, with these sums of their scores.
 
-        `others` are their scores besides the cost, in nano-units; as many as ever before.
+        The first score is the cost; all in nano-units, as many as ever before.
         """
-        before = self.sums or (0.0,) * (len(WINDOWS) * (1 + len(others)))
+        before = self.sums or (0.0,) * (len(WINDOWS) * len(scores))
         sums = []
-        for (score, window), total in zip(product((cost, *others), WINDOWS), before, strict=True):
+        for (score, window), total in zip(product(scores, WINDOWS), before, strict=True):
             kept = (1 - 1 / window) ** images
             sums.append(total * kept + score / images * window * (1 - kept))
-        return replace(self, counted=self.counted + images, cost=self.cost + cost, sums=tuple(sums))
+        counted, cost = self.counted + images, self.cost + scores[0]
+        return replace(self, counted=counted, cost=cost, sums=tuple(sums))
 
     def with_batch(self, batch: Batch, thresholds: Sequence[int] = ()) -> "Account":
         """The account after those images count that it does not remember.
@@ -115,7 +115,7 @@ class Account:
         new = batch.beyond(self.recent)
         counting = self
         if len(new):
-            counting = self.counting(len(new), new.cost, *new.scores(thresholds))
+            counting = self.counting(len(new), *new.scores(thresholds))
         shown = set(batch.digests)
         before = [digest for digest in self.recent if digest not in shown]
         recent = (*before, *dict.fromkeys(batch.digests))[-RECENT:]
@@ -126,6 +126,7 @@ class Account:
 class Charge:
     """One request as the ledger holds it; while it can be paid, a retry sees the same price."""
 
+    request_id: str
     digest: bytes  # of the inputs
     images: int
     cost: int  # nano-units, the whole batch
@@ -150,7 +151,7 @@ class Payment:
 
 
 class Tariff(Protocol):
-    """What a ledger must know of prices: how expensive a batch is, and what it costs in work."""
+    """What the rules ask of prices."""
 
     @property
     def thresholds(self) -> Sequence[int]:
@@ -180,41 +181,32 @@ class Ledger(Protocol):
     """Charges by (client, books, request id). Every method is atomic; its future waits for commit.
 
     A charge is then on disk, whatever happens to process or power. All futures raise
-    LedgerUnavailable where the back end cannot answer.
+    LedgerUnavailable where the back end cannot answer. What is charged is in `server.ledger.rules`.
     """
 
-    @property
-    def id(self) -> str:
-        """16 hex digits, drawn when the ledger was made."""
-        ...
-
-    @property
-    def books(self) -> str:
-        """16 hex digits: which accounts of this ledger are meant."""
-        ...
+    id: str
+    """16 hex digits, drawn when the ledger was made."""
+    books: str
+    """16 hex digits: which accounts of this ledger are meant."""
 
     def recall(self, client: str, request_id: str, digest: bytes) -> Future[Charge | Account]:
-        """The charge of a request asked before, with one more retry counted.
+        """The charge of a request asked before, with one more retry counted (`rules.retry`).
 
-        Its challenge is issued anew. One that had expired before it counted is priced again, and
-        never below its old price. For a new request, the account as it stands. Raises
-        RequestIdReused for another digest, RetriesExhausted beyond MAX_RETRIES, and TooManyUnpaid
-        where the charge is unpaid, its challenge has expired, and its place was taken.
+        For a new request, the account as it stands.
         """
         ...
 
     def ask(self, client: str, request_id: str, digest: bytes, batch: Batch) -> Future[Charge]:
-        """Charges a batch once, and prices it. Asking the same again returns the same charge.
+        """Charges a batch once, and prices it (`rules.charge`).
 
-        Raises RequestIdReused for another digest, TooManyUnpaid beyond MAX_UNPAID.
+        Asking the same again returns the same charge. Raises RequestIdReused, TooManyUnpaid.
         """
         ...
 
     def settle(self, client: str, payment: Payment) -> Future[bool]:
-        """Marks a charge as paid, and the account as entered; False where it was paid before.
+        """Marks a charge as paid (`rules.settle`); False where it was paid before.
 
-        The charge may be one of other books of this ledger. Raises NothingToRedeem where there is
-        none, or where it was charged for other inputs or at another price.
+        The charge may be one of other books of this ledger. Raises NothingToRedeem.
         """
         ...
 

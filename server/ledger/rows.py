@@ -36,6 +36,7 @@ def find(db: sqlite3.Connection, key: Key, now: float) -> Charge | None:
         return None
     digest, images, cost, work, *puzzle, retries, waiting, paid, issued, expires = row
     return Charge(
+        request_id=key.request_id,
         digest=digest,
         images=images,
         cost=cost,
@@ -46,7 +47,7 @@ def find(db: sqlite3.Connection, key: Key, now: float) -> Charge | None:
         paid=bool(paid),
         issued=issued,
         expires=expires,
-        account=account(db, key.client, key.books, now),
+        account=account(db, key, now),
     )
 
 
@@ -75,58 +76,59 @@ def store(db: sqlite3.Connection, key: Key, charge: Charge) -> None:
     )
 
 
-def account(db: sqlite3.Connection, client: str, books: str, now: float) -> Account:
+def account(db: sqlite3.Connection, key: Key, now: float) -> Account:
     """The client's account; an empty one for a client never seen."""
     row = db.execute(
         "SELECT charged, counted, cost, sums, entered, recent FROM accounts"
         " WHERE client = ? AND books = ?",
-        (client, books),
+        key[:2],
     ).fetchone()
     if row is None:
         return Account()
     (unpaid,) = db.execute(
-        "SELECT count(*) FROM charges"
-        " WHERE client = ? AND books = ? AND paid = 0 AND issued <= ? AND expires >= ?",
-        (client, books, *period(now)),
+        f"SELECT count(*) FROM charges WHERE {_UNPAID}", _open(key, now)
     ).fetchone()
     charged, counted, cost, sums, entered, recent = row
     return Account(
-        charged,
-        unpaid,
-        counted,
-        cost,
-        tuple(json.loads(sums)),
-        bool(entered),
-        tuple(cut(recent, DIGEST_BYTES)),
+        charged=charged,
+        unpaid=unpaid,
+        counted=counted,
+        cost=cost,
+        sums=tuple(json.loads(sums)),
+        entered=bool(entered),
+        recent=tuple(cut(recent, DIGEST_BYTES)),
     )
 
 
-def waiting(db: sqlite3.Connection, client: str, books: str, now: float) -> Iterator[Batch]:
+def waiting(db: sqlite3.Connection, key: Key, now: float) -> Iterator[Batch]:
     """Batches that can still be paid for and do not count yet; read when they are asked for."""
-    yield from (
-        unpacked(row)
-        for (row,) in db.execute(
-            "SELECT waiting FROM charges WHERE client = ? AND books = ? AND paid = 0"
-            " AND issued <= ? AND expires >= ? AND waiting <> x''",
-            (client, books, *period(now)),
-        )
+    found = db.execute(
+        f"SELECT waiting FROM charges WHERE {_UNPAID} AND waiting <> x''", _open(key, now)
     )
+    yield from (unpacked(row) for (row,) in found)
 
 
-def ledger_id(db: sqlite3.Connection) -> str:
-    """16 hex digits, drawn when the file was made."""
-    (drawn,) = db.execute("SELECT id FROM ledger").fetchone()
-    return str(drawn)
+_UNPAID = "client = ? AND books = ? AND paid = 0 AND issued <= ? AND expires >= ?"
 
 
-def name_books(
+def _open(key: Key, now: float) -> tuple[str, str, float, float]:
+    """The parameters of _UNPAID: which charges can be redeemed."""
+    return (key.client, key.books, *period(now))
+
+
+def open_books(
     db: sqlite3.Connection, books: str, fingerprint: str, thresholds: Sequence[int]
-) -> None:
-    """Writes down what some books are about, so that a later server can settle in them."""
+) -> str:
+    """Writes down what some books are about, so that a later server can settle in them.
+
+    Returns the id of the ledger.
+    """
     db.execute(
         "INSERT OR IGNORE INTO books VALUES (?, ?, ?)",
         (books, fingerprint, json.dumps(list(thresholds))),
     )
+    (drawn,) = db.execute("SELECT id FROM ledger").fetchone()
+    return str(drawn)
 
 
 def thresholds_of(db: sqlite3.Connection, books: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ and stores the charge and the account that it gets back. Nothing here knows how 
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pow.hashcash import CLOCK_SKEW
 from pow.puzzle import LONGEST, Puzzle, lifetime
@@ -24,6 +24,7 @@ def charge(
     batch: Batch,
     tariff: Tariff,
     *,
+    request_id: str,
     digest: bytes,
     now: float,
 ) -> Charge:
@@ -33,41 +34,46 @@ def charge(
     another signature: a balance is one more field of the account, and where it covers the price it
     is taken here, and the charge is `_paid` at once, as one without work is. Raises TooManyUnpaid.
     """
-    found = _price(account, waiting, batch, tariff)
-    puzzle = tariff.puzzle(found.work, len(batch), account)
+    _check_room(account)
+    work, at_once = _price(account, waiting, batch, tariff)
+    puzzle = tariff.puzzle(work, len(batch), account)
     new = Charge(
+        request_id=request_id,
         digest=digest,
         images=len(batch),
         cost=batch.cost,
-        work=found.work,
+        work=work,
         puzzle=puzzle,
         waiting=batch,
         issued=now,
         expires=_expiry(puzzle, now),
         account=replace(account, charged=account.charged + len(batch)),
     )
-    if new.work == 0:
+    if work == 0:
         return _paid(new, tariff.thresholds)
-    new = replace(new, account=replace(new.account, unpaid=account.unpaid + 1))
-    return _counted(new, tariff.thresholds) if found.at_once else new
+    new = _with_place(new)
+    return _counted(new, tariff.thresholds) if at_once else new
 
 
-def retry(known: Charge, waiting: Iterable[Batch], tariff: Tariff, *, now: float) -> Charge:
+def retry(
+    known: Charge, waiting: Iterable[Batch], digest: bytes, tariff: Tariff, *, now: float
+) -> Charge:
     """The charge of a request that is asked again: its challenge is issued anew.
 
-    One whose challenge expired unpaid takes a place among the unpaid again, and is priced again
-    where it does not count yet. `waiting` is looked at only then. Raises RetriesExhausted,
-    TooManyUnpaid.
+    One whose challenge expired unpaid takes a place among the unpaid again, and is priced again;
+    `waiting` is looked at only then. Raises RequestIdReused, RetriesExhausted, TooManyUnpaid.
     """
+    check_same(known, digest)
     if known.retries >= MAX_RETRIES:
         raise RetriesExhausted(
-            f"the request was retried {known.retries} times; at most {MAX_RETRIES} retries are "
-            "served"
+            f"request {known.request_id} was retried {known.retries} times; "
+            f"at most {MAX_RETRIES} retries are served"
         )
-    if not known.paid and not is_open(known, now):
+    latest_issue, earliest_expiry = period(now)
+    is_open = known.issued <= latest_issue and known.expires >= earliest_expiry
+    if not (known.paid or is_open):
         _check_room(known.account)
-        known = reprice(known, waiting, tariff)
-        known = replace(known, account=replace(known.account, unpaid=known.account.unpaid + 1))
+        known = _with_place(reprice(known, waiting, tariff))
     return replace(known, retries=known.retries + 1, issued=now, expires=_expiry(known.puzzle, now))
 
 
@@ -75,25 +81,25 @@ def reprice(known: Charge, waiting: Iterable[Batch], tariff: Tariff) -> Charge:
     """An expired, unpaid charge at the price of now, never below the old one.
 
     One that counts was priced with everything before it and keeps its price. One that does not is
-    priced again: its old price is that of an account which is no longer. Raises TooManyUnpaid.
+    priced again: its old price is that of an account which is no longer.
     """
     if known.waiting is None:
         return known
-    found = _price(known.account, waiting, known.waiting, tariff)
-    work = max(known.work, found.work)
+    work, at_once = _price(known.account, waiting, known.waiting, tariff)
+    work = max(work, known.work)
     puzzle = tariff.puzzle(work, known.images, known.account)
     known = replace(known, work=work, puzzle=puzzle)
-    return _counted(known, tariff.thresholds) if found.at_once else known
+    return _counted(known, tariff.thresholds) if at_once else known
 
 
-def settle(known: Charge, payment: Payment, thresholds: Sequence[int]) -> Charge:
+def settle(known: Charge | None, payment: Payment, thresholds: Sequence[int]) -> Charge:
     """The charge after a payment; the same object where it was paid before.
 
-    `thresholds` are those of the tariff it was charged by. Raises NothingToRedeem for a payment of
-    other inputs or another price.
+    `thresholds` are those of the tariff it was charged by. Raises NothingToRedeem where there is no
+    charge, or for a payment of other inputs or another price.
     """
-    if known.digest != payment.digest:
-        raise nothing_to_redeem(payment)
+    if known is None or known.digest != payment.digest:
+        raise NothingToRedeem(f"no charge is known for request {payment.request_id} and its inputs")
     if known.paid:
         return known
     if known.puzzle != payment.puzzle:
@@ -103,27 +109,40 @@ def settle(known: Charge, payment: Payment, thresholds: Sequence[int]) -> Charge
     return _paid(known, thresholds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Price:
-    work: int  # expected hashes
-    at_once: bool  # counts before it is paid for
+def check_same(known: Charge, digest: bytes) -> None:
+    """Raises RequestIdReused where a request id was used for other inputs before."""
+    if known.digest != digest:
+        raise RequestIdReused(
+            f"request id {known.request_id} was used before for other inputs; expected a new UUID"
+        )
 
 
-def _price(account: Account, waiting: Iterable[Batch], batch: Batch, tariff: Tariff) -> _Price:
-    """What a batch costs an account now. Raises TooManyUnpaid."""
-    _check_room(account)
-    thresholds = tariff.thresholds
-    counting = account.with_batch(batch, thresholds)
+def _price(
+    account: Account, waiting: Iterable[Batch], batch: Batch, tariff: Tariff
+) -> tuple[int, bool]:
+    """Expected hashes that a batch costs now, and whether it counts before it is paid for."""
+    counting = account.with_batch(batch, tariff.thresholds)
     # Those that wait for their payment may raise this price, too; or of several that are asked
     # before any is paid for, each would be priced as if it were alone.
     waited = account
     for other in waiting:
-        waited = waited.with_batch(other, thresholds)
-    afterwards = (counting, waited.with_batch(batch, thresholds))
-    return _Price(
-        max(tariff.work(after, len(batch)) for after in afterwards),
-        tariff.counts_at_once(account, counting),
-    )
+        waited = waited.with_batch(other, tariff.thresholds)
+    afterwards = (counting, waited.with_batch(batch, tariff.thresholds))
+    work = max(tariff.work(after, len(batch)) for after in afterwards)
+    return work, tariff.counts_at_once(account, counting)
+
+
+def _check_room(account: Account) -> None:
+    if account.unpaid >= MAX_UNPAID:
+        raise TooManyUnpaid(
+            f"{account.unpaid} batches are unpaid; redeem one before asking for more "
+            f"(at most {MAX_UNPAID})"
+        )
+
+
+def _with_place(known: Charge) -> Charge:
+    """The charge as one of the unpaid ones."""
+    return replace(known, account=replace(known.account, unpaid=known.account.unpaid + 1))
 
 
 def _counted(known: Charge, thresholds: Sequence[int]) -> Charge:
@@ -141,28 +160,6 @@ def _paid(known: Charge, thresholds: Sequence[int]) -> Charge:
     return replace(known, paid=True, account=replace(known.account, entered=entered))
 
 
-def _check_room(account: Account) -> None:
-    """Raises TooManyUnpaid where one more batch is too many."""
-    if account.unpaid >= MAX_UNPAID:
-        raise TooManyUnpaid(
-            f"{account.unpaid} batches are unpaid; redeem one before asking for more "
-            f"(at most {MAX_UNPAID})"
-        )
-
-
-def check_same(known: Charge, digest: bytes, request_id: str) -> None:
-    """Raises RequestIdReused where a request id was used for other inputs before."""
-    if known.digest != digest:
-        raise RequestIdReused(
-            f"request id {request_id} was used before for other inputs; expected a new UUID"
-        )
-
-
-def nothing_to_redeem(payment: Payment) -> NothingToRedeem:
-    """The refusal of a payment for what was never charged."""
-    return NothingToRedeem(f"no charge is known for request {payment.request_id} and its inputs")
-
-
 def _expiry(puzzle: Puzzle, now: float) -> int:
     """Unix seconds at which a challenge issued now expires."""
     return math.floor(now + lifetime(puzzle.work, puzzle.algorithm))
@@ -174,12 +171,6 @@ def period(now: float) -> tuple[float, float]:
     What was issued later comes from a clock that has been set back: it takes no place.
     """
     return now + CLOCK_SKEW, now - CLOCK_SKEW
-
-
-def is_open(known: Charge, now: float) -> bool:
-    """Whether the challenge of a charge can be redeemed."""
-    latest_issue, earliest_expiry = period(now)
-    return known.issued <= latest_issue and known.expires >= earliest_expiry
 
 
 def books_name(fingerprint: str) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,12 @@ class _Job:
     future: "Future[Any]"
     durable: bool  # on disk before it is answered, even if the power fails
 
+    def refuse(self, why: str, cause: Exception | None = None) -> None:
+        """Answers that the ledger cannot."""
+        error = LedgerUnavailable(why)
+        error.__cause__ = cause
+        self.future.set_exception(error)
+
 
 class Writer:
     """Runs jobs on a ledger file, in a thread of its own. `path` ":memory:" is no file.
@@ -53,10 +60,12 @@ class Writer:
         upkeep_seconds: float,
     ) -> None:
         self._path = str(path)
+        # The file, and its write-ahead log, without which it lacks the latest commits.
+        self._names = () if self._path == IN_MEMORY else (self._path, f"{path}-wal")
+        self._identity: list[tuple[int, int]] = []
         self._upkeep = upkeep
         self._upkeep_seconds = upkeep_seconds
-        self._behind = False
-        self._files: tuple[tuple[int, int], ...] = ()
+        self._upkeep_at = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
@@ -71,13 +80,13 @@ class Writer:
         self, run: Callable[[sqlite3.Connection], _T], *, durable: bool = True
     ) -> "Future[_T]":
         """Queues a job; its future is done once committed, or raises LedgerUnavailable."""
-        future: Future[_T] = Future()
+        job = _Job(run, Future(), durable)
         with self._closing:
             if self._closed or not self._thread.is_alive():
-                future.set_exception(LedgerUnavailable("the ledger is closed"))
+                job.refuse("the ledger is closed")
             else:
-                self._jobs.put(_Job(run, future, durable))
-        return future
+                self._jobs.put(job)
+        return job.future
 
     def close(self) -> None:
         """Finishes what is queued and closes the file."""
@@ -97,26 +106,12 @@ class Writer:
             )
             return
         opened.set_result(None)
-        kept_up = time.monotonic()
         try:
-            while (job := self._jobs.get()) is not None:
-                group, last = [job], False
-                while len(group) < GROUP and not self._jobs.empty():
-                    more = self._jobs.get()
-                    if more is None:
-                        last = True
-                        break
-                    group.append(more)
+            while group := self._group():
                 self._commit(db, group)
-                if last:
-                    break
-                pause = self._upkeep_seconds
-                if self._behind:
-                    pause = min(pause, BEHIND_SECONDS)
-                if time.monotonic() - kept_up >= pause:
-                    kept_up = time.monotonic()
+                if time.monotonic() >= self._upkeep_at:
                     with contextlib.suppress(sqlite3.Error):  # tried again; nothing depends on it
-                        self._behind = self._transaction(db, self._upkeep)
+                        self._keep_up(db)
         finally:  # whatever ended the writer, nobody may wait for it
             db.close()
             with self._closing:
@@ -124,16 +119,29 @@ class Writer:
                 while not self._jobs.empty():
                     left = self._jobs.get()
                     if left is not None and left.future.set_running_or_notify_cancel():
-                        left.future.set_exception(LedgerUnavailable("the ledger is closed"))
+                        left.refuse("the ledger is closed")
+
+    def _group(self) -> list[_Job]:
+        """The jobs that wait, or the next one; none once the ledger is closed."""
+        group: list[_Job] = []
+        while not group or (len(group) < GROUP and not self._jobs.empty()):
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)  # for the next call
+                break
+            group.append(job)
+        return group
+
+    def _keep_up(self, db: sqlite3.Connection) -> None:
+        self._upkeep_at = time.monotonic() + self._upkeep_seconds
+        if self._transaction(db, self._upkeep):
+            self._upkeep_at = min(self._upkeep_at, time.monotonic() + BEHIND_SECONDS)
 
     def _open(self) -> sqlite3.Connection:
         """The file, made where it is missing, readable by its owner alone."""
-        if self._path != IN_MEMORY:
-            # SQLite gives the files beside it the same mode.
-            file, log = self._names()
-            with open(file, "ab", opener=private.opener):
-                pass
-            with contextlib.suppress(FileNotFoundError), open(log, "r+b", opener=private.opener):
+        for name, mode in zip(self._names, ("ab", "r+b"), strict=False):
+            # A log that is not there gets the mode of the file from SQLite.
+            with contextlib.suppress(FileNotFoundError), open(name, mode, opener=private.opener):
                 pass
         # Transactions are begun and ended by hand: isolation_level None.
         db = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_SECONDS)
@@ -141,28 +149,21 @@ class Writer:
             write_ahead(db, BUSY_SECONDS)
             check_version(db)
             db.executescript(SCHEMA)
-            self._behind = self._transaction(db, self._upkeep)
-            self._files = self._identity()
+            self._keep_up(db)
+            self._identity = self._identify()
         except BaseException:
             db.close()
             raise
         return db
 
-    def _names(self) -> tuple[str, str]:
-        """The file, and its write-ahead log, without which it lacks the latest commits."""
-        return self._path, f"{self._path}-wal"
-
-    def _identity(self) -> tuple[tuple[int, int], ...]:
+    def _identify(self) -> list[tuple[int, int]]:
         """Device and inode of the files. Raises OSError where one is gone."""
-        if self._path == IN_MEMORY:
-            return ()
-        found = [os.stat(name) for name in self._names()]
-        return tuple((file.st_dev, file.st_ino) for file in found)
+        return [(found.st_dev, found.st_ino) for found in map(os.stat, self._names)]
 
     def _check_files(self) -> None:
         """Raises LedgerUnavailable where what was written is not what the path names any more."""
         try:
-            same = self._identity() == self._files
+            same = self._identify() == self._identity
         except OSError as error:
             raise LedgerUnavailable("the ledger's file is gone; restart the gate") from error
         if not same:
@@ -188,18 +189,18 @@ class Writer:
         job that fails by an error of its own takes back only what it did itself.
         """
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
-        answers: list[tuple[_Job, Any, Exception | None]] = []
+        answers: list[Callable[[], None]] = []
 
         def run(db: sqlite3.Connection) -> None:
             for job in group:
                 db.execute("SAVEPOINT job")
                 try:
-                    answers.append((job, job.run(db), None))
+                    answers.append(partial(job.future.set_result, job.run(db)))
                 except sqlite3.Error:
                     raise
                 except Exception as error:
                     db.execute("ROLLBACK TO job")
-                    answers.append((job, None, error))
+                    answers.append(partial(job.future.set_exception, error))
                 db.execute("RELEASE job")
 
         try:
@@ -209,12 +210,7 @@ class Writer:
             self._check_files()  # afterwards: what was committed into a lost file is lost
         except (sqlite3.Error, LedgerUnavailable) as error:  # nothing of the group may stand
             for job in group:
-                unavailable = LedgerUnavailable("the ledger cannot answer; nothing was charged")
-                unavailable.__cause__ = error
-                job.future.set_exception(unavailable)
+                job.refuse("the ledger cannot answer; nothing was charged", error)
             return
-        for job, answer, failed in answers:
-            if failed is None:
-                job.future.set_result(answer)
-            else:
-                job.future.set_exception(failed)
+        for answer in answers:
+            answer()
