@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import attacks
 from experiments.arm import Commands, Place
-from experiments.groups import Client, Honest, Thief
+from experiments.groups import Attacker, Client, Honest, Setting
 from experiments.scenario import Scenario
-from experiments.settings import Setting, budget, needs
 from server.measures import file_stem
 
 PYTHON = sys.executable
@@ -71,7 +71,7 @@ def pinned_calibration(out: Path) -> Path:
 
 def knows_costs(client: Client) -> bool:
     """Whether this is a thief who is told what each image of his pool costs."""
-    return isinstance(client, Thief) and "costs" in needs(client.attack)
+    return isinstance(client, Attacker) and "costs" in attacks.load(client.attack).NEEDS
 
 
 def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
@@ -106,7 +106,7 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
     ]
 
 
-def costs(scenario: Scenario, client: Thief, out: Path, home: Path) -> list[str]:
+def costs(scenario: Scenario, client: Attacker, out: Path, home: Path) -> list[str]:
     """Writes what the images of a thief's pool cost, for an attack that knows."""
     return [
         *(PYTHON, "-m", "experiments", "costs", "--home", str(home)),
@@ -126,7 +126,7 @@ def evaluate(scenario: Scenario, out: Path, home: Path) -> list[str]:
     ]
 
 
-def costs_file(client: Thief, out: Path) -> Path:
+def costs_file(client: Attacker, out: Path) -> Path:
     """What the images of this thief's pool cost."""
     return out / "costs" / f"{client.name}.safetensors"
 
@@ -196,6 +196,6 @@ def _flag(of: str, key: str, value: Setting) -> list[str]:
 
 def images(client: Client) -> int:
     """How many images a client means to ask, for its progress bar."""
-    if isinstance(client, Thief):
-        return int(client.config.get("budget", budget(client.attack)))
+    if isinstance(client, Attacker):
+        return int(client.config.get("budget", attacks.load(client.attack).Config().budget))
     return client.images

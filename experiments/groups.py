@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from types import ModuleType
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator
 
+import attacks
 from core.documents import shown
-from experiments.checked import Table
-from experiments.settings import Setting, complaint, fields, names, needs
+from core.validation import (
+    FORBID,
+    Mistakes,
+    between,
+    choice,
+    distinct,
+    matching,
+    one_of,
+    place,
+    unknown,
+    validate,
+)
 
 SOLVERS = ("native", "python", "virtual")
 NETWORKS = ("lenet", "lenet-thin", "resnet10-thin")
@@ -17,255 +31,250 @@ DATASETS = ("mnist5k", "digits", "fashion-mnist")
 POOLS = (*DATASETS, "photos")
 DEALS = ("parallel", "series")
 DRIFTS = ("none", "tilted", "dimmed", "blurred")
-NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
-NAME_MEANING = "lower-case letters, digits, - and _"
-SEED_LIMIT = 2**31 - 1
-PROCESSES = 10_000
-"""Processes of a scenario, at most."""
-ACCOUNTS = 100_000
-"""Accounts of all processes of a scenario, at most."""
-FELLOW = 1000  # between the seeds of two processes of a group; more than a scenario has groups
+SEED_STRIDE = 1000  # between the seeds of two processes of a group; above the number of groups
+MOST_PROCESSES = 10_000  # of a scenario
+MOST_ACCOUNTS = 100_000  # of all processes of a scenario
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Honest:
-    """A user who asks about images like those the victim was made for."""
+def npz(value: str) -> bool:
+    """Whether this names an archive of images."""
+    return value.startswith("npz:") and len(value) > len("npz:")
 
-    name: str
-    group: str = ""  # of which it is one process of several
-    images: int
-    batch: int = 16
-    drift: str = "none"  # what happened to the images; see core.learning.drift
-    drift_strength: float = 1.0  # 1 is what a calibration allows for
-    pace: float = 0.0  # seconds between two requests
-    solver: str = "native"
-    threads: int = 1  # 0: one for each core it may use
-    nice: int = 19  # 0 to 19; the server runs at 0
-    core: int | None = None  # the one core it may use, of those there are; -1 is the last
-    start: float = 0.0  # seconds after the arm began
+
+Setting = bool | int | float | str
+Name = Annotated[
+    str, matching(r"[a-z0-9][a-z0-9_-]{0,39}", "lower-case letters, digits, - and _, at most 40")
+]
+Seed = Annotated[int, between(0, 2**31 - 1)]
+Core = Annotated[int, between(-256, 255)] | None
+Images = Annotated[int, between(1, 10_000_000)]
+Pool = Annotated[str, one_of(POOLS, also=npz)]
+Network = Annotated[str, one_of(NETWORKS)]
+Solver = Annotated[str, one_of(SOLVERS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    """What a group of clients and each of its processes have in common."""
+
+    __pydantic_config__ = FORBID
+    name: Name
+    threads: Annotated[int, between(0, 256)] = 1  # of its solver; 0: one for each core it may use
+    nice: Annotated[int, between(0, 19)] = 19  # the server runs at 0
+    core: Core = None  # the one core it may use, of those there are; -1 is the last
+    start: Annotated[float, between(0, 1e6)] = 0.0  # seconds after the arm began
+    pace: Annotated[float, between(0, 3600)] = 0.0  # seconds between two requests
     background: bool = False  # stopped when all others are done
-    seed: int | None = None  # None: the scenario's, plus one, plus the client's place
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Honest(_Process):
+    images: Images
+    batch: Annotated[int, between(1, 256)] = 16
+    drift: Annotated[str, one_of(DRIFTS)] = "none"  # of the images; see core.learning.drift
+    drift_strength: Annotated[float, between(0, 100)] = 1.0  # 1 is what a calibration allows for
     kind: str = "honest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thief:
-    """A process that runs one attack."""
-
-    name: str
-    group: str = ""
-    attack: str
-    network: str
-    pool: str = ""  # "": the attack makes its queries up
-    pool_size: int = 0
-    inside: str = ""  # a second pool, of images like those the victim was made for
-    accounts: int = 1  # among which he deals his batches
-    deal: str = "parallel"  # batch by batch, or "series": one account after the other
-    pace: float = 0.0
-    solver: str = "native"
-    threads: int = 1  # 0: one for each core it may use
-    nice: int = 19
-    core: int | None = None
-    start: float = 0.0
-    background: bool = False
-    seed: int | None = None
-    config: Mapping[str, Setting] = field(default_factory=dict)  # overrides of the attack's Config
+@dataclass(frozen=True, kw_only=True)
+class _Attacker(_Process):
+    attack: Annotated[str, one_of(attacks.REGISTRY)]
+    network: Network  # of the surrogate
+    pool: Pool = ""  # "": the attack makes its queries up
+    pool_size: Images = 0
+    inside: Pool = ""  # a second pool, of images like those the victim was made for
+    accounts: Annotated[int, between(1, 10_000)] = 1  # among which its batches are dealt
+    deal: Annotated[str, one_of(DEALS)] = "parallel"  # batch by batch, or one after the other
+    config: Mapping[str, Any] = field(default_factory=dict)  # overrides of the attack's Config
     label: str = ""  # what tables call it; "" is the name of the attack
     kind: str = "attack"
 
 
-Client = Honest | Thief
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """How many processes a group has, and when they start."""
+
+    solver: Solver | None = None  # as the server says
+    processes: Annotated[int, between(0, 1_000)] | None = None
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] | None = None  # one for each
+    arrival_rate: Annotated[float, between(1e-6, 1e6)] | None = None  # a second; None: all at once
 
 
-def accounts(client: Client) -> tuple[str, ...]:
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """What one process has of its own."""
+
+    solver: str = "native"
+    group: str = ""  # of which it is one process of several
+    seed: int | None = None  # None: the scenario's, plus one, plus the client's place
+
+
+@dataclass(frozen=True, kw_only=True)
+class _HonestGroup(_Honest, _Group): ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AttackerGroup(_Attacker, _Group): ...
+
+
+GROUPS: Mapping[str, type[_HonestGroup | _AttackerGroup]] = {
+    "honest": _HonestGroup,
+    "attack": _AttackerGroup,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Honest(_Honest, _Member):
+    """A user who asks about images like those the victim was made for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacker(_Attacker, _Member):
+    """A process that runs one attack."""
+
+
+Client = Honest | Attacker
+
+
+def ledger_names(client: Client) -> tuple[str, ...]:
     """The names under which the ledger knows a client: its own, or NAME-1 to NAME-k."""
     if isinstance(client, Honest) or client.accounts == 1:
         return (client.name,)
     return tuple(f"{client.name}-{number}" for number in range(1, client.accounts + 1))
 
 
-def read(top: Table, *, seed: int, limit: float, virtual: bool) -> tuple[Client, ...]:
-    """The processes of all groups; what is wrong is noted in the table."""
-    raw = top.raw("clients")
-    if not isinstance(raw, list) or not raw:
-        given = "has no [[clients]]" if raw is None else f"clients is {shown(raw)}"
-        top.mistake("", f"{given}, expected at least one [[clients]]")
-        return ()
+def read(
+    raw: Sequence[object], *, seed: int, limit: float, virtual: bool, mistakes: list[str]
+) -> tuple[Client, ...]:
+    """The processes of all groups, whose tables are `raw`; what is wrong with them is noted."""
     clients: list[Client] = []
-    owners: dict[str, int] = {}  # of every name the ledger or the run folder knows
-    processes = names = 0
-    for group, entry in enumerate(raw):
-        table = Table(entry, f"clients[{group}]", top.mistakes)
-        client = _client(table, virtual)
-        if client is None:
+    owners: dict[str, str] = {}  # the group of every name that the ledger or the folder knows
+    processes = accounts = 0
+    for number, table in enumerate(raw):
+        where = f"clients[{number}]"
+        try:
+            group = _group(table, where, virtual)
+            count = _count(group, where)
+            processes += count
+            accounts += count * (group.accounts if isinstance(group, _AttackerGroup) else 1)
+            if processes > MOST_PROCESSES or accounts > MOST_ACCOUNTS:
+                mistakes.append(
+                    f"{where} brings the scenario to {processes} processes with {accounts}"
+                    f" accounts; expected at most {MOST_PROCESSES} with {MOST_ACCOUNTS}"
+                )
+                break
+            starts = _starts(group, where, count, np.random.default_rng([seed, number]), limit)
+        except Mistakes as found:
+            mistakes += found.mistakes
             continue
-        alike = _alike(table, client, group, seed=seed, limit=limit)
-        table.close()
-        processes += len(alike)
-        names += sum(1 if isinstance(each, Honest) else each.accounts for each in alike)
-        if processes > PROCESSES or names > ACCOUNTS:
-            table.mistake(
-                "",
-                f"brings the scenario to {processes} processes with {names} accounts; expected at "
-                f"most {PROCESSES} with {ACCOUNTS}",
-            )
-            return tuple(clients)
-        taken = {name for each in alike for name in (each.name, *accounts(each))}
-        for name in sorted(taken & owners.keys() - {""}):
-            table.mistake("name", f"is {client.name!r}, {_clash(name, client.name, owners[name])}")
-            break
-        owners |= dict.fromkeys(taken - owners.keys(), group)
-        clients += alike
-    if not top.mistakes and not clients:
-        top.mistake("clients", "are nobody: every group has 0 processes")
-    elif not top.mistakes and all(client.background for client in clients):
-        top.mistake("clients", "are all in the background, expected one whose end is awaited")
+        members = list(_members(group, virtual, starts, seed + 1 + number))
+        taken = {name for each in members for name in (each.name, *ledger_names(each))}
+        for name in sorted(taken & owners.keys())[:1]:
+            whose = f"but {name!r} is a process or an account of {owners[name]}, too"
+            whose = f"as in {owners[name]}" if name == group.name else whose
+            mistakes.append(f"{where}.name is {group.name!r}, {whose}")
+        owners |= dict.fromkeys(taken - owners.keys(), where)
+        clients += members
+    if not mistakes and not clients:
+        mistakes.append("clients are nobody, expected at least one [[clients]] with a process")
+    elif not mistakes and all(client.background for client in clients):
+        mistakes.append("clients are all in the background, expected one whose end is awaited")
     return tuple(
         replace(client, seed=None) if client.seed == seed + 1 + place else client
         for place, client in enumerate(clients)
     )
 
 
-def _clash(name: str, own: str, group: int) -> str:
-    if name == own:
-        return f"as in clients[{group}]"
-    return f"but {name!r} is a process or an account of clients[{group}], too"
-
-
-def npz(value: str) -> bool:
-    """Whether this names a file of images."""
-    return value.startswith("npz:") and len(value) > len("npz:")
-
-
-def core(table: Table) -> int | None:
-    """The one core a process may use."""
-    table.known("core")
-    return table.whole("core", low=-256, high=255) if table.has("core") else None
-
-
-def _client(table: Table, virtual: bool) -> Client | None:
-    """One process of a group, as it would be alone."""
-    if not table.sound:
-        return None
-    if not table.has("kind") and not table.has("name"):
-        table.mistake("", "has neither name nor kind")
-        return None
-    kind = table.text("kind", choices=("honest", "attack"))
-    if not kind:
-        return None
-    name = table.text("name", pattern=NAME, meaning=NAME_MEANING)
-    solver = table.text("solver", "virtual" if virtual else "native", choices=SOLVERS)
-    if (solver == "virtual") != virtual:
+def _group(raw: object, where: str, virtual: bool) -> _HonestGroup | _AttackerGroup:
+    """One of the [[clients]]. Raises Mistakes."""
+    if not isinstance(raw, Mapping):
+        raise Mistakes([f"{where} is {shown(raw)}, expected a table"])
+    if raw.get("kind") not in GROUPS:
+        text = choice(raw["kind"], GROUPS) if "kind" in raw else "is missing"
+        raise Mistakes([f"{where}.kind {text}"])
+    mistakes: list[str] = []
+    try:
+        group = validate(GROUPS[raw["kind"]], raw, where)
+    except Mistakes as found:
+        mistakes += found.mistakes
+    if raw["kind"] == "attack" and raw.get("attack") in tuple(attacks.REGISTRY):
+        mistakes += _unfit(raw, where, attacks.load(raw["attack"]))
+    solver = raw.get("solver")
+    if solver in SOLVERS and (solver == "virtual") != virtual:
         other = "true" if solver == "virtual" else "false"
-        table.mistake("solver", f"is {solver!r}, which needs server.virtual = {other}")
-    threads = table.whole("threads", 1, low=0, high=256)
-    nice = table.whole("nice", 19, low=0, high=19)
-    place = core(table)
-    pace = table.number("pace", 0.0, low=0, high=3600)
-    background = table.flag("background", False)
-    if kind == "honest":
-        return Honest(
-            name=name,
-            solver=solver,
-            threads=threads,
-            nice=nice,
-            core=place,
-            pace=pace,
-            background=background,
-            drift=table.text("drift", "none", choices=DRIFTS),
-            drift_strength=table.number("drift_strength", 1.0, low=0, high=100),
-            images=table.whole("images", low=1, high=10_000_000),
-            batch=table.whole("batch", 16, low=1, high=256),
-        )
-    attack = table.text("attack", choices=names())
-    has = {"pool": True, "inside": table.has("inside")}  # of an attack nobody knows
-    if attack:
-        has = {need: need in needs(attack) for need in has}
-        for key in ("pool", "pool_size", "inside"):
-            if table.has(key) and not has[key.removesuffix("_size")]:
-                table.mistake(key, f"is of no use to the attack {attack}")
-            table.known(key)
-    return Thief(
-        name=name,
-        solver=solver,
-        threads=threads,
-        nice=nice,
-        core=place,
-        pace=pace,
-        background=background,
-        attack=attack,
-        pool=table.text("pool", choices=POOLS, also=npz) if has["pool"] else "",
-        pool_size=table.whole("pool_size", low=1, high=10_000_000) if has["pool"] else 0,
-        inside=table.text("inside", choices=POOLS, also=npz) if has["inside"] else "",
-        accounts=table.whole("accounts", 1, low=1, high=10_000),
-        deal=table.text("deal", "parallel", choices=DEALS),
-        network=table.text("network", choices=NETWORKS),
-        config=_config(table, attack),
-        label=table.text("label", ""),
-    )
+        mistakes.append(f"{where}.solver is {solver!r}, which needs server.virtual = {other}")
+    if mistakes:
+        raise Mistakes(mistakes)
+    return group
 
 
-def _config(table: Table, attack: str) -> dict[str, Setting]:
-    raw = table.raw("config")
-    if raw is None:
-        return {}
-    settings = Table(raw, table.path("config"), table.mistakes)
-    known = fields(attack) if attack else {}
-    found: dict[str, Setting] = {}
-    for name, wanted in known.items():
-        value = settings.raw(name)
-        if settings.has(name):
-            found[name] = value
-            if wrong := complaint(wanted, value):
-                settings.mistake(name, wrong)
-    if attack:
-        settings.close()
-    return found
+def _unfit(raw: Mapping[str, Any], where: str, attack: ModuleType) -> Iterator[str]:
+    """What the attack of a group cannot do without, has no use for, or does not know."""
+    for key, need in (("pool", "pool"), ("pool_size", "pool"), ("inside", "inside")):
+        if need in attack.NEEDS and key not in raw:
+            yield f"{where}.{key} is missing"
+        if need not in attack.NEEDS and key in raw:
+            yield f"{where}.{key} is of no use to the attack {raw['attack']}"
+    if isinstance(config := raw.get("config"), Mapping):
+        yield from config_mistakes(raw["attack"], config, f"{where}.config")
 
 
-def _alike(
-    table: Table, client: Client, group: int, *, seed: int, limit: float
-) -> tuple[Client, ...]:
-    """The processes of a group: NAME-1 to NAME-n, or NAME if it gives neither number nor seeds.
-
-    None at all for 0 processes.
-    """
-    seeds = table.wholes("seeds", low=0, high=SEED_LIMIT)
-    many = table.has("processes") or bool(seeds)
-    count = table.whole("processes", len(seeds) or 1, low=0, high=1_000)
-    if seeds and len(seeds) != count:
-        table.mistake("seeds", f"lists {len(seeds)}, expected one for each of {count} processes")
-        return (client,)
-    starts = _starts(table, count, np.random.default_rng([seed, group]), limit)
-    return tuple(
-        replace(
-            client,
-            name=f"{client.name}-{number + 1}" if many and client.name else client.name,
-            group=client.name if many else "",
-            start=starts[number],
-            seed=seeds[number] if seeds else seed + 1 + group + FELLOW * number,
-        )
-        for number in range(count)
-    )
+def config_mistakes(attack: str, config: Mapping[str, Any], where: str) -> Iterator[str]:
+    """What is wrong with the settings of an attack, which are the fields of its `Config`."""
+    wanted = attacks.load(attack).Config
+    known = [each.name for each in fields(wanted)]
+    for key in config.keys() - known:
+        yield f"{place(where, key)} {unknown(key, known)}"
+    try:
+        validate(wanted, {key: value for key, value in config.items() if key in known}, where)
+    except Mistakes as found:
+        yield from found.mistakes
 
 
-def _starts(table: Table, count: int, rng: np.random.Generator, limit: float) -> list[float]:
-    """When each process starts: all at once, or with exponential times between them."""
-    first = table.number("start", 0.0, low=0, high=1e6)
+def _count(group: _Group, where: str) -> int:
+    """How many processes a group has. Raises Mistakes."""
+    seeds = len(group.seeds or ())
+    count = (seeds or 1) if group.processes is None else group.processes
+    if seeds and seeds != count:
+        raise Mistakes([f"{where}.seeds lists {seeds}, expected one for each of {count} processes"])
+    return count
+
+
+def _starts(
+    group: _HonestGroup | _AttackerGroup,
+    where: str,
+    count: int,
+    rng: np.random.Generator,
+    limit: float,
+) -> list[float]:
+    """When each process starts: all at once, or with exponential times between. Raises Mistakes."""
+    first, rate = group.start, group.arrival_rate
     if first >= limit:
-        table.mistake("start", f"is {first:g}, expected less than the limit of {limit:g} s")
-    if not table.has("arrival_rate"):
-        table.known("arrival_rate")
-        return [first] * count
-    before = len(table.mistakes)
-    rate = table.number("arrival_rate", low=1e-6, high=1e6)
-    if len(table.mistakes) > before:
+        raise Mistakes([f"{where}.start is {first:g}, expected less than the limit of {limit:g} s"])
+    if rate is None:
         return [first] * count
     starts = first + np.cumsum(rng.exponential(1 / rate, count))
-    if count and first < limit <= starts[-1]:
-        table.mistake(
-            "arrival_rate",
-            f"is {rate:g} a second, with which the last of {count} comes at {starts[-1]:.0f} s;"
-            f" expected before the limit of {limit:g} s",
+    if count and limit <= starts[-1]:
+        raise Mistakes(
+            [
+                f"{where}.arrival_rate is {rate:g} a second, with which the last of {count} comes"
+                f" at {starts[-1]:.0f} s; expected before the limit of {limit:g} s"
+            ]
         )
     return [round(float(start), 3) for start in starts]
+
+
+def _members(
+    group: _HonestGroup | _AttackerGroup, virtual: bool, starts: Sequence[float], seed: int
+) -> Iterator[Client]:
+    """The processes of a group: NAME-1 to NAME-n, or NAME if it gives neither number nor seeds."""
+    kind: Any = Honest if isinstance(group, _HonestGroup) else Attacker
+    own = {each.name: getattr(group, each.name) for each in fields(kind.__bases__[0])}
+    own["solver"] = group.solver or ("virtual" if virtual else "native")
+    many = group.processes is not None or group.seeds is not None
+    for number, start in enumerate(starts):
+        own["start"] = start
+        own["seed"] = group.seeds[number] if group.seeds else seed + SEED_STRIDE * number
+        if many:
+            own |= {"name": f"{group.name}-{number + 1}", "group": group.name}
+        yield kind(**own)

@@ -15,7 +15,7 @@ from pathlib import Path
 from core.learning import image_archives
 from experiments import commands
 from experiments.arm import RunError
-from experiments.groups import Thief, npz
+from experiments.groups import Attacker, npz
 from experiments.scenario import Scenario
 from server import model
 from server.defences import trained
@@ -58,7 +58,7 @@ def take(scenario: Scenario, out: Path, home: Path) -> Pins:
     }
     for kind in trained.KINDS.get(server.defence, ()):
         files[f"surrogates {kind}"] = trained.file(model.folder(home, name), kind)
-    thieves = [client for client in scenario.clients if isinstance(client, Thief)]
+    thieves = [client for client in scenario.clients if isinstance(client, Attacker)]
     for thief in thieves:
         if commands.knows_costs(thief):
             files[f"costs for {thief.name}"] = commands.costs_file(thief, out)

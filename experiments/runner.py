@@ -21,7 +21,7 @@ from core.records import provenance
 from experiments import commands, evaluation
 from experiments.arm import CLIENT_ENVIRONMENT, RunError, healthy, run_arm
 from experiments.folder import FolderError
-from experiments.groups import Thief
+from experiments.groups import Attacker
 from experiments.live import Arm, Client
 from experiments.pins import take
 from experiments.processes import POLL, Child, stop
@@ -76,7 +76,7 @@ def run(
         if commands.priced(scenario) and not pinned.exists():
             write_atomically(pinned, calibration.read_bytes(), private=True)
         for thief in scenario.clients:
-            if isinstance(thief, Thief) and commands.knows_costs(thief):
+            if isinstance(thief, Attacker) and commands.knows_costs(thief):
                 command_line = commands.costs(scenario, thief, out, home)
                 _step(f"costs-{thief.name}", command_line, out / "logs", console)
         header = provenance(scenario.seed)
@@ -162,8 +162,8 @@ def _clients(scenario: Scenario) -> list[Client]:
     return [
         Client(
             name=client.name,
-            kind="attack" if isinstance(client, Thief) else "honest",
-            label=client.label or client.attack if isinstance(client, Thief) else "honest",
+            kind="attack" if isinstance(client, Attacker) else "honest",
+            label=client.label or client.attack if isinstance(client, Attacker) else "honest",
             total=commands.images(client),
         )
         for client in scenario.clients

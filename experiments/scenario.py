@@ -1,22 +1,24 @@
 """Scenarios: who asks which victim for how much, read from TOML and validated whole.
 
-A scenario runs once for each policy of its server; each such part of the run is an *arm*.
+A scenario runs once for each policy of its server; each such part of the run is an *arm*. The
+classes whose keys a file gives are read by `core.validation`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from core.documents import DocumentError, read_toml, shown
-from core.validation import Mistakes
+from core.suggest import suggest
+from core.validation import FORBID, Mistakes, between, distinct, one_of, validate
 from experiments import groups
-from experiments.checked import Table, nearest
-from experiments.groups import DATASETS, NAME, NAME_MEANING, NETWORKS, SEED_LIMIT, Client
-from experiments.settings import Setting as Setting  # named here by those who make scenarios
+from experiments.groups import DATASETS, Client, Core, Name, Network, Seed, npz
 from server import measures
 from server.defences import DEFENCES, configured
 from server.options import DEFAULT_MEASURE
@@ -24,9 +26,7 @@ from server.options import DEFAULT_MEASURE
 POLICIES = ("none", "paper", "rate")
 PUZZLES = ("sha1", "sha256", "argon2id")
 BUILT_IN = Path(__file__).parent / "scenarios"
-LIMIT = 1800.0
-LONGEST = 1e6  # seconds
-TOLD = 50  # mistakes of a scenario that its error shows
+MOST_SHOWN = 50  # mistakes of a scenario that its error shows
 
 
 class ScenarioError(ValueError):
@@ -38,44 +38,68 @@ class ScenarioError(ValueError):
         if len(mistakes) == 1:
             super().__init__(f"scenario {source}: {mistakes[0]}")
         else:
-            more = [f"and {len(mistakes) - TOLD} more"] if len(mistakes) > TOLD else []
-            lines = "".join(f"\n  {mistake}" for mistake in [*mistakes[:TOLD], *more])
+            left = len(mistakes) - MOST_SHOWN
+            told = [*mistakes[:MOST_SHOWN], *([f"and {left} more"] if left > 0 else [])]
+            lines = "".join(f"\n  {mistake}" for mistake in told)
             super().__init__(f"scenario {source} has {len(mistakes)} mistakes:{lines}")
+
+
+def _is_measure(name: str) -> bool:
+    try:
+        measures.parse(name)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Victim:
     """The model worth stealing."""
 
-    dataset: str
-    network: str
+    __pydantic_config__ = FORBID
+    dataset: Annotated[str, one_of(DATASETS, also=npz)]
+    network: Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """The gate in front of it."""
 
-    measure: str = DEFAULT_MEASURE
-    policies: tuple[str, ...] = ("none", "rate")  # one arm each
-    puzzle: str = "sha1"
-    t_max: float = 1.0  # seconds of work for 64 images, at most
+    __pydantic_config__ = FORBID
+    measure: Annotated[str, one_of(measures.MEASURES, also=_is_measure)] = DEFAULT_MEASURE
+    policies: Annotated[tuple[Annotated[str, one_of(POLICIES)], ...], AfterValidator(distinct)] = (
+        "none",
+        "rate",
+    )  # one arm each
+    puzzle: Annotated[str, one_of(PUZZLES)] = "sha1"
+    t_max: Annotated[float, between(0.001, 86_400)] = 1.0  # seconds of work for 64 images, at most
     virtual: bool = False  # solving times are drawn, not spent
-    defence: str = "none"  # what perturbs the answers, in every arm
-    defence_config: Mapping[str, Setting] = field(default_factory=dict)  # its flags
-    core: int | None = None  # the one core it may use, of those there are; -1 is the last
+    defence: Annotated[str, one_of(DEFENCES)] = "none"  # what perturbs the answers, in every arm
+    defence_config: Mapping[str, Any] = field(default_factory=dict)  # its settings
+    core: Core = None  # the one core it may use, of those there are; -1 is the last
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
+@dataclass(frozen=True, kw_only=True)
+class _Scenario:
+    __pydantic_config__ = FORBID
+    name: Name
+    seed: Seed
+    victim: Victim
+    server: Server = Server()
+    limit: Annotated[float, between(1, 1e6)] = 1800.0  # seconds an arm may take
+    data: str = ""  # a folder to look in first for the archives that the scenario names
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document(_Scenario):
+    clients: list[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario(_Scenario):
     """Everything a run depends on, beside the machine it runs on."""
 
-    name: str
-    seed: int
-    victim: Victim
-    server: Server
     clients: tuple[Client, ...]
-    limit: float = LIMIT  # seconds an arm may take before its clients are stopped
-    data: str = ""  # a folder to look in first for the archives that the scenario names
     source: str = ""  # the name or file it was read from
 
     def resolved(self) -> dict[str, Any]:
@@ -91,7 +115,7 @@ def find(name: str) -> Path:
     built_in = sorted(entry.stem for entry in BUILT_IN.glob("*.toml"))
     if name in built_in:
         return BUILT_IN / f"{name}.toml"
-    hint = nearest(name, built_in) or f", known: {', '.join(built_in)}"
+    hint = suggest(name, built_in) or f", known: {', '.join(built_in)}"
     raise ScenarioError(repr(name), [f"is neither a file nor a scenario that comes along{hint}"])
 
 
@@ -175,30 +199,30 @@ def _name(group: Any) -> Any:
 def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
     """Validates a scenario as a whole. Raises ScenarioError with every mistake in it."""
     mistakes: list[str] = []
-    top = Table(raw, "", mistakes)
-    name = top.text("name", pattern=NAME, meaning=NAME_MEANING)
-    seed = top.whole("seed", low=0, high=SEED_LIMIT)
-    limit = top.number("limit", LIMIT, low=1, high=LONGEST)
-    data = top.text("data", "")
-    victim = _victim(top)
-    server = _server(top)
-    clients = groups.read(top, seed=seed, limit=limit, virtual=server.virtual)
-    if top.has("sweep"):
-        top.known("sweep")
-        top.mistake("sweep", "makes several scenarios of one, expected a single one here")
-    top.close()
-    if mistakes:
-        raise ScenarioError(source, mistakes)
-    return Scenario(
-        name=name,
-        seed=seed,
-        victim=victim,
-        server=server,
-        clients=clients,
-        limit=limit,
-        data=data,
-        source=source,
+    if "sweep" in raw:
+        mistakes.append("sweep makes several scenarios of one, expected a single one here")
+    read = {key: value for key, value in raw.items() if key != "sweep"}
+    found: _Document | None = None
+    try:
+        found = validate(_Document, read)
+    except Mistakes as wrong:
+        mistakes += wrong.mistakes
+    server = raw["server"] if isinstance(raw.get("server"), Mapping) else {}
+    try:
+        _check_defence(server)
+    except Mistakes as wrong:
+        mistakes += wrong.mistakes
+    clients = groups.read(
+        raw["clients"] if isinstance(raw.get("clients"), list) else [],
+        seed=0 if found is None else found.seed,
+        limit=float("inf") if found is None else found.limit,
+        virtual=server.get("virtual") is True,
+        mistakes=mistakes,
     )
+    if found is None or mistakes:
+        raise ScenarioError(source, mistakes)
+    shared = {each.name: getattr(found, each.name) for each in fields(_Scenario)}
+    return Scenario(clients=clients, source=source, **shared)
 
 
 def check(scenario: Scenario) -> None:
@@ -216,68 +240,10 @@ def check(scenario: Scenario) -> None:
     parse(raw, source=scenario.source or scenario.name)
 
 
-def _part(top: Table, key: str, *, needed: bool) -> Table:
-    if not top.has(key) and needed:
-        top.known(key)
-        top.mistake("", f"has no [{key}]")
-        return Table({}, key, [])  # its keys need not be missed one by one
-    raw = top.raw(key)
-    return Table({} if raw is None else raw, key, top.mistakes)
-
-
-def _victim(top: Table) -> Victim:
-    table = _part(top, "victim", needed=True)
-    victim = Victim(
-        dataset=table.text("dataset", choices=DATASETS, also=groups.npz),
-        network=table.text("network", choices=NETWORKS),
-    )
-    table.close()
-    return victim
-
-
-def _server(top: Table) -> Server:
-    table = _part(top, "server", needed=False)
-    default = Server()
-    server = Server(
-        measure=table.text(
-            "measure", default.measure, choices=tuple(measures.MEASURES), also=_measure
-        ),
-        policies=table.names("policies", default.policies, choices=POLICIES),
-        puzzle=table.text("puzzle", default.puzzle, choices=PUZZLES),
-        t_max=table.number("t_max", default.t_max, low=0.001, high=86_400),
-        virtual=table.flag("virtual", default.virtual),
-        core=groups.core(table),
-        defence=table.text("defence", default.defence, choices=tuple(DEFENCES)),
-        defence_config=_defence_config(table),
-    )
-    table.close()
-    return server
-
-
-def _defence_config(table: Table) -> dict[str, Setting]:
-    """The settings of the defence: those that `python -m server serve` has flags for."""
-    raw = table.raw("defence_config")
-    if raw is None:
-        return {}
-    where = table.path("defence_config")
-    if not isinstance(raw, Mapping):
-        table.mistakes.append(f"{where} is {shown(raw)}, expected a table")
-        return {}
-    defence = table.raw("defence") or Server().defence
-    if defence in tuple(DEFENCES):
-        if "budget" in raw:  # as it was called before
-            table.mistakes.append(f"{where}.budget is called epsilon now")
-        else:
-            try:
-                configured(defence, raw, where)
-            except Mistakes as found:
-                table.mistakes += found.mistakes
-    return dict(raw)
-
-
-def _measure(name: str) -> bool:
-    try:
-        measures.parse(name)
-    except ValueError:
-        return False
-    return True
+def _check_defence(server: Mapping[str, Any]) -> None:
+    defence, settings = server.get("defence", "none"), server.get("defence_config", {})
+    where = "server.defence_config"
+    if isinstance(settings, Mapping) and defence in tuple(DEFENCES):
+        if "budget" in settings:  # as it was called before
+            raise Mistakes([f"{where}.budget is called epsilon now"])
+        configured(defence, settings, where)

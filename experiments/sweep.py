@@ -23,9 +23,9 @@ from core import private
 from core.documents import read_json, shown
 from core.home import default_home
 from core.learning.artifacts import write_atomically
+from core.suggest import suggest
 from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
-from experiments.checked import nearest
 from experiments.cluster import Workers, connected
 from experiments.folder import SWEEP_FILE, FolderError, finished
 from experiments.scenario import Scenario, ScenarioError, extend, parse, question, read
@@ -128,7 +128,7 @@ def _astray(raw: Mapping[str, Any], way: tuple[str, ...], values: list[Any]) -> 
         known = clients if isinstance(clients, list) else []
         groups = [str(each.get("name")) for each in known if isinstance(each, dict)]
         if way[1] not in groups:
-            hint = nearest(way[1], groups) or f", known: {', '.join(groups)}"
+            hint = suggest(way[1], groups) or f", known: {', '.join(groups)}"
             return f"{path} is of no group of clients{hint}"
         if len(way) == 2 and not all(isinstance(value, dict) for value in values):
             return f"{path} is {shown(values)}, expected tables"

@@ -24,7 +24,7 @@ from core.learning.artifacts import write_atomically
 from experiments import sweep
 from experiments.docs import write_block
 from experiments.folder import Run
-from experiments.groups import Thief
+from experiments.groups import Attacker
 from experiments.report.lines import Drawing, Line, Panel, lines
 from experiments.report.tables import NOTHING, Column, markdown, whole
 from experiments.studies.collect import Cell, Content, Estimate, among, load, revisions
@@ -131,7 +131,7 @@ class Study:
         self.name, self.content = scenario, content
         self.title, self.victim = content["title"], content["victim"]
         self.shields = {label(asdict(run.server)): asdict(run.server) for run in runs}
-        attackers = [client for client in runs[0].clients if isinstance(client, Thief)]
+        attackers = [client for client in runs[0].clients if isinstance(client, Attacker)]
         pools = {each.pool: each.label for each in reversed(attackers)}
         self.attackers = list(dict.fromkeys(each.label for each in attackers))
         self.pools = list(reversed(pools.values()))  # the first attacker that asks from each

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
+import attacks
 from core import records
 from core.documents import read_json
 from experiments import sweep
 from experiments.folder import Run
 from experiments.report.tables import NOTHING
-from experiments.settings import needs
 from experiments.studies.collect import Cell, Content, Estimate
 
 KEYS = {"cells": ("attack", "variant", "seed")}
@@ -104,7 +104,7 @@ def setting(client: Mapping[str, Any]) -> dict[str, Any]:
         **({"pool": client["pool"], "pool_size": client["pool_size"]} if client["pool"] else {}),
         "config": dict(client["config"]),
         **({"inside": client["inside"]} if client["inside"] else {}),
-        **({"costs": True} if "costs" in needs(client["attack"]) else {}),
+        **({"costs": True} if "costs" in attacks.load(client["attack"]).NEEDS else {}),
     }
 
 
@@ -241,9 +241,9 @@ def read_paper(results: Path) -> Mapping[str, Paper]:
     try:
         return {
             f"strength-{dataset}": {
-                name: [(q, a) for q, a in points] for name, points in attacks.items()
+                name: [(q, a) for q, a in points] for name, points in curves.items()
             }
-            for dataset, attacks in read_json(file)["accuracy"].items()
+            for dataset, curves in read_json(file)["accuracy"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} does not hold the paper's accuracies") from error

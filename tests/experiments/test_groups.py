@@ -11,7 +11,7 @@ from scenarios import GOOD, broken
 
 from core.learning.drift import DRIFTS
 from experiments import commands, groups
-from experiments.groups import Honest, Thief
+from experiments.groups import Attacker, Honest
 from experiments.scenario import ScenarioError, check, parse
 
 
@@ -53,13 +53,13 @@ def test_arrivals_are_a_poisson_process_of_the_given_rate() -> None:
 
 def test_a_thief_may_have_several_accounts() -> None:
     bob = parse(broken(clients__1__accounts=3, clients__1__deal="series")).clients[1]
-    assert isinstance(bob, Thief)
+    assert isinstance(bob, Attacker)
     assert (bob.accounts, bob.deal, bob.name) == (3, "series", "bob")
-    assert groups.accounts(bob) == ("bob-1", "bob-2", "bob-3")
+    assert groups.ledger_names(bob) == ("bob-1", "bob-2", "bob-3")
     two = parse(broken(clients__1__accounts=2, clients__1__processes=2)).clients[1:]
-    names = [groups.accounts(thief) for thief in two]
+    names = [groups.ledger_names(thief) for thief in two]
     assert names == [("bob-1-1", "bob-1-2"), ("bob-2-1", "bob-2-2")]
-    assert [groups.accounts(c) for c in parse(GOOD).clients] == [("ann",), ("bob",)]
+    assert [groups.ledger_names(c) for c in parse(GOOD).clients] == [("ann",), ("bob",)]
 
 
 def test_a_group_of_nobody_is_left_out() -> None:
@@ -91,7 +91,7 @@ def test_a_group_of_nobody_is_left_out() -> None:
             },
             "clients[10] brings the scenario to 11000 processes with 11000 accounts",
         ),
-        ({"clients__0__drift": "tilt"}, "expected one of none, tilted, dimmed, blurred, did you"),
+        ({"clients__0__drift": "tilt"}, "expected one of none, tilted, dimmed, blurred; did you"),
         ({"clients__1__drift": "tilted"}, "clients[1].drift is not a known key"),
         ({"clients__0__drift_strength": -1}, "clients[0].drift_strength is -1, expected 0 to 100"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ from attacks.asking import TRANSCRIPT
 from attacks.world import Price, Surrogate, World
 from core.learning import networks
 from core.records import read as read_records
-from experiments import scenario, settings, sweep
-from experiments.groups import Thief
+from experiments import scenario, sweep
+from experiments.groups import Attacker
 from experiments.results import Results
 from experiments.scenario import Scenario
 
@@ -54,7 +55,7 @@ def smaller(
             group["pool"] = GENUINE.get(group["pool"], group["pool"])
         if group["kind"] == "attack":
             config = {key: min(group["config"].get(key, most), most) for key, most in LESS.items()}
-            known = settings.fields(group["attack"])
+            known = [f.name for f in dataclasses.fields(attacks.load(group["attack"]).Config)]
             group["config"] = {key: value for key, value in config.items() if key in known}
             group["network"] = "lenet-thin"
         clients.append(scenario.extend(group, (groups or {}).get(group["name"], {})))
@@ -180,19 +181,19 @@ def test_each_says_what_it_asks(path: Path) -> None:
         assert f"def test_{path.stem}(" in Path(__file__).read_text(), "it is run here"
 
 
-def thieves() -> dict[str, Thief]:
+def thieves() -> dict[str, Attacker]:
     """The thieves of all scenarios that come along, one for each way to be set up."""
     found = {}
     for path in sorted(scenario.BUILT_IN.glob("*.toml")):
         for cell in sweep.load(path.stem):
             for client in cell.scenario.clients:
-                if isinstance(client, Thief):
+                if isinstance(client, Attacker):
                     found[f"{path.stem} {client.group or client.name} {client.pool}"] = client
     return found
 
 
 @pytest.mark.parametrize("thief", thieves().values(), ids=list(thieves()))
-def test_each_thief_can_begin(thief: Thief) -> None:
+def test_each_thief_can_begin(thief: Attacker) -> None:
     attack = attacks.load(thief.attack)
     rng = np.random.default_rng(0)
     images = {"pool": min(thief.pool_size, 500), "inside": 500 if thief.inside else 0}

@@ -16,7 +16,7 @@ from rich.console import Console
 import attacks
 from experiments import commands, evaluation, report, runner
 from experiments.arm import RunError
-from experiments.groups import Honest, Thief
+from experiments.groups import Attacker, Honest
 from experiments.scenario import Scenario, Server, Victim
 
 SCENARIO = Scenario(
@@ -26,7 +26,7 @@ SCENARIO = Scenario(
     server=Server(puzzle="sha256", t_max=0.5),
     clients=(
         Honest(name="ann", images=10, pace=0.5),
-        Thief(
+        Attacker(
             name="bob",
             attack="knockoff",
             pool="photos",
@@ -223,9 +223,9 @@ def test_what_thieves_need_besides_a_pool(tmp_path: Path) -> None:
     common: dict[str, Any] = {"network": "lenet", "config": {"budget": 30}}
     pool: dict[str, Any] = {"pool": "digits", "pool_size": 50}
     thieves = (
-        Thief(name="knows", attack="worstcase", **pool, **common),
-        Thief(name="mixes", attack="inoutdist", inside="digits", **pool, **common),
-        Thief(name="dreams", attack="dfme", network="lenet"),
+        Attacker(name="knows", attack="worstcase", **pool, **common),
+        Attacker(name="mixes", attack="inoutdist", inside="digits", **pool, **common),
+        Attacker(name="dreams", attack="dfme", network="lenet"),
     )
     scenario = replace(SCENARIO, clients=thieves)
     started = commands.arm(scenario, "rate", tmp_path / "rate", tmp_path / "home").clients

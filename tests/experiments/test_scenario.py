@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from mutations import mutated
 from scenarios import GOOD, broken
 
-import attacks
-from experiments import groups, scenario, settings, sweep
-from experiments.groups import Honest, Thief
+from experiments import groups, scenario, sweep
+from experiments.groups import Attacker, Honest
 from experiments.scenario import BUILT_IN, ScenarioError, check, load, parse
 
 SERVER = {
@@ -39,7 +38,7 @@ def test_defaults_are_filled_in() -> None:
     assert good.server.policies == ("none", "rate")
     assert good.server.measure == "surprisal:typicality"
     assert good.clients[0] == Honest(name="ann", images=10)
-    assert isinstance(good.clients[1], Thief)
+    assert isinstance(good.clients[1], Attacker)
     assert good.clients[1].config == {"rounds": 2, "lr": 1}
     resolved = good.resolved()
     assert resolved["clients"][0]["kind"] == "honest"
@@ -67,18 +66,12 @@ def test_the_examples_of_the_document_are_good(example: str, tmp_path: Path) -> 
 
 def test_the_document_names_every_key() -> None:
     text = DOCUMENT.read_text()
-    fields = {f.name for kind in (Honest, Thief) for f in dataclasses.fields(kind)} - {"seed"}
+    fields = {f.name for kind in (Honest, Attacker) for f in dataclasses.fields(kind)} - {"seed"}
     fields |= {
         f.name for kind in (scenario.Scenario, scenario.Server) for f in dataclasses.fields(kind)
     }
     for key in (fields | {"processes", "seeds", "arrival_rate", "extends"}) - {"source", "group"}:
         assert f"`{key}`" in text or f"[{key}]" in text, key
-
-
-@pytest.mark.parametrize("attack", attacks.REGISTRY)
-def test_settings_are_the_fields_of_the_attack(attack: str) -> None:
-    config = attacks.load(attack).Config
-    assert list(settings.fields(attack)) == [field.name for field in dataclasses.fields(config)]
 
 
 def test_names_agree_with_those_who_own_them() -> None:
@@ -97,30 +90,30 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"seed": True}, "seed is True, expected a whole number"),
         ({"name": "Good one"}, "name is 'Good one', expected lower-case"),
         ({"limit": "long"}, "limit is 'long', expected a number"),
-        ({"victim": None}, "has no [victim]"),
+        ({"victim": None}, "victim is missing"),
         ({"victim": 3}, "victim is 3, expected a table"),
         (
             {"victim__dataset": "digts"},
-            "victim.dataset is 'digts', expected one of mnist5k, digits, fashion-mnist,"
+            "victim.dataset is 'digts', expected one of mnist5k, digits, fashion-mnist;"
             " did you mean 'digits'?",
         ),
         ({"victim__dataset": "photos"}, "victim.dataset is 'photos'"),  # a pool, no labels
         ({"victim__network": "resnet10"}, "did you mean 'resnet10-thin'?"),
-        ({"server__mesure": "heads"}, "server.mesure is not a known key, did you mean 'measure'?"),
+        ({"server__mesure": "heads"}, "server.mesure is not a known key; did you mean 'measure'?"),
         ({"server__measure": "head"}, "did you mean 'heads'?"),
         ({"server__measure": "surprisal:tipicality"}, "expected one of heads"),
         ({"server__measure": "heads+knn"}, "expected one of heads"),
-        ({"server__policies": []}, "server.policies is [], expected a list of none, paper, rate"),
+        ({"server__policies": []}, "server.policies is [], expected a list of at least one"),
         ({"server__policies": ["rate", "rat"]}, "server.policies[1] is 'rat'"),
-        ({"server__policies": ["rate", "rate"]}, "server.policies[1] is 'rate' a second time"),
+        ({"server__policies": ["rate", "rate"]}, "server.policies has 'rate' a second time"),
         ({"server__puzzle": "md5"}, "server.puzzle is 'md5'"),
         ({"server__t_max": 0}, "server.t_max is 0, expected 0.001 to 86400"),
         ({"server__t_max": float("nan")}, "server.t_max is nan"),
         ({"server__virtual": 1}, "server.virtual is 1, expected true or false"),
-        ({"clients": None}, "has no [[clients]]"),
-        ({"clients": []}, "clients is []"),
+        ({"clients": None}, "clients is missing"),
+        ({"clients": []}, "clients are nobody, expected at least one"),
         ({"clients__0": 5}, "clients[0] is 5, expected a table"),
-        ({"clients__0": {}}, "clients[0] has neither name nor kind"),
+        ({"clients__0": {}}, "clients[0].kind is missing"),
         ({"clients__0__kind": "honst"}, "clients[0].kind is 'honst'"),
         ({"clients__0__images": None}, "clients[0].images is missing"),
         ({"clients__0__images": 1.5}, "clients[0].images is 1.5, expected a whole number"),
@@ -137,44 +130,50 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"clients__1__attack": "inoutdist", "clients__1__inside": "digit"}, "mean 'digits'?"),
         ({"clients__1__name": "ann"}, "clients[1].name is 'ann', as in clients[0]"),
         ({"clients__1__config": 3}, "clients[1].config is 3, expected a table"),
-        ({"clients__1__config__rounds": [1]}, "clients[1].config.rounds is [1], expected int"),
-        ({"clients__1__config__rounds": True}, "config.rounds is True, expected int"),
-        ({"clients__1__config__lr": "high"}, "config.lr is 'high', expected float"),
+        (
+            {"clients__1__config__rounds": [1]},
+            "clients[1].config.rounds is [1], expected a whole number",
+        ),
+        ({"clients__1__config__rounds": True}, "config.rounds is True, expected a whole"),
+        ({"clients__1__config__lr": "high"}, "config.lr is 'high', expected a number"),
         ({"clients__1__config__decay": "stp"}, "is 'stp', expected one of constant, step, cosine"),
-        ({"clients__1__config__epoch": 1}, "is not a known key, did you mean 'epochs'?"),
+        ({"clients__1__config__epoch": 1}, "is not a known key; did you mean 'epochs'?"),
         ({"clients__1__name": "ann-1", "clients__0__processes": 2}, "'ann-1', as in clients[0]"),
         (
             {"clients__0__name": "bob-2", "clients__1__accounts": 2},
             "but 'bob-2' is a process or an",
         ),
         ({"clients__0__processes": -1}, "clients[0].processes is -1, expected 0 to 1000"),
-        ({"clients__0__proceses": 2}, "is not a known key, did you mean 'processes'?"),
+        ({"clients__0__proceses": 2}, "is not a known key; did you mean 'processes'?"),
         ({"clients__0__accounts": 2}, "clients[0].accounts is not a known key"),
         ({"clients__1__accounts": 1.5}, "clients[1].accounts is 1.5, expected a whole number"),
-        ({"clients__1__account": 2}, "is not a known key, did you mean 'accounts'?"),
+        ({"clients__1__account": 2}, "is not a known key; did you mean 'accounts'?"),
         (
             {"clients__1__deal": "serial"},
-            "expected one of parallel, series, did you mean 'series'?",
+            "expected one of parallel, series; did you mean 'series'?",
         ),
         ({"clients__1__pace": -1}, "clients[1].pace is -1, expected 0 to 3600"),
         ({"clients__0__start": "late"}, "clients[0].start is 'late', expected a number"),
         ({"clients__0__start": 1800}, "clients[0].start is 1800, expected less than the limit of"),
-        ({"clients__0__arrival_rate": 0}, "clients[0].arrival_rate is 0, expected 1e-06 to 1e+06"),
+        (
+            {"clients__0__arrival_rate": 0},
+            "clients[0].arrival_rate is 0, expected 1e-06 to 1000000",
+        ),
         (
             {"clients__0__arrival_rate": 0.001, "clients__0__processes": 50},
             "clients[0].arrival_rate is 0.001 a second, with which the last of 50 comes at ",
         ),
-        ({"clients__0__seeds": 3}, "clients[0].seeds is 3, expected a list of whole numbers"),
-        ({"clients__0__seeds": []}, "clients[0].seeds is [], expected a list of whole numbers"),
+        ({"clients__0__seeds": 3}, "clients[0].seeds is 3, expected a list"),
+        ({"clients__0__seeds": []}, "clients[0].seeds is [], expected a list of at least one"),
         ({"clients__0__seeds": [1, True]}, "clients[0].seeds[1] is True, expected a whole number"),
         ({"clients__0__seeds": [-1]}, "clients[0].seeds[0] is -1, expected 0 to"),
-        ({"clients__0__seeds": [4, 4]}, "clients[0].seeds[1] is 4 a second time"),
+        ({"clients__0__seeds": [4, 4]}, "clients[0].seeds has 4 a second time"),
         (
             {"clients__0__seeds": [4, 5], "clients__0__processes": 3},
             "clients[0].seeds lists 2, expected one for each of 3 processes",
         ),
         ({"sweep": {"seed": [1]}}, "sweep makes several scenarios of one"),
-        ({"clientz": []}, "clientz is not a known key, did you mean 'clients'?"),
+        ({"clientz": []}, "clientz is not a known key; did you mean 'clients'?"),
     ],
 )
 def test_one_mistake_is_named(changes: dict[str, Any], complaint: str) -> None:
@@ -203,7 +202,7 @@ def test_all_mistakes_are_named_at_once() -> None:
 
 def test_an_attack_is_given_what_it_needs_and_no_more() -> None:
     both = parse(broken(clients__1__attack="inoutdist", clients__1__inside="digits")).clients[1]
-    assert isinstance(both, Thief)
+    assert isinstance(both, Attacker)
     assert (both.pool, both.inside) == ("npz:pool.npz", "digits")
     free = broken(
         clients__1__attack="dfme",
@@ -212,7 +211,7 @@ def test_an_attack_is_given_what_it_needs_and_no_more() -> None:
         clients__1__config=None,
     )
     made_up = parse(free).clients[1]
-    assert isinstance(made_up, Thief)
+    assert isinstance(made_up, Attacker)
     assert (made_up.pool, made_up.pool_size) == ("", 0)
     with pytest.raises(ScenarioError, match=r"pool is of no use to the attack dfme"):
         parse({**free, "clients": [{**free["clients"][1], "pool": "photos"}]})
@@ -275,7 +274,7 @@ def test_a_scenario_extends_another(tmp_path: Path) -> None:
     assert (scenario.server.t_max, scenario.server.policies) == (2.0, ("rate",))
     assert [c.name for c in scenario.clients] == ["ann", "bob", "eve"]
     bob = scenario.clients[1]
-    assert isinstance(bob, Thief)
+    assert isinstance(bob, Attacker)
     assert bob.config == {"budget": 80, "rounds": 2}
     assert parse(given) == dataclasses.replace(scenario, source="scenario")  # whole, for the record
     over.write_text('extends = "smoke"\nseed = 5\n')
@@ -293,7 +292,7 @@ def test_a_scenario_extends_another(tmp_path: Path) -> None:
         ('extends = "smok"', "extends 'smok': is neither a file nor .* did you mean 'smoke'"),
         ('extends = "none.toml"', "extends none.toml: cannot be read: No such file"),
         ('extends = "over.toml"', "extends over.toml: extends itself"),
-        ('extends = "smoke"\nsed = 2', "sed is not a known key, did you mean 'seed'"),
+        ('extends = "smoke"\nsed = 2', "sed is not a known key; did you mean 'seed'"),
         ('extends = "smoke"\nextnds = "demo"', "extnds is not a known key"),
         (
             'extends = "smoke"\n[[clients]]\nname = "knockof"\nimages = 3',
@@ -366,7 +365,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_long_values_and_many_mistakes_are_told_shortly() -> None:
     with pytest.raises(ScenarioError) as caught:
-        parse({**broken(name="x" * 10_000), **{"y" * 9_000 + str(n): 1 for n in range(200)}})
+        parse({**broken(name="x" * 10_000), **{str(n) + "y" * 9_000: 1 for n in range(200)}})
     assert len(str(caught.value)) < 20_000
     assert "and 151 more" in str(caught.value)
 
