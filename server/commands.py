@@ -7,8 +7,8 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,12 +24,12 @@ from server.authentication import ApiKeys, Authenticator, NoAuthentication
 from server.calibration import Calibration, CalibrationError, make
 from server.calibration.plot import draw
 from server.calibration.targets import Targets
-from server.defences import Perturbation, configured, trained
+from server.defences import configured, trained
 from server.gate import Gate, unrecorded
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.options import Calibrate, Prepare, Serve
-from server.pricing import Rate, no_price
+from server.pricing import PolicyTariff, Rate, no_price
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
 from server.serve import ServeError, Tls, running
@@ -40,6 +40,8 @@ CLIENT = 640
 
 PRICED = ("sha1", "sha256", "argon2id")
 """Algorithms whose rate a calibration measures."""
+
+_LOG = logging.getLogger("powgate.server")
 
 EXPLAINED = (
     ArtifactError,
@@ -121,37 +123,44 @@ def _summary(found: Calibration, file: Path, figure: Path) -> str:
 def serve(options: Serve) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests under way finish."""
     logs.configure()
-    authenticator = _authenticator(options)
-    tls = _tls(options)
+    with assembled(options) as served:
+        stopped = asyncio.run(_until_stopped(*served))
+    if stopped is signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+Served = tuple[Gate, Authenticator, str, Tls | None]
+"""What `server.serve.running` takes."""
+
+
+@contextmanager
+def assembled(options: Serve) -> Iterator[Served]:
+    """A gate with its ledger and record, which are closed at the end, and how it is served."""
+    authenticator, tls = _authenticator(options), _tls(options)
     served = model.load(options.home, options.model, options.measure)
+    files = model.folder(options.home, options.model)
     if options.ledger is None:  # it goes beside the model
-        private.folder(model.folder(options.home, options.model))
-    perturbation = _perturbation(options, served)
+        private.folder(files)
+    # What is virtual costs nothing, and on an open gate anybody may be anybody: neither shares a
+    # secret or a ledger with a gate that asks for keys and work.
+    kind = ".open" * options.open + ".virtual" * options.virtual
+    perturbation = None
+    config = options.defence_config or configured(options.defence, {})
+    if config is not None:
+        network = needed_network(served.victim, f"defence {options.defence}")
+        key = secret.noise_key(options.home, kind)
+        perturbation = trained.ready(files, options.defence, config, network, key)
     algorithm = "virtual" if options.virtual else options.puzzle
-    if options.policy == "none":
-        tariff, hash_rate, prices = no_price(algorithm), 0.0, b""
-    else:
-        beside = calibration.path(options.home, options.model, options.measure)
-        file = options.calibration or beside
-        calibrated = calibration.load(file, served.fingerprint)
-        prices = repr(calibrated).encode()  # as it was read: the file may change any time
-        tariff = calibrated.tariff(options.policy, algorithm)
-        hash_rate = tariff.rate
-        made, here = calibrated.provenance.get("host"), socket.gethostname()
-        if made != here:
-            logging.getLogger("powgate.server").warning(
-                "calibrated on host %s, serving on %s: seconds of work may be off", made, here
-            )
+    tariff, prices = _prices(options, served, algorithm)
     hosts = options.name or (tls.hosts() if tls is not None else ())
     if tls is not None and not hosts:
-        logging.getLogger("powgate.server").warning(
+        _LOG.warning(
             "%s names no host (subjectAltName): clients elsewhere refuse the gate; give --name",
             options.tls_cert,
         )
-    kind = _kind(options)
     with ExitStack() as stack:
         ledger = SqliteLedger(
-            options.ledger or model.folder(options.home, options.model) / f"ledger{kind}.db",
+            options.ledger or files / f"ledger{kind}.db",
             # An account under one policy says nothing under another: free or virtual answers must
             # not dilute what was paid for, nor may callers of an open gate spend in others' names.
             # The same goes for accounts whose tails began elsewhere.
@@ -177,8 +186,8 @@ def serve(options: Serve) -> None:
             ledger=ledger,
             keyring=secret.keyring(options.home, kind),
             encode=codec.dumps,
-            algorithm=tariff.puzzles.algorithm,
-            hash_rate=hash_rate,
+            algorithm=algorithm,
+            hash_rate=tariff.rate if prices else 0.0,
             record=record,
             perturbation=perturbation,
             calibration=hashlib.sha256(f"{algorithm} ".encode() + prices).hexdigest()[:16],
@@ -186,26 +195,19 @@ def serve(options: Serve) -> None:
         )
         host = options.host.strip("[]")
         address = f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}"
-        stopped = asyncio.run(_until_stopped(gate, authenticator, address, tls))
-    if stopped is signal.SIGINT:
-        raise KeyboardInterrupt
+        yield gate, authenticator, address, tls
 
 
-def _kind(options: Serve) -> str:
-    """What the files of a gate's secret and ledger are named after, besides the model."""
-    return ".open" * options.open + ".virtual" * options.virtual
-
-
-def _perturbation(options: Serve, served: Model) -> Perturbation | None:
-    """The defence that answers go through, if any."""
-    name = options.defence
-    config = options.defence_config or configured(name, {})
-    if config is None:
-        return None
-    files = model.folder(options.home, served.name)
-    key = secret.noise_key(options.home, _kind(options))
-    network = needed_network(served.victim, f"defence {name}")
-    return trained.ready(files, name, config, network, key)
+def _prices(options: Serve, served: Model, algorithm: str) -> tuple[PolicyTariff, bytes]:
+    """What is charged, and the calibration it rests on, as it was read: its file may change."""
+    if options.policy == "none":
+        return no_price(algorithm), b""
+    beside = calibration.path(options.home, options.model, options.measure)
+    calibrated = calibration.load(options.calibration or beside, served.fingerprint)
+    made, here = calibrated.provenance.get("host"), socket.gethostname()
+    if made != here:
+        _LOG.warning("calibrated on host %s, serving on %s: seconds of work may be off", made, here)
+    return calibrated.tariff(options.policy, algorithm), repr(calibrated).encode()
 
 
 async def _until_stopped(
