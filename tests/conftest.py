@@ -1,13 +1,10 @@
 """A gate on loopback in front of a victim that costs nothing, for tests of both ends."""
 
-import asyncio
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import hypothesis
 import numpy as np
@@ -134,13 +131,14 @@ def running_gate(
     limits=None,
     elapsed=None,
 ) -> Iterator[RunningGate]:
+    from gates import served
+
     from pow.challenge import Keyring
     from protos import codec
     from server.authentication import NoAuthentication
     from server.gate import Gate
     from server.ledger.sqlite import SqliteLedger
     from server.model import Model
-    from server.serve import running
 
     clock = Clock()
     victim, measure = FakeVictim(shape), FakeMeasure()
@@ -162,39 +160,12 @@ def running_gate(
         perturbation=perturbation,
         hosts=hosts,
     )
-    started = threading.Event()
-    box = SimpleNamespace(address=None, error=None)
-
-    async def serve() -> None:
-        box.loop, box.stop = asyncio.get_running_loop(), asyncio.Event()
-        async with running(
-            gate, authenticator or NoAuthentication(), "127.0.0.1:0", tls, limits
-        ) as address:
-            box.address = address
-            started.set()
-            await box.stop.wait()
-
-    def main() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as error:
-            box.error = error
-            started.set()
-
-    thread = threading.Thread(target=main)
-    thread.start()
-    started.wait()
-    if box.error is not None:
-        raise box.error
     try:
-        yield RunningGate(box.address, victim, measure, ledger, clock, records)
+        with served(gate, authenticator or NoAuthentication(), tls=tls, limits=limits) as address:
+            yield RunningGate(address, victim, measure, ledger, clock, records)
     finally:
-        box.loop.call_soon_threadsafe(box.stop.set)
-        thread.join()
         if own:
             ledger.close()
-    if box.error is not None:
-        raise box.error
 
 
 @pytest.fixture
@@ -212,7 +183,7 @@ def gate_with():
 
 @pytest.fixture(scope="session")
 def digits_home(tmp_path_factory):
-    """A home folder that tests share for what is dear to make; nobody removes anything in it."""
+    """A home folder that tests share for what takes long to make; nobody removes anything in it."""
     return tmp_path_factory.mktemp("home")
 
 
