@@ -4,11 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from ledger_payments import PaymentContract
-from ledgers import HONEST, Clock, FixedTariff, batch, pay, payment
+from ledgers import HONEST, Client, Clock, FixedTariff, Steps, Tail, batch
 
-from pow.puzzle import Puzzle
-from server.ledger import MAX_RETRIES, MAX_UNPAID, NANO, Account, Batch, Payment
+from pow.hashcash import CLOCK_SKEW
+from pow.puzzle import Puzzle, puzzle_for
+from server.ledger import MAX_RETRIES, MAX_UNPAID, NANO, Account, Batch
+from server.ledger.sqlite import RETENTION
 from server.refusals import (
     LedgerUnavailable,
     NothingToRedeem,
@@ -17,8 +18,10 @@ from server.refusals import (
     TooManyUnpaid,
 )
 
+EXPIRED = 661  # seconds after which the challenge of a cheap batch can no longer be redeemed
 
-class LedgerContract(PaymentContract):
+
+class LedgerContract:
     """What the gate relies on. A back end's test class gives `open_ledger(tmp_path, ...)`."""
 
     @pytest.fixture
@@ -26,291 +29,330 @@ class LedgerContract(PaymentContract):
         return Clock()
 
     @pytest.fixture
-    def ledger(self, tmp_path, clock):
-        ledger = self.open_ledger(tmp_path, clock=clock)
-        yield ledger
-        ledger.close()
+    def client(self, tmp_path, clock):
+        """A client of an empty ledger with a tariff of its own: `client(tariff)`."""
+        opened = []
 
-    def test_a_client_never_seen_has_an_empty_account(self, ledger):
-        assert ledger.account("anne").result() == Account()
+        def make(tariff=None):
+            opened.append(self.open_ledger(tmp_path, clock=clock, tariff=tariff))
+            return Client(opened[-1])
 
-    def test_a_charge_is_priced_and_shows_in_the_account(self, ledger):
-        charge = ledger.ask("anne", "r1", b"d", batch(16, 16 * HONEST + 1)).result()
+        yield make
+        for ledger in opened:
+            ledger.close()
+
+    @pytest.fixture
+    def anne(self, client):
+        return client()
+
+    @pytest.fixture
+    def bob(self, anne):
+        return replace(anne, name="bob")
+
+    def test_a_new_request_shows_the_account_and_a_new_client_an_empty_one(self, anne):
+        assert anne.again("r1") == anne.account == Account()
+        anne.ask("r1", 3)
+        assert anne.again("r2") == anne.account
+
+    def test_a_charge_is_priced_and_shows_in_the_account(self, anne):
+        charge = anne.ask("r1", 16, 16 * HONEST + 1)
         assert (charge.images, charge.cost, charge.work) == (16, 16 * HONEST + 1, 16_000)
-        assert charge.account == ledger.account("anne").result()
+        assert charge.account == anne.account
         assert (charge.account.charged, charge.account.unpaid) == (16, 1)
 
-    def test_asking_again_returns_the_same_charge_and_charges_nothing(self, ledger):
-        first = ledger.ask("anne", "r1", b"d", batch(16, 5 * NANO)).result()
-        again = ledger.ask("anne", "r1", b"d", batch(16, 99 * NANO)).result()
-        assert (again.cost, again.work) == (first.cost, first.work)
-        assert ledger.account("anne").result().charged == 16
-
-    def test_a_retry_keeps_its_work_however_the_account_changed(self, ledger):
-        first = ledger.ask("anne", "r1", b"d", batch(4, 40 * NANO)).result()
-        ledger.ask("anne", "r2", b"e", batch(64, 640 * NANO)).result()
-        retry = ledger.recall("anne", "r1", b"d").result()
+    def test_asking_again_returns_the_same_charge_and_charges_nothing(self, anne):
+        first = anne.ask("r1", 4, 40 * NANO)
+        assert anne.ask("r1", 16, 99 * NANO) == first
+        assert anne.account.charged == 4
+        anne.ask("r2", 64, 640 * NANO)
+        retry = anne.again("r1")  # keeps its work however the account changed
         assert (retry.work, retry.cost, retry.retries) == (first.work, first.cost, 1)
 
-    def test_recalling_a_new_request_shows_the_account(self, ledger):
-        assert ledger.recall("anne", "r1", b"d").result() == Account()
-        ledger.ask("anne", "r1", b"d", batch(3, NANO)).result()
-        assert ledger.recall("anne", "r2", b"d").result() == ledger.account("anne").result()
+    def test_the_sixth_retry_is_refused(self, anne):
+        anne.ask("r1")
+        assert [anne.again("r1").retries for _ in range(MAX_RETRIES)] == [1, 2, 3, 4, 5]
+        with pytest.raises(RetriesExhausted, match=r"request r1 .* at most 5"):
+            anne.again("r1")
 
-    def test_the_sixth_retry_is_refused(self, ledger):
-        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
-        for number in range(1, MAX_RETRIES + 1):
-            assert ledger.recall("anne", "r1", b"d").result().retries == number
-        with pytest.raises(RetriesExhausted, match="at most 5"):
-            ledger.recall("anne", "r1", b"d").result()
-
-    def test_a_request_id_stands_for_one_set_of_inputs(self, ledger):
-        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
-        for again in (
-            ledger.ask("anne", "r1", b"other", batch(1, NANO)),
-            ledger.recall("anne", "r1", b"other"),
-        ):
+    def test_a_request_id_stands_for_one_set_of_inputs(self, anne):
+        anne.ask("r1")
+        other = replace(anne, digest=b"other")
+        for again in (other.ask, other.again):
             with pytest.raises(RequestIdReused, match="r1"):
-                again.result()
-        assert ledger.account("anne").result().charged == 1
+                again("r1")
+        assert anne.account.charged == 1
 
-    def test_clients_do_not_share_request_ids_or_accounts(self, ledger):
-        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
-        ledger.ask("bob", "r1", b"other", batch(2, NANO)).result()
-        assert ledger.account("anne").result().charged == 1
-        assert ledger.account("bob").result().charged == 2
+    def test_clients_do_not_share_request_ids_or_accounts(self, anne, bob):
+        anne.ask("r1")
+        replace(bob, digest=b"other").ask("r1", 2)
+        assert (anne.account.charged, bob.account.charged) == (1, 2)
 
-    def test_the_ninth_unpaid_batch_is_refused_until_one_is_paid(self, ledger):
+    def test_the_ninth_unpaid_batch_is_refused_until_one_is_paid(self, anne):
         for number in range(MAX_UNPAID):
-            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+            anne.ask(f"r{number}")
         with pytest.raises(TooManyUnpaid, match="8 batches are unpaid"):
-            ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
-        assert ledger.recall("anne", "r0", b"d").result().retries == 1  # old ones may be retried
-        assert ledger.account("anne").result().charged == MAX_UNPAID
-        pay(ledger, "anne", "r0")
-        ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
+            anne.ask("late")
+        assert anne.again("r0").retries == 1  # old ones may be retried
+        assert anne.account.charged == MAX_UNPAID
+        anne.pay("r0")
+        anne.ask("late")
 
-    def test_expired_challenges_free_their_places(self, ledger, clock):
+    def test_expired_challenges_free_their_places(self, anne, clock):
         for number in range(MAX_UNPAID):
-            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
-        clock.now += 659
-        assert ledger.account("anne").result().unpaid == MAX_UNPAID
+            anne.ask(f"r{number}")
+        clock.now += EXPIRED - 2
+        assert anne.account.unpaid == MAX_UNPAID
         clock.now += 2
-        assert ledger.account("anne").result().unpaid == 0
-        ledger.ask("anne", "late", b"d", batch(1, NANO)).result()
+        assert anne.account.unpaid == 0
+        anne.ask("late")
 
-    def test_a_retry_takes_its_place_again(self, ledger, clock):
-        ledger.ask("anne", "r1", b"d", batch(1, NANO)).result()
-        clock.now += 661
-        ledger.recall("anne", "r1", b"d").result()
-        assert ledger.account("anne").result().unpaid == 1
-
-    def test_a_retry_finds_its_place_taken(self, ledger, clock):
-        ledger.ask("anne", "old", b"d", batch(1, NANO)).result()
-        clock.now += 661
+    def test_a_retry_takes_its_place_again_or_finds_it_taken(self, anne, clock):
+        anne.ask("old")
+        clock.now += EXPIRED
+        assert anne.again("old").account.unpaid == anne.account.unpaid == 1
+        clock.now += EXPIRED
         for number in range(MAX_UNPAID):
-            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
+            anne.ask(f"r{number}")
         with pytest.raises(TooManyUnpaid):
-            ledger.recall("anne", "old", b"d").result()
-        pay(ledger, "anne", "r0")
-        assert ledger.recall("anne", "old", b"d").result().retries == 1
-        assert ledger.account("anne").result().unpaid == MAX_UNPAID
+            anne.again("old")
+        anne.pay("r0")
+        assert anne.again("old").retries == 2
+        assert anne.account.unpaid == MAX_UNPAID
 
-    def test_callers_who_stop_waiting_harm_nobody(self, ledger):
-        futures = [ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)) for number in range(200)]
+    def test_a_place_is_held_as_long_as_its_challenge_can_be_redeemed(self, client, clock):
+        class Expensive(FixedTariff):
+            def work(self, account, images):
+                return 100_000_000 + 3_000_001  # rounded up by the puzzle
+
+        anne = client(Expensive())
+        clock.now += 0.9
+        clock.now = anne.ask("r1").expires + CLOCK_SKEW
+        assert anne.account.unpaid == 1
+        clock.now += 1
+        assert anne.account.unpaid == 0
+
+    def test_a_clock_set_back_locks_nobody_out(self, client, clock):
+        anne = client(Steps())
+        clock.now += 86_400
+        for number in range(MAX_UNPAID):
+            anne.ask(f"r{number}")
+        clock.now -= 86_400
+        assert anne.account.unpaid == 0
+        assert anne.ask("today").account.unpaid == 1
+        assert anne.again("r0").account.unpaid == 2
+
+    def test_callers_who_stop_waiting_harm_nobody(self, anne, bob):
+        ask = anne.ledger.ask
+        futures = [ask("anne", f"r{number}", b"d", batch(1, NANO)) for number in range(200)]
         given_up = [future.cancel() for future in futures]
-        assert ledger.ask("bob", "r", b"d", batch(1, NANO)).result(5).account.charged == 1
-        assert ledger.account("anne").result(5).charged <= MAX_UNPAID
+        assert bob.ask("r").account.charged == 1
+        assert anne.account.charged <= MAX_UNPAID
         assert any(given_up)
 
-    def test_an_error_in_one_job_is_its_own(self, tmp_path, clock):
+    def test_an_error_in_one_job_is_its_own(self, client):
         class Broken(FixedTariff):
             def work(self, account, images):
                 if images == 13:
                     raise ArithmeticError("13")
                 return super().work(account, images)
 
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Broken())
+        anne = client(Broken())
         asked = [
-            ledger.ask("anne", f"r{n}", b"d", batch(images, NANO))
-            for n, images in enumerate((1, 13, 2))
+            anne.ledger.ask("anne", f"r{images}", b"d", batch(images, NANO))
+            for images in (1, 13, 2)
         ]
-        assert [type(future.exception()) for future in asked] == [
-            type(None),
-            ArithmeticError,
-            type(None),
-        ]
-        assert ledger.account("anne").result().charged == 3
-        ledger.close()
+        errors = [type(future.exception()) for future in asked]
+        assert errors == [type(None), ArithmeticError, type(None)]
+        assert anne.account.charged == 3
 
-    def test_settling_is_idempotent(self, ledger):
-        ledger.ask("anne", "r1", b"d", batch(2, NANO)).result()
-        pay(ledger, "anne", "r1")
-        once = ledger.account("anne").result()
-        pay(ledger, "anne", "r1")
-        assert ledger.account("anne").result() == once
+    def test_settling_is_idempotent_and_says_whether_it_was_new(self, anne):
+        anne.ask("r1", 2)
+        assert anne.pay("r1")
+        once = anne.account
         assert (once.unpaid, once.counted) == (0, 2)
+        assert not anne.pay("r1")
+        assert anne.account == once
 
-    def test_settling_what_was_never_charged_is_refused(self, ledger):
-        with pytest.raises(NothingToRedeem, match="r9"):
-            ledger.settle("anne", Payment(ledger.books, "r9", b"d", Puzzle("sha1", 0, 1))).result()
-
-    def test_another_clients_charge_cannot_be_settled(self, ledger):
-        ledger.ask("anne", "r1", b"d", batch(2, NANO)).result()
+    @pytest.mark.parametrize(
+        ("changed", "why"),
+        [
+            ({"digest": b"other"}, "no charge is known for request r1 and its inputs"),
+            ({"books": "0" * 16}, "no charge is known"),
+            ({"request_id": "r2"}, "no charge is known for request r2"),
+            ({"puzzle": Puzzle("sha1", 0, 1)}, "r1 has another price by now"),
+            ({"puzzle": puzzle_for(2_000, "sha256")}, "r1 has another price by now"),
+        ],
+    )
+    def test_a_payment_settles_what_it_was_asked_for_and_nothing_else(self, anne, changed, why):
+        anne.ask("r1", 2, 2 * NANO)
+        before, right = anne.account, anne.payment("r1")
+        with pytest.raises(NothingToRedeem, match=why):
+            anne.ledger.settle("anne", replace(right, **changed)).result()
         with pytest.raises(NothingToRedeem):
-            ledger.settle("bob", payment(ledger, "anne", "r1")).result()
+            anne.ledger.settle("bob", right).result()
+        assert anne.account == before
+        assert anne.ledger.settle("anne", right).result()
 
-    def test_a_cheap_unpaid_batch_never_dilutes(self, ledger):
-        ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
-        before = ledger.account("anne").result()
-        ledger.ask("anne", "cheap", b"e", batch(10, 1)).result()
-        after = ledger.account("anne").result()
+    def test_a_retry_of_what_is_paid_says_so(self, anne, clock):
+        assert not anne.ask("r1", 2).paid
+        assert not anne.again("r1").paid
+        anne.pay("r1")
+        clock.now += 100_000
+        retried = anne.again("r1")
+        assert (retried.paid, retried.account.unpaid) == (True, 0)
+
+    @pytest.mark.parametrize("cost", [1, 11 * HONEST])
+    def test_an_unpaid_batch_below_the_account_never_dilutes(self, anne, cost):
+        before = anne.ask("expensive", 10, 100 * HONEST).account
+        after = anne.ask("cheaper", 10, cost).account
         assert (after.counted, after.cost, after.sums) == (10, before.cost, before.sums)
-        pay(ledger, "anne", "cheap", b"e")
-        assert ledger.account("anne").result().counted == 20
+        anne.pay("cheaper")
+        assert anne.account.counted == 20
 
-    def test_an_unpaid_batch_between_honest_and_the_account_never_dilutes(self, ledger):
-        ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
-        before = ledger.account("anne").result()
-        ledger.ask("anne", "less dear", b"e", batch(10, 11 * HONEST)).result()
-        after = ledger.account("anne").result()
-        assert (after.counted, after.sums) == (before.counted, before.sums)
-        pay(ledger, "anne", "less dear", b"e")
-        assert ledger.account("anne").result().counted == 20
-
-    def test_a_dear_unpaid_batch_counts_at_once_and_only_once(self, ledger):
-        ledger.ask("anne", "dear", b"d", batch(10, 100 * HONEST)).result()
-        counted = ledger.account("anne").result()
+    def test_an_expensive_unpaid_batch_counts_at_once_and_only_once(self, anne):
+        counted = anne.ask("expensive", 10, 100 * HONEST).account
         assert counted.cost == 100 * HONEST
-        pay(ledger, "anne", "dear")
-        settled = ledger.account("anne").result()
-        assert (settled.cost, settled.sums) == (counted.cost, counted.sums)
+        anne.pay("expensive")
+        assert (anne.account.cost, anne.account.sums) == (counted.cost, counted.sums)
 
-    def test_free_batches_are_settled_when_charged(self, tmp_path, clock):
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=FixedTariff(free=True))
-        charge = ledger.ask("anne", "r1", b"d", batch(3, 1)).result()
-        assert (charge.work, charge.account.unpaid, charge.account.counted) == (0, 0, 3)
-        ledger.close()
+    def test_free_batches_are_settled_when_charged(self, client):
+        charge = client(FixedTariff(free=True)).ask("r1", 3, 1)
+        assert (charge.work, charge.paid, charge.account.counted) == (0, True, 3)
+        assert (charge.account.unpaid, charge.account.entered) == (0, False)
 
-    def test_threads_at_once_charge_every_request_exactly_once(self, ledger):
+    def test_threads_at_once_charge_every_request_exactly_once(self, anne):
         def ask(number):
-            ledger.ask("anne", f"r{number % 40}", b"d", batch(1, NANO)).result()
-            pay(ledger, "anne", f"r{number % 40}")
+            anne.ask(f"r{number % 40}")
+            anne.pay(f"r{number % 40}")
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(ask, range(200)))
-        account = ledger.account("anne").result()
+        account = anne.account
         assert (account.charged, account.counted, account.cost) == (40, 40, 40 * NANO)
 
-    def test_a_race_for_the_last_place_has_one_winner(self, ledger):
+    def test_a_race_for_the_last_place_has_one_winner(self, anne):
         for number in range(MAX_UNPAID - 1):
-            ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)).result()
-        futures = [ledger.ask("anne", f"x{number}", b"d", batch(1, NANO)) for number in range(8)]
+            anne.ask(f"r{number}")
+        ask = anne.ledger.ask
+        futures = [ask("anne", f"x{number}", b"d", batch(1, NANO)) for number in range(8)]
         errors = [future.exception() for future in futures]
         assert errors.count(None) == 1
         assert sum(isinstance(error, TooManyUnpaid) for error in errors) == 7
 
-    def test_an_image_shown_again_does_not_count_again(self, ledger):
-        same = batch(3, 30 * NANO)
-        for number in range(5):
-            ledger.ask("anne", f"r{number}", b"d", same).result()
-            pay(ledger, "anne", f"r{number}")
-        account = ledger.account("anne").result()
-        assert (account.charged, account.counted, account.cost) == (15, 3, 30 * NANO)
+    def test_an_image_counts_once_however_often_it_is_shown(self, anne):
+        for same in (batch(3, 30 * NANO), batch(2, 1)):  # counts at once, or when it is paid
+            before = anne.account
+            for number in range(2):
+                anne.ask(f"{same.cost}-{number}", same)
+            for number in range(2):
+                anne.pay(f"{same.cost}-{number}")
+            assert anne.account.counted == before.counted + len(same)
+            assert anne.account.cost == before.cost + same.cost
+        assert anne.account.charged == 10
 
-    def test_an_image_counts_once_though_it_was_asked_twice_before_it_was_paid(self, ledger):
-        same = batch(2, 1)  # cheap: counts only when it is paid
-        for number in range(2):
-            ledger.ask("anne", f"r{number}", b"d", same).result()
-        assert ledger.account("anne").result().counted == 0
-        for number in range(2):
-            pay(ledger, "anne", f"r{number}")
-        assert ledger.account("anne").result().counted == 2
-
-    def test_a_batch_with_one_new_image_counts_that_one(self, ledger):
+    def test_a_batch_with_one_new_image_counts_that_one(self, anne):
         first, more = batch(2, 20 * NANO), batch(1, 7 * NANO)
-        both = Batch(first.costs + more.costs, first.digests + more.digests)
-        for number, asked in enumerate((first, both)):
-            charge = ledger.ask("anne", f"r{number}", b"d", asked).result()
-            pay(ledger, "anne", f"r{number}")
+        anne.ask("first", first)
+        anne.pay("first")
+        charge = anne.ask("both", Batch(first.costs + more.costs, first.digests + more.digests))
+        anne.pay("both")
         assert (charge.images, charge.cost) == (3, 27 * NANO)  # as the record shows it
-        account = ledger.account("anne").result()
-        assert (account.counted, account.cost) == (3, 27 * NANO)
+        assert (anne.account.counted, anne.account.cost) == (3, 27 * NANO)
 
-    def test_what_lies_above_a_threshold_is_kept_apart(self, tmp_path, clock):
-        class Tail(FixedTariff):
-            thresholds = (3 * NANO,)
+    def test_what_waits_for_payment_keeps_its_tail(self, client):
+        anne = client(Tail())
+        cheap = Batch((0, 0, 0, 0, 0, 5 * NANO), batch(6, 0).digests)
+        assert anne.ask("r1", cheap).account.counted == 0
+        anne.pay("r1")
+        expected = Account(charged=6, entered=True, recent=cheap.digests)
+        assert anne.account == expected.counting(6, 5 * NANO, 2 * NANO)
 
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Tail())
-        few = Batch((NANO, 5 * NANO), batch(2, 0).digests)
-        ledger.ask("anne", "r1", b"d", few).result()
-        pay(ledger, "anne", "r1")
-        account = ledger.account("anne").result()
-        assert account == replace(
-            Account().counting(2, 6 * NANO, 2 * NANO), charged=2, entered=True, recent=few.digests
-        )
-        ledger.close()
-
-    def test_what_waits_for_payment_keeps_its_tail(self, tmp_path, clock):
-        class Tail(FixedTariff):
-            thresholds = (3 * NANO,)
-
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Tail())
-        cheap = Batch((0, 0, 0, 0, 0, 5 * NANO), batch(6, 0).digests)  # dear in its tail alone
-        ledger.ask("anne", "r1", b"d", cheap).result()
-        assert ledger.account("anne").result().counted == 0
-        pay(ledger, "anne", "r1")
-        assert (
-            ledger.account("anne").result().sums == Account().counting(6, 5 * NANO, 2 * NANO).sums
-        )
-        ledger.close()
-
-    def test_batches_that_wait_raise_the_price_of_the_next(self, tmp_path, clock):
-        class Mean(FixedTariff):
-            def counts_at_once(self, before, after):
-                return False  # nothing counts before it is paid for
-
+    def test_batches_that_wait_raise_the_price_of_the_next(self, client, clock):
+        class Mean(Steps):
             def work(self, account, images):
                 return images * account.cost // account.counted // 1_000
 
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Mean())
-        asked = {"dear": batch(10, 90 * HONEST), "cheap": batch(10, 10 * HONEST)}
-        works = [ledger.ask("anne", name, b"d", asked[name]).result().work for name in asked]
-        assert works == [90_000_000, 50_000_000]  # not the 10 000 000 it would cost alone
+        anne = client(Mean())
+        assert anne.ask("expensive", 10, 90 * HONEST).work == 90_000_000
+        assert anne.ask("cheap", 10, 10 * HONEST).work == 50_000_000  # alone it were 10 000 000
         clock.now += 961  # what can no longer be paid for does not wait
-        assert ledger.ask("anne", "late", b"d", batch(10, 10 * HONEST)).result().work == 10_000_000
-        ledger.ask("bob", "dear", b"d", batch(10, 10 * HONEST)).result()
-        late = ledger.ask("bob", "dearer", b"d", batch(10, 90 * HONEST)).result()
-        assert late.work == 90_000_000  # a cheap one that waits lowers no price
-        ledger.close()
+        assert anne.ask("late", 10, 10 * HONEST).work == 10_000_000
+        bob = replace(anne, name="bob")
+        bob.ask("cheap", 10, 10 * HONEST)
+        assert bob.ask("expensive", 10, 90 * HONEST).work == 90_000_000  # no price is lowered
 
-    def test_copies_of_a_known_image_do_not_hide_a_dear_batch(self, ledger):
-        known = batch(1, 1)
-        ledger.ask("anne", "known", b"d", known).result()
-        pay(ledger, "anne", "known")
-        dear = batch(2, 20 * HONEST)
-        hidden = Batch(dear.costs + known.costs * 40, dear.digests + known.digests * 40)
-        ledger.ask("anne", "hidden", b"d", hidden).result()
-        assert ledger.account("anne").result().counted == 3
-
-    def test_an_account_enters_with_its_first_payment(self, tmp_path, clock):
+    def test_an_account_enters_with_its_first_payment(self, client):
         class Entry(FixedTariff):
             def work(self, account, images):
                 return 1_000 * images + 50_000 * (not account.entered)
 
-        ledger = self.open_ledger(tmp_path, clock=clock, tariff=Entry())
-        asked = [ledger.ask("anne", f"r{number}", b"d", batch(1, NANO)) for number in range(2)]
-        assert [charge.result().work for charge in asked] == [51_000, 51_000]
-        assert not ledger.account("anne").result().entered
-        pay(ledger, "anne", "r1")
-        assert ledger.account("anne").result().entered
-        assert ledger.ask("anne", "r2", b"d", batch(1, NANO)).result().work == 1_000
-        assert ledger.ask("bob", "r2", b"d", batch(1, NANO)).result().work == 51_000
-        assert ledger.recall("anne", "r0", b"d").result().work == 51_000  # as it was first asked
-        ledger.close()
+        anne = client(Entry())
+        assert [anne.ask(f"r{number}").work for number in range(2)] == [51_000, 51_000]
+        assert not anne.account.entered
+        anne.pay("r1")
+        assert anne.account.entered
+        assert anne.ask("r2").work == 1_000
+        assert replace(anne, name="bob").ask("r2").work == 51_000
+        assert anne.again("r0").work == 51_000  # as it was first asked
 
-    def test_a_closed_ledger_refuses(self, ledger):
-        ledger.close()
+    def test_what_expired_before_it_counted_is_priced_again_when_it_is_retried(self, client, clock):
+        """Otherwise whoever lets batches expire pays for all of them what the first one cost."""
+        anne = client(Steps())
+        for number in range(3):
+            assert anne.ask(f"r{number}", 10).work == 20_000
+            clock.now += EXPIRED
+        old = anne.payment("r1")
+        for number, work in enumerate((20_000, 40_000, 80_000)):
+            retried = anne.again(f"r{number}")
+            assert (retried.work, retried.puzzle) == (work, puzzle_for(work))
+            if number == 1:
+                with pytest.raises(NothingToRedeem, match="r1 has another price by now"):
+                    anne.ledger.settle("anne", old).result()
+            assert anne.pay(f"r{number}")
+
+    def test_those_retried_at_once_wait_for_each_other(self, client, clock):
+        anne = client(Steps())
+        for number in range(3):
+            anne.ask(f"r{number}", 10)
+            clock.now += EXPIRED
+        retried = [anne.again(f"r{number}") for number in range(3)]
+        assert [charge.work for charge in retried] == [20_000, 40_000, 80_000]
+        assert [charge.account.unpaid for charge in retried] == [1, 2, 3]
+        assert retried[-1].account.charged == 30
+
+    def test_a_price_asked_again_is_never_lower(self, client, clock):
+        class Falling(Steps):
+            def work(self, account, images):
+                return 1_000_000 // account.counted
+
+        anne = client(Falling())
+        first = anne.ask("r1", 10)
+        clock.now += 961
+        anne.ask("r2", 90)
+        anne.pay("r2")
+        assert anne.again("r1").work == first.work == 100_000
+
+    def test_what_expired_and_counts_keeps_its_price(self, anne, clock):
+        first = anne.ask("r1", 10, 100 * HONEST)
+        anne.ask("r2", 10, 900 * HONEST)
+        clock.now += EXPIRED
+        retried = anne.again("r1")
+        assert (retried.work, retried.account.counted) == (first.work, 20)
+
+    def test_charges_are_deleted_when_they_ended_long_ago(self, anne, clock):
+        anne.ask("paid", 2)
+        anne.pay("paid")
+        anne.ask("unpaid", 3)
+        clock.now += 600 + RETENTION - 1
+        assert anne.ledger.prune().result() == 0
+        clock.now += 2
+        assert anne.ledger.prune().result() == 2
+        for name in ("paid", "unpaid"):
+            assert isinstance(replace(anne, digest=b"other").again(name), Account)
+        assert anne.account.charged == 5
+
+    def test_a_closed_ledger_refuses(self, anne):
+        anne.ledger.close()
         with pytest.raises(LedgerUnavailable):
-            ledger.account("anne").result()
-        ledger.close()
+            anne.ask("r1")
+        anne.ledger.close()

@@ -1,12 +1,14 @@
-"""What tests of ledgers need: batches, a clock, tariffs, payments."""
+"""What tests of ledgers need: batches, a clock, tariffs, and a client that asks and pays."""
 
 from dataclasses import dataclass
 from itertools import count
 
 from pow.puzzle import Puzzle, puzzle_for
-from server.ledger import DIGEST_BYTES, NANO, Account, Batch, Payment
+from server.ledger import DIGEST_BYTES, NANO, Account, Batch, Charge, Payment
 
 _numbers = count()
+
+HONEST = 1 * NANO  # nano-units an honest image costs
 
 
 def batch(images: int, cost: int) -> Batch:
@@ -16,9 +18,6 @@ def batch(images: int, cost: int) -> Batch:
         (each + rest, *[each] * (images - 1)),
         tuple(next(_numbers).to_bytes(DIGEST_BYTES, "big") for _ in range(images)),
     )
-
-
-HONEST = 1 * NANO  # nano-units an honest image costs
 
 
 @dataclass
@@ -59,12 +58,35 @@ class Steps(FixedTariff):
         return images * 1_000 << account.counted // 10
 
 
-def payment(ledger, client, request_id, digest=b"d") -> Payment:
-    """What a solved challenge of a charge says."""
-    charge = ledger.ask(client, request_id, digest, batch(1, 1)).result()
-    return Payment(ledger.books, request_id, digest, charge.puzzle)
+class Tail(FixedTariff):
+    """What lies above three honest images counts by itself, too."""
+
+    thresholds = (3 * NANO,)
 
 
-def pay(ledger, client, request_id, digest=b"d") -> bool:
-    """Whether the payment was new."""
-    return ledger.settle(client, payment(ledger, client, request_id, digest)).result()
+@dataclass(frozen=True)
+class Client:
+    """One client of a ledger. All its requests are for the inputs `digest`."""
+
+    ledger: object
+    name: str = "anne"
+    digest: bytes = b"d"
+
+    def ask(self, request_id: str, images: int | Batch = 1, cost: int = NANO) -> Charge:
+        asked = images if isinstance(images, Batch) else batch(images, cost)
+        return self.ledger.ask(self.name, request_id, self.digest, asked).result()
+
+    def again(self, request_id: str) -> Charge | Account:
+        return self.ledger.recall(self.name, request_id, self.digest).result()
+
+    def payment(self, request_id: str) -> Payment:
+        """What a solved challenge of a charge says."""
+        return Payment(self.ledger.books, request_id, self.digest, self.ask(request_id).puzzle)
+
+    def pay(self, request_id: str) -> bool:
+        """Whether the payment was new."""
+        return self.ledger.settle(self.name, self.payment(request_id)).result()
+
+    @property
+    def account(self) -> Account:
+        return self.ledger.account(self.name).result()

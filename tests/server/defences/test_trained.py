@@ -124,7 +124,7 @@ def test_a_ready_defence_serves(files, victim, split):
     ("change", "message"),
     [
         ({"seeds": None}, "holds no fresh that can be used"),
-        ({"seeds": [0, 1]}, "the array '.*' of a lenet-thin is missing"),
+        ({"seeds": [0, 1]}, "the array '.*' is missing"),
         ({"network": "lenet"}, "expected float32"),
         ({"network": 5}, "holds no fresh that can be used"),
     ],

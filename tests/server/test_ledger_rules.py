@@ -1,0 +1,225 @@
+"""Laws of the charging rules, over any order of asking, retrying, paying and waiting."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ledgers import FixedTariff, Steps, Tail, batch
+
+from pow.hashcash import CLOCK_SKEW
+from server.ledger import DIGEST_BYTES, NANO, RECENT, WINDOWS, Account, Batch, Charge, Payment
+from server.ledger.rules import charge, check_retention, period, reprice, retry, settle
+from server.refusals import NothingToRedeem, RetriesExhausted, TooManyUnpaid
+
+REQUESTS = 3
+IMAGES = 10
+
+which = st.integers(0, REQUESTS - 1)
+steps = st.lists(
+    st.one_of(
+        *[st.tuples(st.just("ask"), which)] * 3,
+        *[st.tuples(st.sampled_from(("pay", "pay the first price")), which)] * 3,
+        st.tuples(st.just("wait"), st.sampled_from((50, 661))),
+        st.tuples(st.just("clock back"), st.sampled_from((30, 661))),
+    ),
+    min_size=6,
+    max_size=16,
+)
+
+
+class Books:
+    """The simplest back end: asks for equal batches, and pays with any challenge it was given."""
+
+    def __init__(self, tariff, done):
+        self.tariff = tariff
+        self.now = 1_000_000.0
+        self.account = Account()
+        self.charges: dict[int, Charge] = {}
+        self.given = [[] for _ in range(REQUESTS)]
+        self.paid: dict[int, int] = {}
+        for what, value in done:
+            match what:
+                case "ask":
+                    self.ask(value)
+                case "wait":
+                    self.now += value
+                case "clock back":
+                    self.now -= value
+                case _:
+                    self.pay(value, 0 if what == "pay the first price" else -1)
+
+    def unpaid(self):
+        latest, earliest = period(self.now)
+        return [
+            known
+            for known in self.charges.values()
+            if not known.paid and known.issued <= latest and known.expires >= earliest
+        ]
+
+    def ask(self, number):
+        account = replace(self.account, unpaid=len(self.unpaid()))
+        waiting = [known.waiting for known in self.unpaid() if known.waiting is not None]
+        known = self.charges.get(number)
+        try:
+            if known is None:
+                named = {"request_id": f"r{number}", "digest": b"d"}
+                asked = batch(IMAGES, NANO)
+                found = charge(account, waiting, asked, self.tariff, **named, now=self.now)
+            else:
+                known = replace(known, account=account)
+                found = retry(known, waiting, b"d", self.tariff, now=self.now)
+        except (RetriesExhausted, TooManyUnpaid):
+            return
+        self.charges[number], self.account = found, found.account
+        assert found.account.unpaid == len(self.unpaid())
+        if known is not None:
+            assert found.work >= known.work
+        if not found.paid:
+            self.given[number].append((found.puzzle, self.now, found.expires))
+
+    def pay(self, number, at):
+        if not self.given[number]:
+            return
+        puzzle, issued, expires = self.given[number][at]
+        if not issued - CLOCK_SKEW <= self.now <= expires + CLOCK_SKEW:
+            return  # as the gate refuses its token
+        known = replace(self.charges[number], account=self.account)
+        try:
+            after = settle(known, Payment("", f"r{number}", b"d", puzzle), self.tariff.thresholds)
+        except NothingToRedeem:
+            return
+        if after is not known:
+            self.paid[number] = puzzle.work
+            self.charges[number], self.account = after, after.account
+        assert settle(after, Payment("", f"r{number}", b"d", puzzle), ()) is after
+
+
+@settings(deadline=None, max_examples=300)
+@given(steps)
+def test_no_order_of_asking_and_paying_makes_answers_cheaper(done):
+    """As many answers, asked and paid one by one, cost no more; each request is charged once."""
+    books = Books(Steps(), done)
+    direct = sum(IMAGES * 1_000 << (number + 1) for number in range(len(books.paid)))
+    assert sum(books.paid.values()) >= direct * (1 - 1 / 33)  # as far as a puzzle may be off
+    assert books.account.counted == IMAGES * len(books.paid)
+    assert books.account.charged == IMAGES * len(books.charges)
+
+
+def charged(account=Account(), waiting=(), images=1, cost=NANO, tariff=None):  # noqa: B008
+    tariff = tariff or Steps()
+    named = {"request_id": "r", "digest": b"d", "now": 0.0}
+    return charge(account, waiting, batch(images, cost), tariff, **named)
+
+
+@given(st.lists(st.integers(1, 30), max_size=4), st.integers(1, 20))
+def test_what_waits_never_lowers_a_price(waiting, images):
+    before = Account().with_batch(batch(5, NANO))
+    alone = charged(before, images=images)
+    after = charged(before, [batch(n, NANO) for n in waiting], images=images)
+    assert after.work >= alone.work
+    assert after.account == replace(alone.account)
+
+
+def test_a_charge_counts_at_once_or_waits_for_its_payment():
+    waits = charged(cost=NANO, images=10, tariff=FixedTariff())
+    assert (waits.account.counted, waits.account.unpaid, waits.paid) == (0, 1, False)
+    assert waits.waiting is not None
+    payment = Payment("", "r", b"d", waits.puzzle)
+    paid = settle(waits, payment, ())
+    assert (paid.account.counted, paid.account.entered, paid.waiting) == (10, True, None)
+    counts = charged(cost=90 * NANO, images=10, tariff=FixedTariff())
+    assert (counts.account.counted, counts.waiting) == (10, None)
+    assert settle(counts, payment, ()).account.counted == 10
+    with pytest.raises(NothingToRedeem):
+        settle(None, payment, ())
+
+
+def test_a_tail_is_counted_with_the_thresholds_that_it_was_charged_by():
+    waits = charged(cost=8 * NANO, images=2, tariff=Tail())
+    payment = Payment("", "r", b"d", waits.puzzle)
+    sums = settle(waits, payment, Tail.thresholds).account.sums
+    assert sums == Account().counting(2, 8 * NANO, 2 * NANO).sums
+
+
+def test_only_what_does_not_count_is_priced_again():
+    waits = charged(images=10)
+    later = replace(waits, account=Account().with_batch(batch(10, NANO)))
+    assert (waits.work, reprice(later, (), Steps()).work) == (20_000, 40_000)
+    assert reprice(replace(later, waiting=None), (), Steps()).work == 20_000
+    assert reprice(replace(later, work=10**6), (), Steps()).work == 10**6
+
+
+def test_nothing_that_can_be_redeemed_may_be_deleted():
+    check_retention(86_460)
+    with pytest.raises(ValueError, match="retention is 86459 s; expected at least 86460 s"):
+        check_retention(86_459)
+
+
+batches = st.lists(
+    st.tuples(st.integers(1, 256), st.integers(0, 300)).map(
+        lambda pair: (pair[0], pair[0] * pair[1] * NANO // 100)
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(batches, st.randoms(use_true_random=False))
+def test_the_order_of_charges_does_not_change_the_totals(charges, shuffler):
+    shuffled = list(charges)
+    shuffler.shuffle(shuffled)
+    totals = set()
+    for order in (charges, shuffled):
+        account = Account()
+        for images, cost in order:
+            account = account.counting(images, cost)
+        totals.add((account.counted, account.cost))
+    assert len(totals) == 1
+
+
+@given(batches)
+def test_a_window_weighs_what_its_number_of_images_says(charges):
+    """With a constant cost per image the forgetting mean is that cost, whatever the batches."""
+    account = Account()
+    for images, _ in charges:
+        account = account.counting(images, images * NANO)
+    for window, total in zip(WINDOWS, account.sums, strict=True):
+        weight = window * (1 - (1 - 1 / window) ** account.counted)
+        assert total / weight == pytest.approx(NANO)
+
+
+def test_a_window_forgets_image_by_image():
+    window = WINDOWS[0]
+    account = Account().counting(1, 5 * NANO).counting(1, 3 * NANO)
+    assert account.sums[0] == pytest.approx(5 * NANO * (1 - 1 / window) + 3 * NANO)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20))
+def test_what_counts_of_a_batch_is_each_image_once(shown):
+    digests = tuple(number.to_bytes(DIGEST_BYTES, "big") for number in shown)
+    account = Account().with_batch(Batch(tuple(10**number for number in shown), digests))
+    assert account.cost == sum(10**number for number in set(shown))
+    assert account.counted == len(account.recent) == len(set(shown))
+
+
+def test_it_remembers_the_images_that_were_shown_last():
+    probe, account = batch(1, NANO), Account()
+    for _ in range(3):  # showing it again keeps it in mind
+        account = account.with_batch(probe)
+        for _ in range(RECENT - 1):
+            account = account.with_batch(batch(1, NANO))
+    assert account.recent[0] == probe.digests[0]
+    assert account.with_batch(probe).counted == account.counted
+    account = account.with_batch(batch(1, NANO))
+    assert len(account.recent) == RECENT
+    assert account.with_batch(probe).counted == account.counted + 1  # forgotten
+
+
+@pytest.mark.parametrize(
+    ("costs", "digests", "message"),
+    [((1, 2), (bytes(DIGEST_BYTES),), "1 digests for 2 costs"), ((1,), (b"short",), "16 bytes")],
+)
+def test_a_batch_that_is_none_is_refused(costs, digests, message):
+    with pytest.raises(ValueError, match=message):
+        Batch(costs, digests)
