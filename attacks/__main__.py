@@ -61,33 +61,21 @@ def _mistakes() -> command.Mistakes:
 
 
 def _list() -> None:
-    """One line for each attack: name, what it does, source, labels it learns from, needs."""
-    rows: list[tuple[str, ...]] = [("name", "what it does", "source", "labels", "needs")]
-    for name in attacks.REGISTRY:
-        attack = attacks.load(name)
-        first = (attack.__doc__ or "").splitlines()[0]
-        rows.append((name, first, attack.SOURCE, attack.LABELS, ", ".join(attack.NEEDS) or "none"))
-    if sys.stdout.isatty():
-        _table(rows, shutil.get_terminal_size().columns)
-        return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
-
-
-def _table(rows: list[tuple[str, ...]], width: int) -> None:
-    """The list as wide as a terminal: the source stands below what an attack does."""
+    """For each attack: name, what it does, source, labels it learns from, needs."""
     from rich.console import Console
     from rich.table import Table
 
-    name, does, source, labels, needs = rows[0]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(name, no_wrap=True, style="bold")
-    table.add_column(f"{does}, {source}", overflow="fold")
-    table.add_column(labels, no_wrap=True)
-    table.add_column(needs, no_wrap=True)
-    for name, does, source, labels, needs in rows[1:]:
-        table.add_row(name, f"{does}\n[dim]{source}[/dim]", labels, needs)
+    table.add_column("name", no_wrap=True, style="bold")
+    table.add_column("what it does, source", overflow="fold")
+    table.add_column("labels", no_wrap=True)
+    table.add_column("needs", no_wrap=True)
+    for name in attacks.REGISTRY:
+        attack = attacks.load(name)
+        does = (attack.__doc__ or "").splitlines()[0]
+        needs = ", ".join(attack.NEEDS) or "none"
+        table.add_row(name, f"{does}\n[dim]{attack.SOURCE}[/dim]", attack.LABELS, needs)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
     Console(width=width, highlight=False).print(table)
 
 

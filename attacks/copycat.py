@@ -6,18 +6,13 @@ Differs from the paper: a small pool without augmentation, and fresh weights whe
 fine-tunes a network made for ImageNet.
 """
 
-from dataclasses import dataclass
-
 from attacks.world import Plan, Rounds, World, ask_at_random
 
 SOURCE = "Correia-Silva et al., IJCNN 2018"
 LABELS = "hard"
 NEEDS = ("pool",)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Rounds):
-    """The flags of every attack in rounds."""
+Config = Rounds
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from attacks.world import Answers, Images, Plan, World, check_above, check_least
+from attacks.world import Answers, Images, Plan, World, check_least
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ def plan(cfg: Config, world: World) -> Plan:
 
     counts = ("train_batch", "rounds", "generator_steps", "student_steps", "directions")
     check_least(cfg, 1, *counts, "latent", "width")
-    check_above(cfg, 0, "epsilon")
+    check_least(cfg, 0, "epsilon", beyond=True)
     check_least(cfg, 0, "student_lr", "generator_lr")
     each = cfg.generator_steps * (1 + cfg.directions) + cfg.student_steps
     size = min(cfg.train_batch, cfg.budget // each)

@@ -7,8 +7,6 @@ Differs from the paper: the surrogate that chooses has been trained (in the rele
 is); by default it learns from probabilities.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +17,7 @@ SOURCE = "Settles, 2009"
 LABELS = "soft or hard"
 NEEDS = ("pool",)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Active):
-    """The flags of every active attack."""
+Config = Active
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -6,8 +6,6 @@ Differs from the paper: the surrogate that chooses has been trained (in the rele
 is); the gap is between probabilities, not logits.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,10 +16,7 @@ SOURCE = "Scheffer et al., IDA 2001"
 LABELS = "soft or hard"
 NEEDS = ("pool",)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Active):
-    """The flags of every active attack."""
+Config = Active
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attacks.world import LabelledRounds, Plan, TransferSet, World, check_above, check_least
+from attacks.world import LabelledRounds, Plan, TransferSet, World, check_least
 
 SOURCE = "Dziedzic et al., ICLR 2022"
 LABELS = "soft or hard"
@@ -29,7 +29,7 @@ def plan(cfg: Config, world: World) -> Plan:
     if world.inside is None:
         raise ValueError("inoutdist needs a second pool, of genuine images")
     check_least(cfg, 1, "rounds")
-    check_above(cfg, 0, "ratio")
+    check_least(cfg, 0, "ratio", beyond=True)
     pools = (world.pool, world.inside)
     orders = [iter(world.rng.permutation(len(pool))) for pool in pools]
     known = TransferSet()

@@ -7,8 +7,6 @@ on from all images asked before (the released code begins anew in each round, wi
 surrogate that was never trained).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +17,7 @@ SOURCE = "Sener, Savarese, ICLR 2018"
 LABELS = "soft or hard"
 NEEDS = ("pool",)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Active):
-    """The flags of every active attack."""
+Config = Active
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.world import Images, Plan, TransferSet, World, check_above, check_least
+from attacks.world import Images, Plan, TransferSet, World, check_least
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -50,7 +50,7 @@ class Config:
 def plan(cfg: Config, world: World) -> Plan:
     """Asks random images, and learns from them and from the rest of the pool after every round."""
     check_least(cfg, 1, "rounds", "steps", "train_batch", "copies")
-    check_above(cfg, 0, "lr", "temperature", "alpha")
+    check_least(cfg, 0, "lr", "temperature", "alpha", beyond=True)
     check_least(cfg, 0, "unlabelled_weight")
     if not 0 <= cfg.ema < 1:
         raise ValueError(f"--attack.ema is {cfg.ema}; expected at least 0 and below 1")

@@ -7,18 +7,13 @@ Differs from the paper: the pool is disjoint from the victim's training data and
 images; by default the surrogate learns from probabilities.
 """
 
-from dataclasses import dataclass
-
 from attacks.world import LabelledRounds, Plan, World, ask_at_random
 
 SOURCE = "Dziedzic et al., ICLR 2022"
 LABELS = "soft or hard"
 NEEDS = ("pool",)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(LabelledRounds):
-    """The flags of every attack in rounds."""
+Config = LabelledRounds
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -223,30 +223,18 @@ def ask_at_random(cfg: Rounds, world: World, labels: Literal["soft", "hard"]) ->
     """
     schedule = cfg.schedule()
     known = TransferSet()
-    for part in random_rounds(cfg, world):
+    check_least(cfg, 1, "rounds")
+    order = world.rng.permutation(len(world.pool))
+    for part in np.array_split(order[: cfg.budget], cfg.rounds):
         yield from known.ask(world.pool[part], cfg.batch)
         world.surrogate.learn(known.images, known.targets(labels), schedule, scratch=cfg.scratch)
 
 
-def random_rounds(cfg: Rounds, world: World) -> list[NDArray[np.int64]]:
-    """Positions of random images of the pool, without repeats, for each round."""
-    check_least(cfg, 1, "rounds")
-    return np.array_split(world.rng.permutation(len(world.pool))[: cfg.budget], cfg.rounds)
-
-
-def check_least(cfg: Any, least: int, *names: str) -> None:
-    """Raises ValueError for settings below `least`, infinite or NaN."""
+def check_least(cfg: Any, least: int, *names: str, beyond: bool = False) -> None:
+    """Raises ValueError for settings below `least` (or at it, if `beyond`), infinite or NaN."""
     for name in names:
         value = getattr(cfg, name)
-        if not least <= value < math.inf:
+        if not least <= value < math.inf or (beyond and value == least):
+            expected = "more than" if beyond else "at least"
             flag = name.replace("_", "-")
-            raise ValueError(f"--attack.{flag} is {value}; expected at least {least}")
-
-
-def check_above(cfg: Any, bound: float, *names: str) -> None:
-    """Raises ValueError for settings that are not above `bound`, infinite or NaN."""
-    for name in names:
-        value = getattr(cfg, name)
-        if not bound < value < math.inf:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--attack.{flag} is {value}; expected more than {bound}")
+            raise ValueError(f"--attack.{flag} is {value}; expected {expected} {least}")

@@ -5,8 +5,6 @@ Work*, ICLR 2022, section 5: a bound on what knowing the price of each image cou
 Differs from the paper: the costs are those of any measure of the gate, given in a file.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from attacks.active import Active, Positions, ask_in_rounds
@@ -16,10 +14,7 @@ SOURCE = "Dziedzic et al., ICLR 2022"
 LABELS = "soft or hard"
 NEEDS = ("pool", "costs")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Active):
-    """The flags of every active attack; no round is random."""
+Config = Active
 
 
 def plan(cfg: Config, world: World) -> Plan:

@@ -1,6 +1,5 @@
 """`python -m attacks`: its list, and what cannot be: one line, exit code 1 or 3, nothing paid."""
 
-import re
 import sys
 
 import numpy as np
@@ -21,24 +20,18 @@ def command(monkeypatch, capsys):
     return run
 
 
-def test_the_list(command):
-    code, out, _ = command("--list")
-    assert code == 0
-    head, *rows = [re.split(r"  +", line) for line in out.splitlines()]
-    assert head == ["name", "what it does", "source", "labels", "needs"]
-    assert [row[0] for row in rows] == list(attacks.REGISTRY) == sorted(attacks.REGISTRY)
-    random = next(row for row in rows if row[0] == "random")
-    assert random[2:] == ["Dziedzic et al., ICLR 2022", "soft or hard", "pool"]
-
-
-@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("width", [80, 140, None])
 def test_the_list_fits_a_terminal(monkeypatch, command, width):
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    lines = command("--list")[1].splitlines()
-    assert max(map(len, lines)) <= width
-    assert [line.split()[0] for line in lines[1:] if line[0] != " "] == list(attacks.REGISTRY)
+    if width is not None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    code, out, _ = command("--list")
+    lines = out.splitlines()
+    assert code == 0
+    assert max(map(len, lines)) <= (width or 160)
+    names = [line.split()[0] for line in lines[1:] if line[0] != " "]
+    assert names == list(attacks.REGISTRY) == sorted(attacks.REGISTRY)
     assert "Dziedzic et al., ICLR 2022" in [line.strip() for line in lines]
     assert sum(line.rstrip().endswith("pool, costs") for line in lines) == 1
 
