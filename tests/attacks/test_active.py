@@ -6,6 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from plans import Notebook, drive
 
 import attacks
 from attacks import deepfool, inoutdist, kcenter
@@ -122,42 +123,26 @@ def test_deepfool_ends_where_there_is_no_boundary():
     assert np.isfinite(apart).all()
 
 
-class Notebook:
-    """A surrogate that believes what it is told about each image, and notes its lessons."""
-
-    def __init__(self, beliefs):
-        self.beliefs, self.network, self.rounds = beliefs, None, []
-
-    def learn(self, images, targets, schedule, *, scratch=False):
-        self.rounds.append((images.ravel().tolist(), targets, scratch))
-
-    def predict(self, images):
-        return self.beliefs[images.ravel()]
-
-    def features(self, images):
-        return images.reshape(-1, 1).astype(np.float32)
-
-
 def pool(n):
     return np.arange(n, dtype=np.uint8).reshape(n, 1, 1, 1)
 
 
-def asked(plan, answer=(0.2, 0.8)):
+def asked(plan):
     """The batches that a plan asks, as values of their images."""
-    batches, images = [], next(plan)
-    try:
-        while True:
-            batches.append(images.ravel().tolist())
-            images = plan.send(np.array([answer] * len(images), np.float32))
-    except StopIteration:
-        return batches
+    batches, _ = drive(plan, lambda images: np.array([[0.2, 0.8]] * len(images), np.float32))
+    return [images.ravel().tolist() for images in batches]
+
+
+def learnt(world):
+    """The values of the images of each round."""
+    return [images.ravel().tolist() for images, *_ in world.surrogate.seen]
 
 
 def test_rounds_are_random_first_and_then_chosen():
     seen = []
 
     def last(world, known, left, count):
-        seen.append((known.tolist(), left.tolist(), count, len(world.surrogate.rounds)))
+        seen.append((known.tolist(), left.tolist(), count, world.surrogate.rounds))
         return left[::-1][:count]
 
     surrogate = Notebook(None)
@@ -175,7 +160,7 @@ def test_rounds_are_random_first_and_then_chosen():
     assert seen[0] == (first, rest, 3, 1)  # chosen by a surrogate that has learnt
     assert batches[2] + batches[3] == second
     assert seen[1] == (first + second, rest[:-3], 2, 2)
-    assert [values for values, *_ in surrogate.rounds] == [
+    assert learnt(world) == [
         first,
         first + second,
         first + second + batches[4],
@@ -194,7 +179,7 @@ def test_labels_and_fresh_weights_are_passed_on(labels, shape):
     world = World(pool(4), surrogate, np.random.default_rng(0))
     cfg = Active(budget=4, rounds=1, labels=labels, scratch=labels == "soft")
     asked(ask_in_rounds(cfg, world, at_random))
-    ((_, targets, scratch),) = surrogate.rounds
+    ((_, targets, _, scratch),) = surrogate.seen
     assert targets.shape == shape
     assert scratch == (labels == "soft")
 
@@ -285,14 +270,14 @@ def test_in_and_out_by_turns():
         [True] * 2,
     ]
     assert len(set(chain(*batches))) == 12
-    assert [len(values) for values, *_ in world.surrogate.rounds] == [4, 6, 10, 12]
+    assert list(map(len, learnt(world))) == [4, 6, 10, 12]
 
 
 def test_in_and_out_leave_out_a_pool_that_is_used_up():
     world = World(pool(3), Notebook(None), np.random.default_rng(0), inside=pool(50) + 100)
     batches = asked(inoutdist.plan(inoutdist.Config(budget=12, batch=4, rounds=4), world))
     assert [len(batch) for batch in batches] == [3, 2, 2]
-    assert [len(values) for values, *_ in world.surrogate.rounds] == [3, 5, 7]
+    assert list(map(len, learnt(world))) == [3, 5, 7]
 
 
 @pytest.mark.parametrize(("rounds", "ratio"), [(1, 2.0), (3, 1.0), (4, 2.0), (7, 0.3)])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from plans import drive
 
 from attacks import knockoff
 from attacks.bandit import Bandit
@@ -53,13 +54,8 @@ def asked(place, answer, **config):
     """The classes asked, request by request."""
     settings = {"budget": 120, "batch": 10, "rounds": 1, "epochs": 1, "strategy": "adaptive"}
     plan = knockoff.plan(knockoff.Config(**{**settings, **config}), place)
-    requests, images = [], next(plan)
-    while True:
-        requests.append(images[:, 0, 0, 0] // 60)
-        try:
-            images = plan.send(answer(requests[-1]))
-        except StopIteration:
-            return requests
+    requests, _ = drive(plan, lambda images: answer(images[:, 0, 0, 0] // 60))
+    return [images[:, 0, 0, 0] // 60 for images in requests]
 
 
 def sure_of_class_two(classes):

@@ -2,21 +2,12 @@
 
 import numpy as np
 import pytest
+from plans import Notebook, drive
 
 from attacks import price_probe
 from attacks.world import Price, World
 
 KINDS = 4
-
-
-class Notebook:
-    """A surrogate that writes down how much it was taught."""
-
-    def __init__(self):
-        self.seen = []
-
-    def learn(self, images, targets, schedule, *, scratch=False):
-        self.seen.append(len(images))
 
 
 def world(pool=80, seed=0):
@@ -26,59 +17,61 @@ def world(pool=80, seed=0):
     return World(images, Notebook(), np.random.default_rng(seed))
 
 
-def drive(place, price, **config):
+def learnt(place):
+    return [len(images) for images, *_ in place.surrogate.seen]
+
+
+def probe(place, price, **config):
     """Brightness of each priced and each paid batch, in order, and most prices open at once."""
     cfg = price_probe.Config(**{"budget": 40, "batch": 5, "groups": KINDS, "rounds": 2, **config})
-    plan, log, unpaid, most = price_probe.plan(cfg, place), [], 0, 0
-    request = next(plan)
-    try:
-        while True:
-            if isinstance(request, Price):
-                assert len(np.unique(request.images[:, 0, 0, 0])) == 1  # of one group
-                unpaid += 1
-                most = max(most, unpaid)
-                kind = int(request.images[0, 0, 0, 0])
-                log.append(("price", kind))
-                request = plan.send(price(kind))
-            else:
-                unpaid -= 1
-                log.append(("pay", int(request[0, 0, 0, 0])))
-                request = plan.send(np.full((len(request), 3), 1 / 3, np.float32))
-    except StopIteration:
-        return log, most
+    log, unpaid, most = [], 0, 0
+
+    def answer(request):
+        nonlocal unpaid, most
+        priced = isinstance(request, Price)
+        images = request.images if priced else request
+        assert len(np.unique(images[:, 0, 0, 0])) == 1  # of one group
+        kind = int(images[0, 0, 0, 0])
+        log.append(("price" if priced else "pay", kind))
+        unpaid += 1 if priced else -1
+        most = max(most, unpaid)
+        return price(kind) if priced else np.full((len(images), 3), 1 / 3, np.float32)
+
+    drive(price_probe.plan(cfg, place), answer)
+    return log, most
 
 
 @pytest.mark.parametrize(("prefer", "expected"), [("expensive", [180, 120]), ("cheap", [0, 60])])
 def test_the_dearest_or_cheapest_group_is_paid_for_first(prefer, expected):
-    log, _ = drive(world(), lambda kind: 1 << kind // 60, prefer=prefer)
+    log, _ = probe(world(), lambda kind: 1 << kind // 60, prefer=prefer)
     assert sorted(log[:4]) == [("price", kind) for kind in (0, 60, 120, 180)]
     paid = [kind for what, kind in log if what == "pay"]
     assert paid == [expected[0]] * 4 + [expected[1]] * 4  # a group has 4 batches
 
 
 def test_one_price_is_open_for_each_group_at_most():
-    _, most = drive(world(), lambda kind: 64)
+    _, most = probe(world(), lambda kind: 64)
     assert most == KINDS
 
 
 def test_equal_prices_say_nothing():
-    log, _ = drive(world(), lambda kind: 64, budget=80)
+    log, _ = probe(world(), lambda kind: 64, budget=80)
     assert len({kind for what, kind in log[:9] if what == "pay"}) > 1
-    other, _ = drive(world(seed=1), lambda kind: 64, budget=80)
+    other, _ = probe(world(seed=1), lambda kind: 64, budget=80)
     assert log != other
 
 
 def test_it_learns_after_every_round_and_prices_nothing_it_cannot_pay():
     place = world()
-    log, _ = drive(place, lambda kind: 1 << kind // 60)
-    assert place.surrogate.seen == [20, 40]
+    log, _ = probe(place, lambda kind: 1 << kind // 60)
+    assert learnt(place) == [20, 40]
     assert log[-1][0] == "pay"
 
 
 def test_what_was_paid_at_the_end_is_learnt():
     place = world()
-    drive(place, lambda kind: 64, budget=38)  # the eighth batch does not fit
-    assert place.surrogate.seen == [20, 35]
+    probe(place, lambda kind: 64, budget=38)  # the eighth batch does not fit
+    assert learnt(place) == [20, 35]
 
 
 def test_groups_are_whole_and_keep_each_image_once():

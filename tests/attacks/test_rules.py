@@ -2,38 +2,22 @@
 
 import numpy as np
 import pytest
+from plans import Notebook, drive
 
 import attacks
 from attacks.world import Training, World
 from core.learning.training import Schedule
 
 
-class Notebook:
-    """A surrogate that writes down its lessons."""
-
-    def __init__(self):
-        self.rounds = 0
-        self.seen = []
-
-    def learn(self, images, targets, schedule, *, scratch=False):
-        self.rounds += 1
-        self.seen.append((images, targets, schedule, scratch))
-
-
-def lessons(name, **config):
+def rounds(name, **config):
     attack = attacks.load(name)
     pool = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1).repeat(4, axis=2)
-    surrogate = Notebook()
-    plan = attack.plan(
-        attack.Config(**{"budget": 40, "batch": 10, "rounds": 2, **config}),
-        World(pool, surrogate, np.random.default_rng(0)),
+    world = World(pool, Notebook(), np.random.default_rng(0))
+    drive(
+        attack.plan(attack.Config(**{"budget": 40, "batch": 10, "rounds": 2, **config}), world),
+        answers,
     )
-    images = next(plan)
-    try:
-        while True:
-            images = plan.send(answers(images))
-    except StopIteration:
-        return surrogate.seen
+    return world.surrogate.seen
 
 
 def answers(images):
@@ -47,26 +31,26 @@ ROUNDS = ("copycat", "knockoff", "random")
 
 @pytest.mark.parametrize("name", ["random", "knockoff"])
 def test_soft_labels(name):
-    images, targets, *_ = lessons(name)[-1]
+    images, targets, *_ = rounds(name)[-1]
     np.testing.assert_array_equal(targets, answers(images))
 
 
 @pytest.mark.parametrize(("name", "config"), [("copycat", {}), ("random", {"labels": "hard"})])
 def test_hard_labels(name, config):
-    targets = lessons(name, **config)[-1][1]
+    targets = rounds(name, **config)[-1][1]
     assert targets.dtype == np.int64
     assert targets.tolist() == [2] * 40
 
 
 @pytest.mark.parametrize("name", ROUNDS)
 def test_each_round_learns_from_everything_so_far(name):
-    seen = lessons(name)
+    seen = rounds(name)
     assert [len(images) for images, *_ in seen] == [20, 40]
     np.testing.assert_array_equal(seen[1][0][:20], seen[0][0])
 
 
 def test_schedules_are_those_of_the_sources():
-    random, knockoff, copycat = (lessons(name)[-1] for name in ("random", "knockoff", "copycat"))
+    random, knockoff, copycat = (rounds(name)[-1] for name in ("random", "knockoff", "copycat"))
     for _, _, common, scratch in (random, copycat):
         assert (common.lr, common.momentum, common.weight_decay) == (0.1, 0.5, 1e-4)
         assert (common.epochs, common.batch, common.decay) == (50, 64, "constant")
@@ -105,13 +89,13 @@ def test_a_schedule_has_every_number_of_its_flags():
 
 @pytest.mark.parametrize("name", ["copycat", "random"])
 def test_no_more_is_asked_than_the_budget_and_none_twice(name):
-    images, *_ = lessons(name, budget=25)[-1]
+    images, *_ = rounds(name, budget=25)[-1]
     assert len(np.unique(images[:, 0, 0, 0])) == 25
 
 
 @pytest.mark.parametrize("name", ROUNDS)
 def test_schedules_can_be_overridden(name):
     wanted = {"epochs": 3, "lr": 0.01, "decay": "cosine", "precision": "bfloat16"}
-    _, _, schedule, scratch = lessons(name, **wanted, scratch=False)[-1]
+    _, _, schedule, scratch = rounds(name, **wanted, scratch=False)[-1]
     assert {key: getattr(schedule, key) for key in wanted} == wanted
     assert not scratch
