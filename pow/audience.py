@@ -12,7 +12,7 @@ from typing import Final
 
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 MAX_HOSTS: Final = 180  # bytes of all host names: an audience has at most 256
-
+_IDS: Final = ("fingerprint", "ledger", "books", "calibration")
 _HOST: Final = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 
 
@@ -30,7 +30,7 @@ class Audience:
     hosts: tuple[str, ...] = ()  # public names of the gate, as its users dial it
 
     def __post_init__(self) -> None:
-        for name in ("fingerprint", "ledger", "books", "calibration"):
+        for name in _IDS:
             if not _ID.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name} {getattr(self, name)[:80]!r} must be 16 hex digits")
         for host in self.hosts:
@@ -52,11 +52,5 @@ class Audience:
         fields = text.split(" ")
         if len(fields) != 5:
             raise ValueError(f"audience {text[:80]!r} has {len(fields)} fields, expected 5")
-        fingerprint, ledger, books, calibration, hosts = fields
-        return cls(
-            fingerprint=fingerprint,
-            ledger=ledger,
-            books=books,
-            calibration=calibration,
-            hosts=() if hosts == "-" else tuple(hosts.split(",")),
-        )
+        hosts = () if fields[4] == "-" else tuple(fields[4].split(","))
+        return cls(**dict(zip(_IDS, fields, strict=False)), hosts=hosts)

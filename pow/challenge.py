@@ -26,7 +26,6 @@ import base64
 import hashlib
 import hmac
 import os
-import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,24 +100,23 @@ class Challenge:
         """Read a token without checking its MAC; MalformedChallenge when it is not one."""
         if not isinstance(token, bytes) or len(token) > MAX_TOKEN:
             raise MalformedChallenge(f"a challenge is at most {MAX_TOKEN} bytes")
-        fields = _split(token[:-MAC_BYTES])
-        if fields[0] != _VERSION:
-            raise MalformedChallenge(f"challenge version {fields[0][:16]!r}, expected {_VERSION!r}")
+        version, key_id, algorithm, bits, count, issued, expires, *rest = _split(token[:-MAC_BYTES])
+        audience, client, request_id, digest, nonce = rest
+        if version != _VERSION:
+            raise MalformedChallenge(f"challenge version {version[:16]!r}, expected {_VERSION!r}")
+        number = int.from_bytes  # big-endian; a number too wide is not written the one way
         try:
+            puzzle = Puzzle(algorithm.decode("ascii"), number(bits, "big"), number(count, "big"))
             challenge = cls(
-                key_id=fields[1].decode("ascii"),
-                puzzle=Puzzle(
-                    fields[2].decode("ascii"),
-                    _unsigned(fields[3], 1, "bits"),
-                    _unsigned(fields[4], 1, "count"),
-                ),
-                issued=_unsigned(fields[5], 8, "issued"),
-                expires=_unsigned(fields[6], 8, "expires"),
-                audience=fields[7].decode(),
-                client=fields[8].decode(),
-                request_id=fields[9].decode(),
-                digest=fields[10],
-                nonce=fields[11],
+                key_id=key_id.decode("ascii"),
+                puzzle=puzzle,
+                issued=number(issued, "big"),
+                expires=number(expires, "big"),
+                audience=audience.decode(),
+                client=client.decode(),
+                request_id=request_id.decode(),
+                digest=digest,
+                nonce=nonce,
                 token=token,
             )
             if _body(challenge) != token[:-MAC_BYTES]:
@@ -179,8 +177,7 @@ def verify_counters(
     for i, counter in enumerate(counters):
         if not isinstance(counter, str):
             raise WrongCounters(f"counter {i}: text expected, not {type(counter).__name__}")
-        why = counter_fault(counter)
-        if why is not None:
+        if (why := counter_fault(counter)) is not None:
             raise WrongCounters(f"counter {i}: {why}")
         if (len(counter), counter) <= before:
             raise WrongCounters(f"counter {i} does not come after the one before it")
@@ -211,9 +208,10 @@ class Keyring:
             if not isinstance(secret, bytes) or len(secret) != SECRET_BYTES:
                 raise ValueError(f"secret {i} must be {SECRET_BYTES} bytes")
         self._entropy = entropy
-        self._mac_keys = {_key_id(s): hkdf(s, b"powgate/1 mac") for s in secrets}
-        self._seal_keys = {_key_id(s): hkdf(s, b"powgate/1 seal") for s in secrets}
         self._current = _key_id(secrets[0])
+        self._keys = {  # of MACs and of seals
+            _key_id(s): (hkdf(s, b"powgate/1 mac"), hkdf(s, b"powgate/1 seal")) for s in secrets
+        }
 
     def issue(
         self,
@@ -240,7 +238,7 @@ class Keyring:
             token=b"",
         )
         body = _body(draft)
-        return Challenge.parse(body + _mac(self._mac_keys[self._current], body))
+        return Challenge.parse(body + self._mac(draft, body))
 
     def verify(self, token: bytes, *, client: str, now: float) -> Challenge:
         """The challenge of a token made with these secrets, for this client, still open.
@@ -249,10 +247,7 @@ class Keyring:
         ForeignChallenge, in that order.
         """
         challenge = Challenge.parse(token)
-        key = self._mac_keys.get(challenge.key_id)
-        if key is None:
-            raise ForgedChallenge("the challenge names a key this gate does not have")
-        if not hmac.compare_digest(_mac(key, token[:-MAC_BYTES]), token[-MAC_BYTES:]):
+        if not hmac.compare_digest(self._mac(challenge, token[:-MAC_BYTES]), token[-MAC_BYTES:]):
             raise ForgedChallenge("the challenge was not issued by this gate")
         if not now <= challenge.expires + CLOCK_SKEW:  # a clock that is not a number is refused
             raise ExpiredChallenge(f"the challenge expired {now - challenge.expires:.0f} s ago")
@@ -264,10 +259,15 @@ class Keyring:
 
     def sealing_key(self, challenge: Challenge) -> bytes:
         """Key (32 bytes) of the answer sealed with a challenge; HKDF, info = token."""
-        key = self._seal_keys.get(challenge.key_id)
-        if key is None:
+        return hkdf(self._keys_of(challenge)[1], challenge.token)
+
+    def _mac(self, challenge: Challenge, body: bytes) -> bytes:
+        return hmac.digest(self._keys_of(challenge)[0], body, "sha256")[:MAC_BYTES]
+
+    def _keys_of(self, challenge: Challenge) -> tuple[bytes, bytes]:
+        if challenge.key_id not in self._keys:
             raise ForgedChallenge("the challenge names a key this gate does not have")
-        return hkdf(key, challenge.token)
+        return self._keys[challenge.key_id]
 
 
 def hkdf(secret: bytes, info: bytes) -> bytes:
@@ -278,10 +278,6 @@ def hkdf(secret: bytes, info: bytes) -> bytes:
 
 def _key_id(secret: bytes) -> str:
     return hashlib.sha256(hkdf(secret, b"powgate/1 key id")).hexdigest()[:8]
-
-
-def _mac(key: bytes, body: bytes) -> bytes:
-    return hmac.digest(key, body, "sha256")[:MAC_BYTES]
 
 
 def _body(challenge: Challenge) -> bytes:
@@ -296,37 +292,30 @@ def _body(challenge: Challenge) -> bytes:
         raise ValueError(f"nonce has {len(challenge.nonce)} bytes, expected {NONCE_BYTES}")
     if not 0 <= challenge.issued <= challenge.expires < 1 << 40:
         raise ValueError(f"issued {challenge.issued} and expires {challenge.expires} are no period")
+    puzzle = challenge.puzzle
+    numbers = ((puzzle.bits, 1), (puzzle.count, 1), (challenge.issued, 8), (challenge.expires, 8))
     fields = (
         _VERSION,
         challenge.key_id.encode("ascii"),
-        challenge.puzzle.algorithm.encode("ascii"),
-        struct.pack(">B", challenge.puzzle.bits),
-        struct.pack(">B", challenge.puzzle.count),
-        struct.pack(">Q", challenge.issued),
-        struct.pack(">Q", challenge.expires),
+        puzzle.algorithm.encode("ascii"),
+        *(number.to_bytes(width, "big") for number, width in numbers),
         challenge.audience.encode(),
         challenge.client.encode(),
         challenge.request_id.encode(),
         challenge.digest,
         challenge.nonce,
     )
-    return b"".join(struct.pack(">H", len(field)) + field for field in fields)
+    return b"".join(len(field).to_bytes(2, "big") + field for field in fields)
 
 
 def _split(body: bytes) -> list[bytes]:
     """The fields of a body; MalformedChallenge unless they fill it exactly."""
     fields: list[bytes] = []
     at = 0
-    while at < len(body) and len(fields) < _FIELDS:
-        length = int.from_bytes(body[at : at + 2], "big")
-        fields.append(body[at + 2 : at + 2 + length])
-        at += 2 + length
+    while at < len(body):
+        start, length = at + 2, int.from_bytes(body[at : at + 2], "big")
+        fields.append(body[start : start + length])
+        at = start + length
     if at != len(body) or len(fields) != _FIELDS:
         raise MalformedChallenge("a challenge is cut short or has bytes to spare")
     return fields
-
-
-def _unsigned(data: bytes, width: int, name: str) -> int:
-    if len(data) != width:
-        raise ValueError(f"{name} has {len(data)} bytes, expected {width}")
-    return int.from_bytes(data, "big")

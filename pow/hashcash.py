@@ -19,7 +19,7 @@ import itertools
 import re
 import secrets
 import time
-from typing import Final
+from typing import Any, Final
 
 DIGEST_BITS: Final = {"sha1": 160, "sha256": 256, "argon2id": 256}
 MAX_BITS: Final = 60  # the most expensive puzzle anybody issues; a million GPU years
@@ -71,23 +71,12 @@ def value(stamp: str, algorithm: str = "sha1") -> int:
     return leading_zero_bits(digest(stamp.encode("ascii"), algorithm))
 
 
-def check(
-    stamp: str,
-    bits: int,
-    resource: str | None = None,
-    algorithm: str = "sha1",
-    now: float | None = None,
-    max_age: float | None = None,
-    *,
-    grace: float = CLOCK_SKEW,
-    any_case: bool = False,
-) -> bool:
-    """Whether a stamp is well formed, worth `bits`, for `resource`, and of an acceptable date.
+def check(stamp: str, bits: int, *arguments: Any, **options: Any) -> bool:
+    """Whether a stamp is well formed, worth `bits`, for a resource, and of an acceptable date.
 
-    Without `now` the date only has to be a date; see `refusal` for the reason of a False.
+    The arguments are those of `refusal`, which gives the reason of a False.
     """
-    why = refusal(stamp, bits, resource, algorithm, now, max_age, grace=grace, any_case=any_case)
-    return why is None
+    return refusal(stamp, bits, *arguments, **options) is None
 
 
 def refusal(
@@ -103,11 +92,11 @@ def refusal(
 ) -> str | None:
     """Why a stamp is refused, or None when it is good.
 
-    `now` is Unix seconds, `max_age` seconds, counted from the start of the day, minute or second
-    that the stamp's date names; `grace` seconds more are allowed either way, for clocks that
-    differ.  With `any_case` upper and lower case of the resource are the same.  Nothing a stamp may
-    contain raises; a ValueError is the caller's own mistake (bits, algorithm, a max_age without a
-    clock).
+    Without `now`, Unix seconds, the date only has to be a date. `max_age` is seconds, counted from
+    the start of the day, minute or second that the date names; `grace` seconds more are allowed
+    either way, for clocks that differ.  With `any_case` upper and lower case of the resource are
+    the same.  Nothing a stamp may contain raises; a ValueError is the caller's own mistake (bits,
+    algorithm, a max_age without a clock).
     """
     check_bits(bits)
     check_algorithm(algorithm)
@@ -115,10 +104,9 @@ def refusal(
         raise ValueError("max_age needs now: without a clock no stamp has an age")
     if now is not None and not abs(now) < float("inf"):
         raise ValueError(f"now must be Unix seconds, not {now!r}")
-    if max_age is not None and not max_age >= 0:
-        raise ValueError(f"max_age must be seconds, zero or more, not {max_age!r}")
-    if not grace >= 0:
-        raise ValueError(f"grace must be seconds, zero or more, not {grace!r}")
+    for name, given in (("max_age", max_age or 0), ("grace", grace)):
+        if not given >= 0:
+            raise ValueError(f"{name} must be seconds, zero or more, not {given!r}")
     if not isinstance(stamp, str):
         return f"a stamp is text, not {type(stamp).__name__}"
     if len(stamp) > MAX_STAMP:
@@ -136,8 +124,7 @@ def refusal(
     minted = parse_date(date)
     if minted is None:
         return f"the date is {date[:16]!r}, expected YYMMDD, YYMMDDhhmm or YYMMDDhhmmss"
-    why = resource_fault(for_whom)
-    if why is not None:
+    if (why := resource_fault(for_whom) or counter_fault(counter)) is not None:
         return why
     same = str.lower if any_case else str
     if resource is not None and same(for_whom) != same(resource):
@@ -146,18 +133,13 @@ def refusal(
         return "the extension has characters other than printable ASCII"
     if rand and not _BASE64.fullmatch(rand):
         return "the random field has characters outside the base64 alphabet"
-    why = counter_fault(counter)
-    if why is not None:
-        return why
     if now is not None and minted > now + grace:
         return f"the date {date} lies in the future"
     if now is not None and max_age is not None and now - minted > max_age + grace:
         allowed = f"{max_age:.0f} s and {grace:.0f} s of grace"
         return f"the stamp of {date} is {now - minted:.0f} s old, at most {allowed}"
-    worth = value(stamp, algorithm)
-    if worth < int(claim):
-        return f"the stamp claims {claim} bits and is worth {worth}"
-    return None
+    worth = leading_zero_bits(digest(stamp.encode("ascii"), algorithm))
+    return None if worth >= int(claim) else f"the stamp claims {claim} bits and is worth {worth}"
 
 
 def check_bits(bits: int) -> None:
@@ -215,8 +197,7 @@ def stamp_prefix(
 ) -> str:
     """Everything of a stamp before its counter; ValueError names what cannot be written."""
     check_bits(bits)
-    why = resource_fault(resource)
-    if why is not None:
+    if (why := resource_fault(resource)) is not None:
         raise ValueError(why)
     if not _PRINTABLE.fullmatch(ext) or len(ext) > MAX_RESOURCE:
         raise ValueError(

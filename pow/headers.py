@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Final
 
-_NAME: Final = re.compile(r"(?:x-)?hashcash:", re.IGNORECASE | re.ASCII)
+_NAME: Final = re.compile(r"^(?:x-)?hashcash:", re.IGNORECASE | re.ASCII)
+_INDENTED: Final = (" ", "\t")
 
 
 def listed(lines: Iterable[str]) -> tuple[str, ...]:
@@ -22,34 +24,21 @@ def listed(lines: Iterable[str]) -> tuple[str, ...]:
     header = False  # whether what was found last may go on
     for line in lines:
         text = line.strip()
-        name = _NAME.match(text)
-        if name:
-            found.append(_squeezed(text[name.end() :]))
-        elif header and _is_folded(line):
-            found[-1] += _squeezed(text)
+        if header and line[:1] in _INDENTED and not _NAME.match(text):
+            found[-1] += "".join(text.split())
             continue
-        elif text:
-            found.append(text)
-        header = name is not None
+        header = _NAME.match(text) is not None
+        if text:
+            found.append("".join(_NAME.sub("", text).split()) if header else text)
     return tuple(found)
 
 
 def of_mail(lines: Iterable[str]) -> tuple[str, ...]:
     """The stamps of a mail; its headers end with the first empty line."""
     headers: list[str] = []
-    for line in lines:
-        if not line.strip():
-            break
-        if headers and _is_folded(line):
+    for line in takewhile(str.strip, lines):
+        if headers and line[:1] in _INDENTED:
             headers[-1] += line
         else:
             headers.append(line)
     return listed(header for header in headers if _NAME.match(header))
-
-
-def _is_folded(line: str) -> bool:
-    return line[:1] in (" ", "\t")
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split())

@@ -49,11 +49,10 @@ def cache_folder() -> Path | None:
     None where there is none: it cannot be written, and nobody has left kernels there to be read.
     """
     places = _places()
-    beside = _HERE / "__pycache__" / _name()
     for folder in places:
         if _writable(folder):
-            if folder.name == beside.name and folder != beside and beside.is_dir():
-                _seed(folder, beside)
+            if folder != places[0]:
+                _seed(folder, places[0])
             return folder
     return next((folder for folder in places if any(_stored(folder))), None)
 
@@ -95,18 +94,15 @@ def _stamp() -> str:
     return hashlib.sha256(_FORM + sources).hexdigest()[:12]
 
 
-def _name() -> str:
-    return f"kernels-{_stamp()}"
-
-
 def _places() -> list[Path]:
     """Where kernels may be kept, the best place first."""
     if chosen := vars(config)["CACHE_DIR"]:
         return [Path(chosen)]
-    places = [_HERE / "__pycache__" / _name()]
+    name = f"kernels-{_stamp()}"
+    places = [_HERE / "__pycache__" / name]
     with suppress(RuntimeError):  # a user without a home
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        places.append(home / "powgate" / _name())
+        places.append(home / "powgate" / name)
     return places
 
 
@@ -139,13 +135,10 @@ def _writable(folder: Path) -> bool:
 
 def _seed(folder: Path, beside: Path) -> None:
     """Copy what is cached beside the package and not yet here; a failure only costs time."""
-    for source in _stored(beside):
-        target = folder / source.name
-        try:
-            if not target.exists():
-                shutil.copy2(source, target)
-        except OSError:
-            return
+    with suppress(OSError):
+        for source in _stored(beside):
+            if not (folder / source.name).exists():
+                shutil.copy2(source, folder)
 
 
 def _stored(folder: Path) -> Iterator[Path]:

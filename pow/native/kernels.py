@@ -88,6 +88,11 @@ def _sha1_rounds(s: Any, w: Words, last: int) -> Any:
     return a, b, c, d, e
 
 
+@inlined
+def _sha1_word(w: Words, t: int, i: int) -> Any:
+    return _rotl(_u32(w[t - 3, i] ^ w[t - 8, i] ^ w[t - 14, i] ^ w[t - 16, i]), 1)
+
+
 @compiled
 def sha1_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
     """Rounds 0..12 of the last block: lanes (groups, SHA1_FIELDS, width) from chain (lanes, 5)."""
@@ -144,6 +149,12 @@ def _sha256_rounds(s: Any, w: Words, last: int) -> Any:
     return a, b, c, d, e, f, g, h
 
 
+@inlined
+def _sha256_word(w: Words, t: int, i: int) -> Any:
+    x = _u32(w[t - 16, i] + _small0(w[t - 15, i]))
+    return _u32(x + _u32(w[t - 7, i] + _small1(w[t - 2, i])))
+
+
 @compiled
 def sha256_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
     """Rounds 0..12 of the last block: lanes (groups, SHA256_FIELDS, width), chain (lanes, 8)."""
@@ -171,63 +182,9 @@ def sha256_fold(chain: Words, words: Words, w: Words, lanes: Words) -> None:
 # --- both ----------------------------------------------------------------------------------------
 
 
-@inlined
-def _sha1_word(w: Words, t: int, i: int) -> Any:
-    return _rotl(_u32(w[t - 3, i] ^ w[t - 8, i] ^ w[t - 14, i] ^ w[t - 16, i]), 1)
-
-
-@inlined
-def _sha256_word(w: Words, t: int, i: int) -> Any:
-    x = _u32(w[t - 16, i] + _small0(w[t - 15, i]))
-    return _u32(x + _u32(w[t - 7, i] + _small1(w[t - 2, i])))
-
-
-def _absorb(name: str, state_words: int, rounds: Any, last: int) -> Any:
-    def absorb(state: Words, w: Words) -> None:
-        """Compress the block in w[:16] into the state; w (rounds,) is scratch."""
-        out = rounds(_tuple(state, state_words), w, last)
-        for i, x in enumerate(out):
-            state[i] = _u32(state[i] + x)
-
-    return compiled(absorb, name)
-
-
-def _chain(name: str, state_words: int, rounds: Any, last: int) -> Any:
-    def chain(state: Words, block: Words, lane_bytes: int, w: Words, lanes: Words) -> None:
-        """Chaining value of each lane, (lanes, state): its characters end the block (16,)."""
-        for lane in range(len(lanes)):
-            w[:16] = block
-            _end_with_lane(w, lane, lane_bytes)
-            out = rounds(_tuple(state, state_words), w, last)
-            for i, x in enumerate(out):
-                lanes[lane, i] = _u32(state[i] + x)
-
-    return compiled(chain, name)
-
-
-def _schedule(name: str, expand: Any, k: Words) -> Any:
-    last = len(k)
-
-    def schedule(words: Words, first: int, w: Words) -> None:
-        """K + W of 16 nonces from `first` on: w (rounds, 16), W alone in rounds below 16."""
-        for t in range(16):
-            for i in range(16):
-                w[t, i] = words[t]
-        for i in range(16):
-            w[13, i] = _nonce_word(first + i)
-        for t in range(16, last):
-            for i in range(16):
-                w[t, i] = expand(w, t, i)
-        for t in range(16, last):
-            for i in range(16):
-                w[t, i] = _u32(w[t, i] + k[t])
-
-    return inlined(schedule, name)
-
-
 @dataclass(frozen=True, slots=True)
 class Hash:
-    """What a search needs of one hash function; see the kernels' own docstrings."""
+    """What a search needs of one hash function."""
 
     rounds: int
     start: Words
@@ -239,25 +196,56 @@ class Hash:
     tail: Callable[..., Any]
 
 
+def _hash(
+    name: str, start: Words, k: Words, fields: int, rounds: Any, word: Any, fold: Any, tail: Any
+) -> Hash:
+    state_words, last = len(start), len(k)
+
+    def absorb(state: Words, w: Words) -> None:
+        """Compress the block in w[:16] into the state; w (rounds,) is scratch."""
+        out = rounds(_tuple(state, state_words), w, last)
+        for i, x in enumerate(out):
+            state[i] = _u32(state[i] + x)
+
+    def chain(state: Words, block: Words, lane_bytes: int, w: Words, lanes: Words) -> None:
+        """Chaining value of each lane, (lanes, state): its characters end the block (16,)."""
+        for lane in range(len(lanes)):
+            w[:16] = block
+            _end_with_lane(w, lane, lane_bytes)
+            out = rounds(_tuple(state, state_words), w, last)
+            for i, x in enumerate(out):
+                lanes[lane, i] = _u32(state[i] + x)
+
+    def schedule(words: Words, first: int, w: Words) -> None:
+        """K + W of 16 nonces from `first` on: w (rounds, 16), W alone in rounds below 16."""
+        for t in range(16):
+            for i in range(16):
+                w[t, i] = words[t]
+        for i in range(16):
+            w[13, i] = _nonce_word(first + i)
+        for t in range(16, last):
+            for i in range(16):
+                w[t, i] = word(w, t, i)
+        for t in range(16, last):
+            for i in range(16):
+                w[t, i] = _u32(w[t, i] + k[t])
+
+    made = compiled(absorb, f"{name}_absorb"), compiled(chain, f"{name}_chain")
+    return Hash(last, start, fields, *made, fold, inlined(schedule, f"{name}_schedule"), tail)
+
+
 HASHES: Final = {
-    "sha1": Hash(
-        rounds=80,
-        start=SHA1_START,
-        fields=SHA1_FIELDS,
-        absorb=_absorb("sha1_absorb", 5, _sha1_rounds, 80),
-        chain=_chain("sha1_chain", 5, _sha1_rounds, 80),
-        fold=sha1_fold,
-        schedule=_schedule("sha1_schedule", _sha1_word, SHA1_K),
-        tail=sha1_tail,
+    "sha1": _hash(
+        "sha1", SHA1_START, SHA1_K, SHA1_FIELDS, _sha1_rounds, _sha1_word, sha1_fold, sha1_tail
     ),
-    "sha256": Hash(
-        rounds=64,
-        start=SHA256_START,
-        fields=SHA256_FIELDS,
-        absorb=_absorb("sha256_absorb", 8, _sha256_rounds, 64),
-        chain=_chain("sha256_chain", 8, _sha256_rounds, 64),
-        fold=sha256_fold,
-        schedule=_schedule("sha256_schedule", _sha256_word, SHA256_K),
-        tail=sha256_tail,
+    "sha256": _hash(
+        "sha256",
+        SHA256_START,
+        SHA256_K,
+        SHA256_FIELDS,
+        _sha256_rounds,
+        _sha256_word,
+        sha256_fold,
+        sha256_tail,
     ),
 }
