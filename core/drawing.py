@@ -56,8 +56,7 @@ SHEET = (
     ".powgate{color:#1b1b1f;color-scheme:light dark}"
     "@media (prefers-color-scheme: dark){.powgate{color:#e9e9ec}}"
 )
-DECIMALS = 2
-"""Of a coordinate, in points: finer than can be seen, coarser than processors differ."""
+DECIMALS = 2  # of a coordinate in points: finer than can be seen, coarser than processors differ
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _PLACED = ("d", "height", "points", "width", "x", "x1", "x2", "y", "y1", "y2")

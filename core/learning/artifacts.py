@@ -1,8 +1,7 @@
 """Artifacts: tensors and facts about them in one safetensors file, never pickled.
 
 The header carries the facts as JSON and a SHA-256 over facts and tensors, so that a file which lost
-or changed a byte is refused instead of being served. Writing is atomic: a reader sees the old file
-or the new one, never half of either.
+or changed a byte is refused. Writing is atomic: a reader sees the old file or the new one.
 """
 
 from __future__ import annotations
@@ -46,11 +45,11 @@ def save(
     path = Path(path)
     arrays = {name: _array(path, name, tensor) for name, tensor in tensors.items()}
     try:
-        known = json.loads(json.dumps(dict(meta), allow_nan=False))  # as a reader will see them
+        facts = json.dumps(dict(meta), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ArtifactError(f"cannot write {path}: its facts are not JSON ({error})") from error
-    checksum = _content(json.dumps(known, sort_keys=True), arrays)
-    header = json.dumps({"meta": known, "sha256": checksum})
+    known = json.loads(facts)  # as a reader will see them
+    header = json.dumps({"meta": known, "sha256": _checksum(known, arrays)})
     write_atomically(path, encode(arrays, metadata={HEADER: header}), private=True)
 
 
@@ -78,7 +77,7 @@ def load(path: Path | str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         raise ArtifactError(
             f"{path} is damaged: its header cannot be read: {_line(error)}"
         ) from error
-    if _content(json.dumps(meta, sort_keys=True), arrays) != checksum:
+    if _checksum(meta, arrays) != checksum:
         raise ArtifactError(f"{path} is damaged: its content does not match its checksum")
     return arrays, meta
 
@@ -151,20 +150,23 @@ def write_atomically(path: Path | str, data: bytes, *, private: bool = False) ->
 
 
 def _array(path: Path, name: str, tensor: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
-    if not isinstance(tensor, np.ndarray):
-        try:
-            tensor = tensor.detach().cpu().numpy()
-        except (AttributeError, TypeError) as error:
-            raise ArtifactError(
-                f"cannot write {path}: {name!r} is {getattr(tensor, 'dtype', type(tensor))}, "
-                "expected an array or a tensor that numpy can hold"
-            ) from error
-    if tensor.dtype.kind not in "biuf":
+    try:
+        array = tensor if isinstance(tensor, np.ndarray) else tensor.detach().cpu().numpy()
+    except (AttributeError, TypeError) as error:
         raise ArtifactError(
-            f"cannot write {path}: {name!r} has dtype {tensor.dtype}, expected numbers"
+            f"cannot write {path}: {name!r} is {getattr(tensor, 'dtype', type(tensor))}, "
+            "expected an array or a tensor that numpy can hold"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise ArtifactError(
+            f"cannot write {path}: {name!r} has dtype {array.dtype}, expected numbers"
         )
     # np.ascontiguousarray would turn a scalar into a vector
-    return np.asarray(tensor, dtype=tensor.dtype.newbyteorder("="), order="C")
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _checksum(meta: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    return _content(json.dumps(meta, sort_keys=True), arrays)
 
 
 def _content(facts: str, arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -181,21 +183,22 @@ def _array_digest(array: NDArray[Any]) -> bytes:
 
 
 def _canonical(value: object, where: str) -> object:
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, np.generic):
-        return _canonical(value.item(), where)
-    if isinstance(value, bytes):
-        return {"bytes sha256": hashlib.sha256(value).hexdigest()}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return {"array sha256": _array_digest(value).hex()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"{where} has the key {key!r}, expected a string")
-        return {key: _canonical(item, f"{where}[{key!r}]") for key, item in value.items()}
+    match value:
+        case None | str() | bool() | int() | float():
+            return value
+        case np.generic():
+            return _canonical(value.item(), where)
+        case bytes():
+            return {"bytes sha256": hashlib.sha256(value).hexdigest()}
+        case np.ndarray() if value.dtype.kind in "biuf":
+            return {"array sha256": _array_digest(value).hex()}
+        case list() | tuple():
+            return [_canonical(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        case Mapping():
+            for key in value:
+                if not isinstance(key, str):
+                    raise TypeError(f"{where} has the key {key!r}, expected a string")
+            return {key: _canonical(item, f"{where}[{key!r}]") for key, item in value.items()}
     raise TypeError(
         f"{where} is a {type(value).__name__}, expected JSON values, numeric arrays or bytes"
     )

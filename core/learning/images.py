@@ -28,12 +28,15 @@ def conform(images: Images, shape: tuple[int, ...]) -> Images:
     Grey is ITU-R BT.601 luma; resizing is `resize`. The aspect ratio is not kept.
     """
     c, h, w = shape
+    # the smaller of the two forms is resized
+    images = resize(_in_channels(images, min(c, images.shape[1])), h, w)
+    return np.ascontiguousarray(_in_channels(images, c))
+
+
+def _in_channels(images: Images, c: int) -> Images:
     if images.shape[1] == 3 and c == 1:
-        images = grey(images)
-    images = resize(images, h, w)
-    if images.shape[1] == 1 and c == 3:
-        images = np.repeat(images, 3, axis=1)
-    return np.ascontiguousarray(images)
+        return grey(images)
+    return np.repeat(images, 3, axis=1) if images.shape[1] == 1 and c == 3 else images
 
 
 def grey(images: Images) -> Images:
@@ -47,10 +50,9 @@ def resize(images: Images, h: int, w: int) -> Images:
     if images.shape[2:] == (h, w):
         return images
     out = np.empty((*images.shape[:2], h, w), np.uint8)
+    whole = np.array([[0, 0, *images.shape[2:]]])
     for i, image in enumerate(images):
-        sums = _area_sums(image)
-        box = np.array([[0, 0, image.shape[1], image.shape[2]]])
-        out[i] = _box_means(sums, box, h, w)[0]
+        out[i] = _box_means(_area_sums(image), whole, h, w)[0]
     return out
 
 
@@ -65,18 +67,14 @@ def patches(photos: Sequence[Images], shape: tuple[int, ...], count: int, seed: 
     which = (draws[:, 0] * len(photos)).astype(np.int64)
     out = np.empty((count, *shape), np.uint8)
     for index, photo in enumerate(photos):
-        image = photo[None]
-        if c == 1 and photo.shape[0] == 3:
-            image = grey(image)
-        elif c == 3 and photo.shape[0] == 1:
-            image = np.repeat(image, 3, axis=1)
+        image = _in_channels(photo[None], c)
         high, wide = image.shape[2:]
         largest = min(high / h, wide / w)
         mine = np.flatnonzero(which == index)
         scale = np.exp(draws[mine, 1] * math.log(largest)) if largest > 1 else largest
-        rows = np.maximum(1, np.rint(scale * h * np.ones(len(mine)))).astype(np.int64)
-        columns = np.maximum(1, np.rint(scale * w * np.ones(len(mine)))).astype(np.int64)
-        rows, columns = np.minimum(rows, high), np.minimum(columns, wide)
+        scale = np.broadcast_to(scale, len(mine))
+        rows = np.clip(np.rint(scale * h), 1, high).astype(np.int64)
+        columns = np.clip(np.rint(scale * w), 1, wide).astype(np.int64)
         top = (draws[mine, 2] * (high - rows + 1)).astype(np.int64)
         left = (draws[mine, 3] * (wide - columns + 1)).astype(np.int64)
         boxes = np.stack([top, left, rows, columns], axis=1)

@@ -175,23 +175,24 @@ def _pixels(x: torch.Tensor) -> torch.Tensor:
 
 def _checked_targets(targets: NDArray[Any], n: int, k: int) -> NDArray[Any]:
     targets = np.asarray(targets)
-    if len(targets.shape) == 0 or len(targets) != n:
-        raise ValueError(f"targets have shape {targets.shape}, expected {n}, one for each image")
-    if targets.ndim == 1 and targets.dtype.kind in "iu":
-        if targets.min() < 0 or targets.max() >= k:
-            wrong = targets[(targets < 0) | (targets >= k)][0]
-            raise ValueError(f"targets contain the label {wrong}, expected 0..{k - 1}")
+    shape, kind = targets.shape, targets.dtype.kind
+    if len(shape) == 0 or len(targets) != n:
+        raise ValueError(f"targets have shape {shape}, expected {n}, one for each image")
+    if len(shape) == 1 and kind in "iu":
+        wrong = targets[(targets < 0) | (targets >= k)]
+        if len(wrong):
+            raise ValueError(f"targets contain the label {wrong[0]}, expected 0..{k - 1}")
         return targets.astype(np.int64)
-    if targets.ndim == 2 and targets.dtype.kind == "f":
-        if targets.shape[1] != k:
-            raise ValueError(f"targets have {targets.shape[1]} columns, expected {k} classes")
-        if not np.isfinite(targets).all():
-            raise ValueError("targets contain NaN or infinity, expected probabilities")
-        return targets.astype(np.float32)
-    raise ValueError(
-        f"targets are {targets.dtype} of rank {targets.ndim}, "
-        "expected labels (n,) of integers or probabilities (n, k) of floats"
-    )
+    if len(shape) != 2 or kind != "f":
+        raise ValueError(
+            f"targets are {targets.dtype} of rank {len(shape)}, "
+            "expected labels (n,) of integers or probabilities (n, k) of floats"
+        )
+    if shape[1] != k:
+        raise ValueError(f"targets have {shape[1]} columns, expected {k} classes")
+    if not np.isfinite(targets).all():
+        raise ValueError("targets contain NaN or infinity, expected probabilities")
+    return targets.astype(np.float32)
 
 
 def _slices(n: int, batch: int) -> list[slice]:

@@ -55,21 +55,17 @@ def gnmax_epsilon(
     """
     rows = checked_votes(votes, teachers)
     sigma, delta = _positive("sigma", sigma), _checked_delta(delta)
-    logq = _logq(rows, sigma)
+    logq, cost = _logq(rows, sigma), -np.log(delta)
     epsilon = np.full(len(rows), _independent_epsilon(sigma, delta))
-    certain = np.isneginf(logq)
-    if certain.any():  # RDP 0 at every order
-        epsilon[certain] = -np.log(delta) / (ORDERS[-1] - 1)
+    epsilon[np.isneginf(logq)] = cost / (ORDERS[-1] - 1)  # certain: RDP 0 at every order
     bound = _DataDependent.where_it_holds(logq, sigma)
-    if not len(bound.rows):
-        return epsilon
-    cost = -np.log(delta)
-    t = ORDERS - 1
-    index = np.arange(0, len(ORDERS), _COARSE)
-    best = index[np.argmin(bound.epsilon(t[None, index], cost), axis=1)]
-    near = np.clip(best[:, None] + _STEPS, 0, len(ORDERS) - 1)
-    found = bound.epsilon(t[near], cost).min(axis=1)
-    epsilon[bound.rows] = np.minimum(epsilon[bound.rows], found)
+    if len(bound.rows):
+        t = ORDERS - 1
+        coarse = np.arange(0, len(ORDERS), _COARSE)
+        best = coarse[np.argmin(bound.epsilon(t[None, coarse], cost), axis=1)]
+        near = np.clip(best[:, None] + _STEPS, 0, len(ORDERS) - 1)
+        found = bound.epsilon(t[near], cost).min(axis=1)
+        epsilon[bound.rows] = np.minimum(epsilon[bound.rows], found)
     return epsilon
 
 
@@ -140,18 +136,17 @@ def checked_votes(votes: ArrayLike, teachers: int | None = None) -> Reals:
     if given.ndim != 2 or given.shape[1] < 2:
         raise ValueError(f"votes have shape {given.shape}, expected (b, k) with at least 2 classes")
     rows = given.astype(np.float64)
-    if not np.isfinite(rows).all() or (rows < 0).any():
-        wrong = rows[~(np.isfinite(rows) & (rows >= 0))][0]
-        raise ValueError(f"votes contain {wrong:g}, expected counts from 0")
-    if len(rows) and rows.sum(axis=1).min() == 0:
+    wrong = rows[~(np.isfinite(rows) & (rows >= 0))]
+    if len(wrong):
+        raise ValueError(f"votes contain {wrong[0]:g}, expected counts from 0")
+    sums = rows.sum(axis=1)
+    if (sums == 0).any():
         raise ValueError("votes contain a row without any vote, expected at least one teacher")
-    if teachers is not None and len(rows):
-        sums = rows.sum(axis=1)
-        if (sums != teachers).any():
-            row = int(np.argmax(sums != teachers))
-            raise ValueError(
-                f"votes of row {row} sum to {sums[row]:g}, expected {teachers}, one of each teacher"
-            )
+    if teachers is not None and (sums != teachers).any():
+        row = int(np.argmax(sums != teachers))
+        raise ValueError(
+            f"votes of row {row} sum to {sums[row]:g}, expected {teachers}, one of each teacher"
+        )
     return rows
 
 

@@ -1,34 +1,22 @@
 """The audience of a challenge: written one way, read back, refused where it is none."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pow.audience import Audience
 
-IDS = {
-    name: char * 16 for name, char in zip(("fingerprint", "ledger", "books"), "abc", strict=True)
-}
 ids = st.text("0123456789abcdef", min_size=16, max_size=16)
-hosts = st.lists(st.from_regex(r"[a-z0-9]([a-z0-9.:]){0,20}", fullmatch=True), max_size=3)
+hosts = st.lists(st.text("az09.:_-", min_size=2, max_size=20), max_size=3)
+NAMES = ("fingerprint", "ledger", "books", "calibration")
 
 
-@given(ids, ids, ids, ids, hosts)
-def test_an_audience_comes_back(fingerprint, ledger, books, calibration, names):
-    audience = Audience(
-        fingerprint=fingerprint,
-        ledger=ledger,
-        books=books,
-        calibration=calibration,
-        hosts=tuple(names),
-    )
+@settings(deadline=None)
+@given(st.tuples(ids, ids, ids, ids), hosts)
+def test_an_audience_comes_back(given_ids, names):
+    audience = Audience(**dict(zip(NAMES, given_ids, strict=True)), hosts=tuple(names))
+    assert str(audience) == " ".join([*given_ids, ",".join(names) or "-"])
     assert Audience.parse(str(audience)) == audience
-
-
-def test_it_is_written_like_this():
-    audience = Audience(**IDS, calibration="d" * 16, hosts=("gate.example", "::1"))
-    assert str(audience) == f"{'a' * 16} {'b' * 16} {'c' * 16} {'d' * 16} gate.example,::1"
-    assert str(Audience(**IDS, calibration="d" * 16)).endswith(" -")
 
 
 @pytest.mark.parametrize(

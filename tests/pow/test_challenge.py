@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,10 +60,6 @@ def test_a_token_under_another_text_is_another_puzzle() -> None:
         verify_counters(theirs, solve(grafted))
 
 
-def test_no_work_needs_no_counters() -> None:
-    verify_counters(issue(0), [])
-
-
 @settings(deadline=None)
 @given(
     st.integers(0, MAX_WORK),
@@ -84,19 +77,14 @@ def test_tokens_come_back(work: int, algorithm: str, name: str, data: bytes) -> 
 def test_the_token_is_what_the_document_says() -> None:
     challenge = issue(1 << 20)
     assert challenge.puzzle == Puzzle("sha1", 16, 16)
-    assert (challenge.issued, challenge.expires) == (1_795_262_400, 1_795_263_000)
-    assert challenge.token.hex() == (
-        "0009706f77676174652f320008" + challenge.key_id.encode().hex() + "000473686131"
-        "000110"
-        "000110"
-        "0008000000006b0187c0"
-        "0008000000006b018a18"
-        "000467617465"
-        "0003616e6e"
-        "00027231"
-        "0020" + "00" * 32 + "0010000102030405060708090a0b0c0d0e0f" + challenge.token[-24:].hex()
-    )
+    fields = (b"powgate/2", challenge.key_id.encode(), b"sha1", b"\x10", b"\x10")
+    fields += (bytes.fromhex("000000006b0187c0"), bytes.fromhex("000000006b018a18"))
+    fields += (b"gate", b"ann", b"r1", bytes(32), bytes(range(16)))
+    body = b"".join(len(field).to_bytes(2, "big") + field for field in fields)
+    assert challenge.token == body + challenge.token[-24:]
     assert challenge.prefix.startswith("1:16:261121120000:powgate::")
+    # the flaw of formats without delimiters: "gate" + "ann" must not equal "gat" + "eann"
+    assert issue(audience="gate", client="ann").token != issue(audience="gat", client="eann").token
 
 
 def test_hkdf_is_rfc_5869() -> None:
@@ -105,7 +93,7 @@ def test_hkdf_is_rfc_5869() -> None:
     assert hkdf(bytes([0x0B]) * 22, b"").hex() == expected
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_no_changed_token_is_accepted(data: st.DataObject) -> None:
     token = bytearray(issue().token)
@@ -138,24 +126,22 @@ def test_malformed(token: bytes, why: str) -> None:
         Challenge.parse(token)
 
 
-def test_splicing_fields_is_noticed() -> None:
-    # the flaw of formats without delimiters: "gate" + "ann" must not equal "gat" + "eann"
-    assert issue(audience="gate", client="ann").token != issue(audience="gat", client="eann").token
-
-
-def test_refusals_in_order() -> None:
+@pytest.mark.parametrize(
+    ("client", "after", "refusal", "why"),
+    [
+        ("x", 661, ExpiredChallenge, "expired 61 s ago"),
+        ("ann", float("nan"), ExpiredChallenge, "expired"),
+        ("ann", -61, ExpiredChallenge, "future"),
+        ("bob", 0, ForeignChallenge, "another client"),
+    ],
+)
+def test_refusals(client: str, after: float, refusal: type[Exception], why: str) -> None:
     token = issue().token
-    with pytest.raises(ForgedChallenge, match="a key this gate"):
-        Keyring([b"t" * 32]).verify(token, client="ann", now=NOW)
-    with pytest.raises(ExpiredChallenge, match="expired 61 s ago"):
-        RING.verify(token, client="x", now=NOW + 661)
     RING.verify(token, client="ann", now=NOW + 660)
-    with pytest.raises(ExpiredChallenge):
-        RING.verify(token, client="ann", now=float("nan"))
-    with pytest.raises(ExpiredChallenge, match="future"):
-        RING.verify(token, client="ann", now=NOW - 61)
-    with pytest.raises(ForeignChallenge, match="another client"):
-        RING.verify(token, client="bob", now=NOW)
+    with pytest.raises(refusal, match=why):
+        RING.verify(token, client=client, now=NOW + after)
+    with pytest.raises(ForgedChallenge, match="a key this gate"):  # comes first
+        Keyring([b"t" * 32]).verify(token, client=client, now=NOW + after)
 
 
 def test_rotation_keeps_the_previous_secret() -> None:
@@ -168,10 +154,9 @@ def test_rotation_keeps_the_previous_secret() -> None:
         RING.sealing_key(issue(ring=ring))
 
 
-def test_sealing_keys_belong_to_one_token() -> None:
+def test_sealing_keys_and_tokens_are_unique() -> None:
     keys = {RING.sealing_key(issue(request_id=f"r{i}")) for i in range(20)}
-    assert len(keys) == 20
-    assert all(len(key) == 32 for key in keys)
+    assert [len(key) for key in keys] == [32] * 20
     assert len({issue(ring=Keyring([b"s" * 32])).token for _ in range(20)}) == 20
 
 
@@ -199,12 +184,10 @@ def test_fields_that_cannot_be_issued(change: dict, why: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "argon2id"])
 def test_counters(algorithm: str) -> None:
-    challenge = issue(64, algorithm)
-    found = solve(challenge)
-    verify_counters(challenge, found)
-    other = issue(64, algorithm, request_id="r2")
+    found = solve(issue(64, algorithm))
+    verify_counters(issue(64, algorithm), found)
     with pytest.raises(WrongCounters, match="worth"):
-        verify_counters(other, found)
+        verify_counters(issue(64, algorithm, request_id="r2"), found)
 
 
 def _bad_counters() -> list[tuple[list[str], str]]:
@@ -232,26 +215,19 @@ def test_wrong_counters(counters: list[str], why: str) -> None:
 
 def test_a_wrong_counter_among_right_ones() -> None:
     challenge = issue(1 << 10)
-    good = solve(challenge)
-    wrong = [*good[:-1], good[-1] + "0"]
-    if leading_zero_bits(digest((challenge.prefix + wrong[-1]).encode())) < challenge.puzzle.bits:
-        with pytest.raises(WrongCounters, match="counter 15: worth"):
-            verify_counters(challenge, wrong)
+    wrong = [*solve(challenge)[:-1], "zzzzzzzz"]
+    with pytest.raises(WrongCounters, match="counter 15: worth"):
+        verify_counters(challenge, wrong)
 
 
-def test_shorter_counters_come_first() -> None:
-    challenge = issue(3)
-    assert challenge.puzzle == Puzzle("sha1", 0, 3)
-    verify_counters(challenge, ["f", "10", "11"])
-    with pytest.raises(WrongCounters, match="come after"):
-        verify_counters(challenge, ["10", "11", "f"])
-
-
-def test_virtual_challenges_take_no_counters() -> None:
-    challenge = issue(1 << 30, "virtual")
-    verify_counters(challenge, [])
+def test_counters_of_another_number_or_order() -> None:
+    verify_counters(issue(0), [])
+    verify_counters(issue(1 << 30, "virtual"), [])
     with pytest.raises(WrongCounters, match="expected 0"):
-        verify_counters(challenge, ["0"])
+        verify_counters(issue(1 << 30, "virtual"), ["0"])
+    verify_counters(issue(3), ["f", "10", "11"])  # 0 bits; shorter ones come first
+    with pytest.raises(WrongCounters, match="come after"):
+        verify_counters(issue(3), ["10", "11", "f"])
 
 
 def test_argon2id_digests_are_computed_once() -> None:
@@ -275,9 +251,3 @@ def test_the_digest_cache_is_bounded() -> None:
     assert verified.computed == 4
     with pytest.raises(ValueError, match="capacity"):
         VerifiedDigests(0)
-
-
-def test_only_the_standard_library_is_imported() -> None:
-    code = "import sys, pow.challenge, pow.hashcash; print('numpy' in sys.modules, 'numba' in sys.modules, 'argon2' in sys.modules)"  # noqa: E501
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False"] * 3

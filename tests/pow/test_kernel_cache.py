@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +30,20 @@ def flipped(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("ending", ["nbi", "nbc"])
-@pytest.mark.parametrize(
-    "damage",
-    [lambda data: b"", lambda data: data[:50], lambda data: bytes(len(data)), flipped],
-    ids=["empty", "truncated", "zeros", "a bit"],
-)
-def test_a_damaged_file_is_replaced(
-    tmp_path: Path, ending: str, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_damaged_file_is_replaced(tmp_path: Path, ending: str) -> None:
     assert start(tmp_path) == (0, 1)
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".nbc", ".nbi"]  # no drafts
+    for damage in (
+        lambda data: b"",
+        lambda data: data[:50],
+        lambda data: bytes(len(data)),
+        flipped,
+    ):
+        assert start(tmp_path) == (1, 0)
+        (file,) = tmp_path.glob(f"*.{ending}")
+        file.write_bytes(damage(file.read_bytes()))
+        start(tmp_path)
     assert start(tmp_path) == (1, 0)
-    (file,) = tmp_path.glob(f"*.{ending}")
-    file.write_bytes(damage(file.read_bytes()))
-    start(tmp_path)
-    assert start(tmp_path) == (1, 0)
-
-
-def test_two_files_are_kept_and_no_drafts(tmp_path: Path) -> None:
-    start(tmp_path)
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".nbc", ".nbi"]
 
 
 def test_a_folder_that_is_gone_or_none_costs_time_only(tmp_path: Path) -> None:
@@ -76,6 +70,7 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_where_nothing_can_be_stored_one_line_says_so_once() -> None:
     done = run(NUMBA_CACHE_DIR="/proc/nowhere")
     assert done.stdout == "6 1\n"
@@ -85,6 +80,7 @@ def test_where_nothing_can_be_stored_one_line_says_so_once() -> None:
     )
 
 
+@pytest.mark.process
 def test_kernels_are_compiled_whatever_numba_is_told(tmp_path: Path) -> None:
     done = run(
         NUMBA_DISABLE_JIT="1",
