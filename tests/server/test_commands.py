@@ -112,6 +112,7 @@ def test_calibrating(copied, monkeypatch, rates):
     assert found == json.loads(file.read_text())
     assert found["scores"][0]["kappa"] > 0
     assert file.with_suffix(".svg").read_text().startswith("<svg ")
+    assert file.stat().st_mode & 0o777 == 0o600
 
     done = run(*flags, "--entry", "640")
     assert done.returncode == 0, done.stderr
