@@ -20,7 +20,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "story": ("experiments.report.story", "Draw the README's figure."),
     "costs": ("experiments.oracle", "Write what each image of a query pool costs."),
     "evaluate": ("experiments.evaluation", "Score the surrogates of a run as they appear."),
-    "measures": ("experiments.measures_verb", "Compare the privacy measures."),
+    "measures": ("experiments.studies.measures", "Compare the privacy measures."),
     "prices": ("experiments.prices", "Simulate what honest clients and attackers pay."),
     "privacy": ("experiments.privacy", "PATE accounting of your own votes."),
     "collect": ("experiments.studies.collect", "Add what a run of a study found to its results."),

@@ -8,7 +8,7 @@ from pathlib import Path
 from attacks.process import COSTS
 from core.home import default_home
 from core.learning import artifacts, datasets
-from experiments.measures import costs_of
+from server.measures import costs_of
 from server.model import load
 from server.options import DEFAULT_MEASURE
 

@@ -13,7 +13,7 @@ from attacks.options import Attacker
 from attacks.process import read_costs
 from client.options import Connection
 from core.learning.datasets import load_pool
-from experiments.measures import costs_of
+from server.measures import costs_of
 from experiments.oracle import write_costs
 from server import model
 

@@ -1,0 +1,245 @@
+"""The verb `measures`: does a privacy measure see attackers? Measure by measure.
+
+For each source of images (`experiments.studies.sources`): how well the cost of one query, and the
+mean cost of a batch of 64, tell it from held-out honest images (AUC: the chance that a foreign one
+costs more). Costs are kept beside the model as they come, and everything else is a function of
+them, so a run that was cut short goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core import records
+from core.documents import read_json
+from core.home import default_data, default_home
+from core.learning.artifacts import write_atomically
+from experiments.report.tables import Column, markdown
+from experiments.terminal import command_line, say
+from server import measures
+
+Costs = NDArray[np.float64]
+
+MEASURES = (
+    "teachers",
+    "heads",
+    "knn",
+    "knn-full",
+    "entropy",
+    "gap",
+    "typicality",
+    "surprisal:typicality",
+    "surprisal:heads+typicality",
+    "surprisal:knn+typicality",
+    "surprisal:entropy+typicality",
+)
+"""What is compared by default; `teachers` comes first because the others are held against it."""
+
+HONEST = "in-distribution"
+BATCH = 64
+BATCHES = 200
+"""Batches drawn from each source for the AUC per batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Compare the privacy measures on honest and foreign images; goes on where it stopped."""
+
+    dataset: str = "mnist5k"
+    """The victim's data, as `python -m server prepare` names it."""
+    network: str | None = None
+    """The victim (default: lenet for grey images, resnet10-thin for colour)."""
+    measures: tuple[str, ...] = MEASURES
+    """Measures to compare."""
+    seeds: tuple[int, ...] = (0,)
+    """One victim and one set of measures for each."""
+    images: int = 2_000
+    """Images of each source, at most."""
+    json: Path | None = None
+    """Also write the results to this file after each measure; others in it are kept."""
+    home: Path | None = None
+    """Where victims, measures and costs are kept (default: the user's cache folder)."""
+    data: Path | None = None
+    """Folder of image archives (default: POWGATE_DATA)."""
+
+
+def run(flags: Flags) -> None:
+    """Compares privacy measures."""
+    print(table(compare(flags, say)), end="")
+
+
+def check(flags: Flags) -> None:
+    """Raises ValueError for what cannot be measured."""
+    if flags.images < BATCH:
+        raise ValueError(f"--images is {flags.images}; expected at least {BATCH}, one batch")
+    if not flags.seeds or min(flags.seeds) < 0:
+        raise ValueError(f"--seeds is {list(flags.seeds)}; expected numbers from 0")
+    if not flags.measures:
+        raise ValueError("--measures names none; expected at least one")
+    for name in flags.measures:
+        measures.parse(name)
+
+
+def compare(flags: Flags, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Results by (dataset, seed, measure), written after each; others in the file stay.
+
+    Raises ValueError, DatasetError and ArtifactError.
+    """
+    from experiments.studies import sources  # with it comes torch
+
+    check(flags)
+    home, data = flags.home or default_home(), flags.data or default_data()
+    kept = _read(flags.json) if flags.json is not None else []
+    found: list[dict[str, Any]] = []
+    for seed in flags.seeds:
+        reference: dict[str, Costs] | None = None
+        pictures: dict[str, NDArray[np.uint8]] = {}
+        right: dict[str, float] = {}
+        for measure in flags.measures:
+            served = sources.prepared(flags.dataset, flags.network, measure, seed, home, data)
+            if not pictures:
+                pictures, right = sources.sources(
+                    flags.dataset, served.victim, flags.images, seed, home, data
+                )
+                missing = sorted(set(sources.POOLS) - set(pictures))
+                say(f"{flags.dataset}, seed {seed}" + "".join(f"; no {pool}" for pool in missing))
+            costs = sources.costs(served, measure, pictures, home)
+            if measure == "teachers":
+                reference = costs
+            result = {
+                "dataset": flags.dataset,
+                "seed": seed,
+                "measure": measure,
+                "images": len(costs[HONEST]),
+                **describe(costs, reference, seed=seed),
+                "accuracy": right,
+            }
+            found.append(result)
+            say(f"{measure}: mean {result['mean']:.4g}, sd {result['sd']:.4g}")
+            if flags.json is not None:
+                kept = [old for old in kept if _key(old) != _key(result)] + [result]
+                _write(kept, flags.json)
+    return found
+
+
+def auc(honest: Costs, foreign: Costs) -> float:
+    """The chance that a foreign cost is above an honest one, ties counting half."""
+    ordered = np.sort(honest)
+    below = np.searchsorted(ordered, foreign, side="left")
+    until = np.searchsorted(ordered, foreign, side="right")
+    return float((below + until).mean() / 2 / len(ordered))
+
+
+def batch_means(costs: Costs, *, seed: int) -> Costs:
+    """Mean cost (BATCHES,) of batches of 64 different images."""
+    rng = np.random.default_rng(seed)
+    return np.array([rng.choice(costs, BATCH, replace=False).mean() for _ in range(BATCHES)])
+
+
+def describe(
+    costs: Mapping[str, Costs], reference: Mapping[str, Costs] | None, *, seed: int
+) -> dict[str, Any]:
+    """The result of one measure; rank correlation with `reference`, where there is one.
+
+    `excess` is the mean cost above the honest one, in honest standard deviations: where every batch
+    is told apart, it still says how far, which is what a price grows with.
+    """
+    honest = costs[HONEST]
+    foreign = {name: cost for name, cost in costs.items() if name != HONEST}
+    batches = {name: batch_means(cost, seed=seed) for name, cost in costs.items()}
+    mean, sd = float(honest.mean()), float(honest.std())
+    result: dict[str, Any] = {
+        "mean": mean,
+        "sd": sd,
+        "excess": {name: float(cost.mean() - mean) / (sd or 1.0) for name, cost in foreign.items()},
+        "auc": {name: auc(honest, cost) for name, cost in foreign.items()},
+        "auc_batch": {name: auc(batches[HONEST], batches[name]) for name in foreign},
+    }
+    if reference is not None:
+        everything = [np.concatenate(list(part.values())) for part in (costs, reference)]
+        result["spearman"] = {
+            "all": rank_correlation(*everything),
+            HONEST: rank_correlation(honest, reference[HONEST]),
+        }
+    return result
+
+
+def rank_correlation(one: Costs, other: Costs) -> float:
+    """Spearman's rho; ties get the mean of their ranks."""
+    return float(pd.Series(one).rank().corr(pd.Series(other).rank()))
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, a row for each measure: means over seeds; AUC per query, per batch, and excess."""
+    frame = pd.json_normalize([dict(each) for each in results], sep="/")
+    means = frame.groupby(["dataset", "measure"], sort=False).mean(numeric_only=True)
+    rows = means.reset_index().to_dict("records")
+    names = list(dict.fromkeys(name for result in results for name in result["auc"]))
+
+    def cell(digits: str, *keys: str) -> Callable[[Mapping[str, Any]], str | None]:
+        def shown(row: Mapping[str, Any]) -> str | None:
+            numbers = [row.get(key, np.nan) for key in keys]
+            if any(np.isnan(number) for number in numbers):
+                return None
+            return " / ".join(f"{n:.{d}f}" for n, d in zip(numbers, digits, strict=True))
+
+        return shown
+
+    columns = [
+        Column("dataset", "the victim's", "dataset"),
+        Column("measure", "its name", "measure"),
+        Column("mean", "honest cost", lambda row: f"{row['mean']:.3g}"),
+        Column("sd", "of honest costs", lambda row: f"{row['sd']:.3g}"),
+        *(
+            Column(name, "AUC", cell("331", f"auc/{name}", f"auc_batch/{name}", f"excess/{name}"))
+            for name in names
+        ),
+        Column("rank corr. all / honest", "", cell("22", "spearman/all", f"spearman/{HONEST}")),
+    ]
+    return markdown(columns, rows)
+
+
+def _key(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(result.get(name) for name in ("dataset", "seed", "measure"))
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    """Results that are there already. Raises ValueError for a file of another kind."""
+    if not file.exists():
+        return []
+    try:
+        results = read_json(file)["results"]
+        if any(None in _key(result) for result in results):
+            raise KeyError("results")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} holds no results of measures; expected them or no file") from (
+            error
+        )
+    return list(results)
+
+
+def _write(results: Sequence[Mapping[str, Any]], file: Path) -> None:
+    content = {
+        "command": shlex.join(command_line()),
+        "provenance": records.provenance(None),
+        "results": rounded(results, 5),
+    }
+    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def rounded(value: Any, digits: int) -> Any:
+    """Numbers with as many digits as they deserve."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, Mapping):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    return [rounded(item, digits) for item in value] if isinstance(value, list | tuple) else value
