@@ -21,7 +21,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "costs": ("experiments.oracle", "Write what each image of a query pool costs."),
     "evaluate": ("experiments.evaluation", "Score the surrogates of a run as they appear."),
     "measures": ("experiments.studies.measures", "Compare the privacy measures."),
-    "prices": ("experiments.prices", "Simulate what honest clients and attackers pay."),
+    "prices": ("experiments.studies.prices", "Simulate what honest clients and attackers pay."),
     "privacy": ("experiments.privacy", "PATE accounting of your own votes."),
     "collect": ("experiments.studies.collect", "Add what a run of a study found to its results."),
 }

@@ -54,7 +54,7 @@ COMMANDS = {
     "client honest": ("client.honest", "run", ["honest", "--target", "h:1", "--client-id", "a"]),
     "attacks random": ("attacks.process", "run", ["random", "--target", "h:1"]),
     "experiments run": ("experiments.runner", "run", ["run", "smoke"]),
-    "experiments prices": ("experiments.prices.simulation", "record", ["prices"]),
+    "experiments prices": ("experiments.studies.price_simulation", "record", ["prices"]),
     "pow mint": ("pow.__main__", "mint", ["mint", "foo"]),
 }
 

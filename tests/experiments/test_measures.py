@@ -29,6 +29,7 @@ def results(digits_home, tmp_path_factory):
     return measures.compare(flags_for(digits_home, json=file), said.append), file, said
 
 
+@pytest.mark.process
 def test_a_result_for_each_measure(results):
     found, file, said = results
     assert [result["measure"] for result in found] == list(NAMES)
@@ -45,6 +46,7 @@ def test_a_result_for_each_measure(results):
     assert "spearman" not in found[0]  # teachers were not asked for
 
 
+@pytest.mark.process
 def test_a_run_goes_on_where_it_stopped(results, digits_home, monkeypatch, capsys):
     found, file, _ = results
     monkeypatch.setattr(sources.measures, "costs_of", None)  # nothing is measured again
@@ -59,6 +61,7 @@ def test_a_run_goes_on_where_it_stopped(results, digits_home, monkeypatch, capsy
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(NAMES)
 
 
+@pytest.mark.process
 def test_sources_are_made_of_held_out_images(results, digits_home):
     victim = model.load(digits_home, "measures-digits-0", "gap").victim
     found, _ = sources.sources("digits", victim, 96, 0, digits_home, None)

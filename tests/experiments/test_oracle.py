@@ -13,9 +13,9 @@ from attacks.options import Attacker
 from attacks.process import read_costs
 from client.options import Connection
 from core.learning.datasets import load_pool
-from server.measures import costs_of
 from experiments.oracle import write_costs
 from server import model
+from server.measures import costs_of
 
 
 def test_costs_are_those_of_the_gate_and_of_one_pool(digits_home: Path, tmp_path: Path) -> None:

@@ -1,0 +1,315 @@
+"""What a query costs, from recorded costs and without a network: policy x behaviour x accounts.
+
+Costs of honest images come from splits that neither victim nor measure was trained on:
+`calibration` fits the policies, `honest` plays honest users, `pool` an attacker that has the right
+data. Foreign images are those that `python -m experiments measures` recorded. Every figure is
+(service + work) / service, an attacker's over the queries it wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.learning import artifacts, datasets
+from core.learning.drift import DRIFTS, drifted
+from experiments.studies import price_attacks as attacks
+from experiments.studies.price_attacks import PaperPrices, Steering
+from experiments.studies.price_tables import INSIDE, NATURAL, NEAR, NOISE, goals
+from experiments.studies.sources import HONEST, costs_file, model_name
+from server import measures, model
+from server.calibration import traffic
+from server.calibration.fit import QUERIES, SIZES, fit, parts
+from server.calibration.make import PAPER_BASE, line
+from server.calibration.targets import OVERHEAD_P99
+from server.calibration.traffic import Sample
+from server.ledger import MAX_UNPAID
+from server.pricing import BATCH, Paper
+from server.pricing.vectorised import (
+    Floats,
+    PriceList,
+    RatePrices,
+    Terms,
+    batches,
+    overheads,
+    play,
+)
+
+SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Of filler among all queries."""
+
+POOL_IMAGES = 4_000
+TYPICAL_IMAGES = 100
+"""Cheapest honest images that an attacker dilutes with: more than a ledger remembers."""
+
+Prices = dict[str, RatePrices | PaperPrices]
+Figures = Callable[[RatePrices | PaperPrices], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Queries: of an attacker over all its accounts, of a long history, of tricks and hoarders."""
+
+    budget: int = 10_000
+    long: int = 50_000
+    tricks: int = 4_096
+    hoarded: int = 320
+    tiny: tuple[int, ...] = (1, 4, 16, 64)  # of an account, for attackers that open many
+    steering: tuple[Steering, ...] = tuple(
+        Steering(bearable, leave, size)
+        for bearable in (1.0, 4.0, 32.0, 256.0)
+        for leave in (False, True)
+        for size in (4, 64)
+    )
+    hoarding: tuple[tuple[int, int], ...] = tuple(
+        (size, at_once) for size in (1, 4, 16) for at_once in (1, MAX_UNPAID)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Recorded costs (n,) per image, and labels where classes matter."""
+
+    calibration: Sample
+    honest: Sample
+    foreign: Mapping[str, Floats]  # by source; the attacker's right data is INSIDE
+
+
+def record(dataset: str, measure: str, seed: int, home: Path, data: Path | None) -> Costs:
+    """Costs of this model's images, kept beside it.
+
+    Raises ValueError where `experiments measures` has not been here, DatasetError, ArtifactError.
+    """
+    name = model_name(dataset, seed)
+    file = costs_file(home, name, measure)
+    if not file.exists():
+        raise ValueError(
+            f"{file} is missing; run `python -m experiments measures` for {dataset}, "
+            f"measure {measure}, seed {seed}"
+        )
+    served = model.load(home, name, measure)
+    recorded, meta = artifacts.load(file)
+    if meta.get("model") != served.fingerprint:
+        raise ValueError(f"{file} is of another model; run `python -m experiments measures` again")
+    splits = datasets.load(dataset, home=home, data=data).splits
+    honest = {
+        "calibration": measures.reserve(measure, splits["calibration"])[1],
+        "honest": splits["honest"],
+    }
+    own = file.with_name(file.name.replace("costs-", "costs-honest-"))
+    if own.exists() and artifacts.load(own)[1].get("model") == served.fingerprint:
+        kept, _ = artifacts.load(own)
+    else:
+        rng = np.random.default_rng(seed)
+        pools = {INSIDE: splits["pool"].images[:POOL_IMAGES]}
+        for key, split in honest.items():
+            pools[key] = split.images
+            for drift in DRIFTS:
+                pools[f"{key} {drift}"] = drifted(drift, split.images, rng)
+        kept = {
+            key: measures.costs_of(served.measure, served.victim, images)
+            for key, images in pools.items()
+        }
+        artifacts.save(own, kept, {"kind": "costs", "model": served.fingerprint})
+    samples = {
+        key: Sample(kept[key], split.labels, {drift: kept[f"{key} {drift}"] for drift in DRIFTS})
+        for key, split in honest.items()
+    }
+    foreign = {key: cost for key, cost in recorded.items() if key not in (HONEST, *DRIFTS)}
+    return Costs(**samples, foreign={**foreign, INSIDE: kept[INSIDE]})
+
+
+def price_lists(
+    seen: Sample, unseen: Sample, terms: Terms, rng: np.random.Generator
+) -> tuple[Prices, dict[str, dict[str, float]]]:
+    """Price lists and their constants by name: the gate's two, and each score of `rate` by itself.
+
+    They are fitted as `calibrate` fits them. Raises TooNoisy where honest clients cannot bear
+    `rate`.
+    """
+    slope, intercept = line(seen.costs)
+    paper = Paper(PAPER_BASE, slope, intercept, terms.t_min, terms.t_max)
+    rate = fit(seen, unseen, terms, OVERHEAD_P99, rng)
+    found: Prices = {
+        "paper": PaperPrices(paper, rate.scores[0].honest),
+        "rate": RatePrices(rate),
+    }
+    constants = {
+        "paper": {"slope": slope, "intercept": intercept},
+        "rate": {f"kappa above {score.threshold:.4g}": score.kappa for score in rate.scores},
+    }
+    for name, score in zip(("cost", "tail"), rate.scores, strict=False):
+        found[name] = RatePrices(replace(rate, scores=(score,)))
+        constants[name] = {"mean": score.honest, "kappa": score.kappa}
+    return found, constants
+
+
+def simulate(
+    costs: Costs, terms: Terms, *, entry: float, clients: int, seed: int, scale: Scale
+) -> dict[str, Any]:
+    """Policies with their constants, rows, and goals. Raises TooNoisy.
+
+    `entry` is the entry work in service times, `clients` the number of each honest kind.
+    """
+    rng = np.random.default_rng(seed)
+    seen, unseen, _ = parts(costs.calibration, rng)
+    fitted, constants = price_lists(seen, unseen, terms, rng)
+    rows: list[dict[str, Any]] = []
+
+    def play_all(behaviours: Iterator[tuple[str, str, Figures]]) -> None:
+        for behaviour, accounts, figures in behaviours:  # all policies see the same histories
+            values = {name: figures(prices) for name, prices in fitted.items()}
+            for figure in values["rate"]:
+                own = {name: value[figure] for name, value in values.items()}
+                about = {"behaviour": behaviour, "accounts": accounts, "figure": figure}
+                rows.append({**about, "values": own})
+
+    play_all(honest_behaviours(costs, terms, entry, clients, rng, scale))
+    play_all(attacks_by_accounts(costs, terms, entry, rng, scale))
+    play_all(tricks(costs, terms, rng, scale))
+    return {"policies": constants, "goals": goals(rows), "rows": rows}
+
+
+def honest_behaviours(
+    costs: Costs, terms: Terms, entry: float, n: int, rng: np.random.Generator, scale: Scale
+) -> Iterator[tuple[str, str, Figures]]:
+    """What honest clients do, and what a bad batch does to them."""
+    for queries, sizes in ((QUERIES, SIZES), (scale.long, (BATCH,))):
+        for kind, history in traffic.kinds(costs.honest, n, queries, rng).items():
+            yield f"honest {kind}", f"1 of {queries}", _honest(terms, history, sizes, entry)
+    # A ledger counts an image once, so whoever repeats it goes on paying what the first one cost.
+    once = traffic.iid(costs.honest.costs, 100 * n, 1, rng)
+    yield "honest repeated image", "1 of any", _honest(terms, once, (1,), 0.0)
+    for source in (NATURAL, NOISE):
+        if source in costs.foreign:
+            honest = traffic.iid(costs.honest.costs, n, 2 * scale.tricks, rng)
+            bad = traffic.iid(costs.foreign[source], n, BATCH, rng)
+            yield f"bad batch of {BATCH}, {source}", "1", _recovery(terms, honest, bad)
+
+
+def attacks_by_accounts(
+    costs: Costs, terms: Terms, entry: float, rng: np.random.Generator, scale: Scale
+) -> Iterator[tuple[str, str, Figures]]:
+    """Foreign images, asked with one account or many, or after an honest past."""
+    past = traffic.iid(costs.honest.costs, 20, scale.long, rng)
+    for source, cost in costs.foreign.items():
+        for accounts, columns in ((1, 20), (100, 200)):
+            queries = scale.budget // accounts
+            history = traffic.iid(cost, columns, queries, rng)
+            yield source, f"{accounts} of {queries}", _cheapest(terms, history)
+        for queries in scale.tiny:
+            history = traffic.iid(cost, 400, queries, rng)
+            yield source, f"many of {queries}", _cheapest(terms, history, entry / queries)
+        if source in (NATURAL, NEAR, NOISE, INSIDE):
+            history = traffic.iid(cost, 20, scale.budget, rng)
+            yield f"{source}, after {scale.long} honest", "1", _cheapest(terms, history, past=past)
+
+
+def tricks(
+    costs: Costs, terms: Terms, rng: np.random.Generator, scale: Scale
+) -> Iterator[tuple[str, str, Figures]]:
+    """Filler, steering, retries and hoarding."""
+    calm, shape = costs.honest.costs, (20, scale.tricks)
+    for source in (NATURAL, NEAR, NOISE):
+        if source not in costs.foreign:
+            continue
+        cost = costs.foreign[source]
+        hoards = traffic.iid(cost, 5, scale.hoarded, rng)
+        yield f"{source}, hoarding", "1", _hoarding(terms, hoards, scale)
+        useful = traffic.iid(cost, *shape, rng)
+        fillers = {
+            "honest": traffic.iid(calm, *shape, rng),
+            "typical images": traffic.iid(np.sort(calm)[:TYPICAL_IMAGES], *shape, rng),
+            "images a little above the mean": np.full(shape, 1.02 * costs.calibration.costs.mean()),
+        }
+        for kind, filler in fillers.items():
+            chance = rng.random(shape)  # the same for every policy
+            yield f"{source}, filler: {kind}", "1", _filler(terms, useful, filler, chance)
+            yield f"{source}, steering: {kind}", "1", _steering(terms, useful, filler, scale)
+            yield f"{source}, retries: {kind}", "1", _retries(terms, useful, filler)
+
+
+def _honest(terms: Terms, history: Floats, sizes: Sequence[int], entry: float) -> Figures:
+    def figures(prices: PriceList) -> dict[str, float]:
+        found, clients = [], []
+        for size in sizes:
+            images, overhead = overheads(prices, terms, history, size)
+            found.append(overhead.ravel())
+            clients.append(np.average(overhead, axis=0, weights=images))
+        median, p99 = np.quantile(np.concatenate(found), (0.5, 0.99))
+        whole = np.quantile(np.concatenate(clients) + entry / history.shape[1], 0.99)
+        return {
+            "median": float(median),
+            "p99": float(p99),
+            "p99 over clients, entry included": float(whole),
+        }
+
+    return figures
+
+
+def _recovery(terms: Terms, honest: Floats, bad: Floats) -> Figures:
+    before, after = np.split(honest, 2, axis=1)
+
+    def figures(prices: PriceList) -> dict[str, float]:
+        queries = attacks.recovery(prices, terms, before, bad, after, 16)
+        return {"queries, p99": float(np.quantile(queries, 0.99))}
+
+    return figures
+
+
+def _cheapest(
+    terms: Terms, history: Floats, entry: float = 0.0, past: Floats | None = None
+) -> Figures:
+    """The mean overhead with the size of batch that suits the attacker best."""
+    queries = history.shape[1]
+    sizes = [size for size in (1, 4, 16, 64) if size <= queries <= 640 * size]
+
+    def figures(prices: PriceList) -> dict[str, float]:
+        state = None
+        if past is not None:
+            _, state = play(prices, *batches(prices.scores(past), BATCH))
+        found = (attacks.mean_overhead(prices, terms, history, size, state) for size in sizes)
+        return {"per query": min(found) + entry}
+
+    return figures
+
+
+def _filler(terms: Terms, useful: Floats, filler: Floats, chance: Floats) -> Figures:
+    def figures(prices: PriceList) -> dict[str, float]:
+        found = (attacks.filled(prices, terms, useful, filler, chance < share) for share in SHARES)
+        return {"per useful query, paid": min(found)}
+
+    return figures
+
+
+def _steering(terms: Terms, useful: Floats, filler: Floats, scale: Scale) -> Figures:
+    def figures(prices: PriceList) -> dict[str, float]:
+        found = (attacks.steered(prices, terms, useful, filler, way) for way in scale.steering)
+        return {"per useful query": min(found)}
+
+    return figures
+
+
+def _retries(terms: Terms, useful: Floats, filler: Floats) -> Figures:
+    def figures(prices: PriceList) -> dict[str, float]:
+        none = attacks.mean_overhead(prices, terms, useful, BATCH)
+        left = attacks.unpaid(prices, terms, useful, filler)
+        later = attacks.delayed(prices, terms, useful)
+        return {"unpaid, ratio": left / none, "retried, ratio": later / none}
+
+    return figures
+
+
+def _hoarding(terms: Terms, useful: Floats, scale: Scale) -> Figures:
+    def figures(prices: RatePrices | PaperPrices) -> dict[str, float]:
+        paid, ratios = [], []
+        for size, at_once in scale.hoarding:
+            paid.append(attacks.hoarded(prices, terms, useful, size, at_once))
+            ratios.append(paid[-1] / attacks.mean_overhead(prices, terms, useful, size))
+        return {"per useful query": min(paid), "hoarded, ratio": min(ratios)}
+
+    return figures
