@@ -13,11 +13,14 @@ from core.suggest import suggest
 
 VERBS: Mapping[str, tuple[str, str]] = {
     "run": ("experiments.running", "Run a scenario or a sweep with real processes."),
-    "report": ("experiments.report", "Make summary, figures and page of a run or a sweep again."),
+    "report": (
+        "experiments.report.page",
+        "Make the page of a run or a sweep again.",
+    ),
     "publish": ("experiments.report.publish", "Write what is committed of a run or a sweep."),
     "docs": ("experiments.docs", "Make the pages in docs/ again from the committed results."),
-    "compare": ("experiments.report.compare_page", "Show two runs side by side."),
-    "story": ("experiments.report.story", "Draw the README's figure."),
+    "compare": ("experiments.report.compare", "Show two runs side by side."),
+    "readme-figure": ("experiments.report.readme_figure", "Draw the README's figure."),
     "costs": ("experiments.oracle", "Write what each image of a query pool costs."),
     "evaluate": ("experiments.evaluation", "Score the surrogates of a run as they appear."),
     "measures": ("experiments.studies.measures", "Compare the privacy measures."),

@@ -80,7 +80,7 @@ def run_arm(
     commands: Commands,
     *,
     header: Mapping[str, Any],
-    view: View,
+    view: View | None = None,
     limit: float,
     patience: float = 60.0,
     grace: float = 10.0,
@@ -156,7 +156,7 @@ def _watch(
     start: float,
     limit: float,
     grace: float,
-    view: View,
+    view: View | None,
 ) -> None:
     states = dict.fromkeys(places, "waiting")
     awaited = [name for name, place in places.items() if not place.background]
@@ -193,7 +193,8 @@ def _watch(
         if now - sampled >= LOAD_EVERY:
             sampled = now
             load.write("load", at=now, one_minute=os.getloadavg()[0])
-        view.update(states)
+        if view is not None:
+            view.update(states)
         if not PENDING & set(states.values()):
             return
         if server.code() is not None:

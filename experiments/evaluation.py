@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,12 @@ import numpy as np
 import tyro
 
 from core.arrays import to_float
+from core.documents import parse_json
 from core.home import default_home
 from core.learning import datasets, training
 from core.learning.artifacts import load_network
 from core.records import RecordWriter, read
-from experiments.folder import begun, read_scenario
-from experiments.live import Tail
+from experiments.records import begun, read_scenario
 
 EVERY = 0.5
 """Seconds between two looks for new checkpoints."""
@@ -108,6 +109,30 @@ def follow(
 def done(policy: str) -> str:
     """What `follow` says when it has scored all of an arm."""
     return f"scored {policy}"
+
+
+class Tail:
+    """Whole lines of a growing JSON-lines file, each given once; those that are no object never."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The records added since the last call; none while the file is not there."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        self._position += len(whole)
+        found = []
+        for line in whole.splitlines():
+            with suppress(ValueError):
+                found.append(parse_json(line))
+        return [record for record in found if isinstance(record, dict)]
 
 
 class _Judge:

@@ -19,15 +19,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from core import private
 from experiments.scenario import ScenarioError, parse
-
-if TYPE_CHECKING:
-    from experiments.web import Page
 
 PLACE = "powgate-cell-"
 SOURCES = ("attacks", "client", "core", "experiments", "pow", "protos", "server")
@@ -43,7 +40,6 @@ def run(
     *,
     calibrate: bool = True,
     console: Console | None = None,
-    page: Page | None = None,
     write: Callable[[Path], object] = lambda folder: None,
 ) -> str:
     """Runs a cell into `folder`, which must not exist; returns why it failed, "" if it did not."""
@@ -51,7 +47,7 @@ def run(
     from core.learning.datasets import DatasetError
     from experiments import runner
     from experiments.arm import RunError
-    from experiments.folder import FolderError
+    from experiments.records import FolderError
 
     try:
         runner.run(
@@ -63,7 +59,6 @@ def run(
             command=job["command"],
             calibrate=calibrate,
             console=console,
-            page=page,
             write=write,
         )
     except (RunError, FolderError, ArtifactError, DatasetError, ScenarioError) as error:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import folder as folders
-from experiments.folder import SWEEP_FILE, FolderError, read_sweep
-from experiments.report.summary import summarise
+from experiments import records
+from experiments.records import SWEEP_FILE, FolderError, read_sweep
+from experiments.summary import summarise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -20,8 +20,8 @@ class Results:
 
     clients      a row for each policy and client: what its summary says; seconds and latencies are
                  columns, such as `total_seconds` and `ask_p99_seconds`
-    requests     a row for each answered batch, as `experiments.folder.Request`; `account` asked it
-    checkpoints  a row for each surrogate that was saved, as `experiments.folder.Checkpoint`
+    requests     a row for each answered batch, as `experiments.records.Request`; `account` asked it
+    checkpoints  a row for each surrogate that was saved, as `experiments.records.Checkpoint`
     missing      names of the cells of a sweep that hold no run that can be read
     """
 
@@ -53,7 +53,7 @@ def read(folder: Path) -> Results:
 def _add(
     rows: Mapping[str, list[dict[str, Any]]], folder: Path, changes: Mapping[str, Any]
 ) -> None:
-    run = folders.read(folder)
+    run = records.read(folder)
     for arm in summarise(run)["arms"]:
         for client in arm["clients"]:
             nested = ("seconds", "latency", "checkpoints", "course")
@@ -65,7 +65,7 @@ def _add(
                 for level, value in levels.items()
             }
             rows["clients"].append({**changes, "policy": arm["policy"], **plain, **seconds})
-    for policy in run.arms:
+    for policy in run.policies:
         for each in policy.clients:
             who = {**changes, "policy": policy.policy, "client": each.name}
             for request in each.requests:

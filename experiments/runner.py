@@ -1,4 +1,4 @@
-"""Runs a scenario with real processes and leaves one folder behind; see `experiments.folder`."""
+"""Runs a scenario with real processes and leaves one folder behind; see `experiments.records`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,11 @@ from core.learning.artifacts import ArtifactError, write_atomically
 from core.records import provenance
 from experiments import commands, evaluation
 from experiments.arm import CLIENT_ENVIRONMENT, RunError, healthy, run_arm
-from experiments.folder import FolderError
 from experiments.groups import Attacker
-from experiments.live import Arm, Client
 from experiments.pins import take
 from experiments.processes import POLL, Child, stop
-from experiments.progress import ArmView
+from experiments.records import FolderError
 from experiments.scenario import Scenario, question
-from experiments.web import Page
 
 STALLED = 30.0
 """Seconds without a score after which the end of an arm waits no longer: on a machine that others
@@ -44,7 +41,6 @@ def run(
     command: str = "",
     console: Console | None = None,
     calibrate: bool = True,
-    page: Page | None = None,
     write: Callable[[Path], object] = lambda folder: None,
 ) -> Path:
     """Prepares the victim, runs every arm, evaluates the surrogates; `write` makes the page.
@@ -53,11 +49,10 @@ def run(
     file that changes under it ends it. `out` must not exist. If preparing fails nothing is left of
     it; if an arm fails or the run is interrupted, the records stay, with a report of what they
     hold. Without `calibrate` the prices are those of the last run with this victim. `asks` is what
-    the first lines of its source say, where that cannot be read. `page` shows it, too. Raises
+    the first lines of its source say, where that cannot be read. Raises
     RunError.
     """
     console = console or Console()
-    stage = page.stage if page is not None else _unseen
     out, home = out.absolute(), home.absolute()
     try:
         private.folder(out, new=True)
@@ -67,10 +62,8 @@ def run(
         raise RunError(f"cannot create {out}: {error.strerror}") from error
     calibration, pinned = commands.calibration(scenario, home), commands.pinned_calibration(out)
     try:
-        stage("preparing the victim")
         _step("prepare", commands.prepare(scenario, home), out / "logs", console)
         if calibrate and commands.priced(scenario):
-            stage("calibrating the price")
             command_line = commands.calibrate(scenario, home, copy=pinned)
             _step("calibrate", command_line, out / "logs", console)
         if commands.priced(scenario) and not pinned.exists():
@@ -101,7 +94,6 @@ def run(
     about_arms = {"scenario": scenario.name, **header}
 
     def finish() -> None:
-        stage("writing the report")
         begun = {policy: arm for policy, arm in arms.items() if (arm / "runner.jsonl").exists()}
         victim = calibration.with_name("victim.safetensors")
         if pins.hold():
@@ -130,20 +122,16 @@ def run(
     try:
         try:
             for policy, folder in arms.items():
-                stage(f"running policy {policy}")
                 pins.check()
-                watched = Arm(folder, _clients(scenario), name=scenario.name)
-                with ArmView(console, watched, page=page) as view:
-                    run_arm(
-                        folder,
-                        commands.arm(scenario, policy, folder, home),
-                        header={"arm": policy, **about_arms},
-                        view=view,
-                        limit=scenario.limit,
-                        check=served,
-                    )
-                    stage(f"scoring the surrogates of policy {policy}")
-                    _scored(scorer, folder, view)
+                console.print(f"policy {policy}", highlight=False, markup=False)
+                run_arm(
+                    folder,
+                    commands.arm(scenario, policy, folder, home),
+                    header={"arm": policy, **about_arms},
+                    limit=scenario.limit,
+                    check=served,
+                )
+                _scored(scorer, folder)
             pins.check()
         finally:
             stop([scorer], grace=1.0)
@@ -158,19 +146,7 @@ def run(
     return out
 
 
-def _clients(scenario: Scenario) -> list[Client]:
-    return [
-        Client(
-            name=client.name,
-            kind="attack" if isinstance(client, Attacker) else "honest",
-            label=client.label or client.attack if isinstance(client, Attacker) else "honest",
-            total=commands.images(client),
-        )
-        for client in scenario.clients
-    ]
-
-
-def _scored(scorer: Child, arm: Path, view: ArmView) -> None:
+def _scored(scorer: Child, arm: Path) -> None:
     """Waits until the surrogates of an arm are scored; ends the scorer if it makes no progress.
 
     What is left then is scored before the report is written.
@@ -184,12 +160,7 @@ def _scored(scorer: Child, arm: Path, view: ArmView) -> None:
         elif time.monotonic() - since > STALLED:
             stop([scorer], grace=1.0)
             return
-        view.refresh()
         time.sleep(POLL)
-
-
-def _unseen(stage: str) -> None:
-    """Nobody is told what a run is at."""
 
 
 def new_folder(name: str) -> Path:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.console import Console
 
 from core.home import default_data, default_home
-from experiments import report, sweep
+from experiments import sweep
+from experiments.live import Watch
+from experiments.report import page
 from experiments.scenario import read
-from experiments.web import Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +60,17 @@ def run(flags: Flags) -> None:
     if data is not None:
         given["data"] = str(data.absolute())
     plan = sweep.cells(given, source=flags.scenario)
-    with _page(flags) as page:
-        out = run_plan(
-            plan,
-            flags.out,
-            flags.home,
-            given=given,
-            command=shlex.join(words),
-            only=flags.only,
-            cluster=flags.cluster,
-            page=page,
-        )
-    report.show(out)
+    out = run_plan(
+        plan,
+        flags.out,
+        flags.home,
+        given=given,
+        command=shlex.join(words),
+        only=flags.only,
+        cluster=flags.cluster,
+        port=flags.web_port or 0 if flags.web or flags.web_port is not None else None,
+    )
+    page.show(out)
 
 
 def run_plan(
@@ -82,22 +82,24 @@ def run_plan(
     command: str,
     only: str = "",
     cluster: str | None = None,
-    page: Page | None = None,
+    port: int | None = None,
 ) -> Path:
     """Runs a scenario or a sweep and writes its pages, also of one that was cut short; its folder.
 
+    It is shown in the terminal while it lasts, and with a port on a page of this machine, too.
     Raises RunError, FolderError, ArtifactError, DatasetError and OSError.
     """
     from experiments import runner  # with it comes torch
 
     scenario = plan[0].scenario
     out = out or runner.new_folder(scenario.name)
-    how: dict[str, Any] = {"given": given, "command": command, "page": page}
+    how: dict[str, Any] = {"given": given, "command": command}
     try:
-        if plan[0].changes or cluster is not None:
-            sweep.run(plan, out, home, only=only, cluster=cluster, write=report.write_any, **how)
-        else:
-            runner.run(scenario, out, home or default_home(), write=report.write_any, **how)
+        with Watch(out, Console(), port=port):
+            if plan[0].changes or cluster is not None:
+                sweep.run(plan, out, home, only=only, cluster=cluster, write=page.write, **how)
+            else:
+                runner.run(scenario, out, home or default_home(), write=page.write, **how)
     except KeyboardInterrupt as error:
         if out.exists():
             raise KeyboardInterrupt(f"interrupted; the records so far are in {out}") from error
@@ -106,14 +108,3 @@ def run_plan(
         error.filename = error.filename or out  # a write that failed does not say where
         raise
     return out
-
-
-@contextmanager
-def _page(flags: Flags) -> Iterator[Page | None]:
-    """The page of a run while it lasts, if one is wanted."""
-    if not flags.web and flags.web_port is None:
-        yield None
-        return
-    with Page(flags.web_port or 0) as page:
-        print(f"live: {page.url}", flush=True)
-        yield page

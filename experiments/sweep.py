@@ -1,7 +1,7 @@
 """Sweeps: a scenario run for every combination of values of some of its fields.
 
 OUT/sweep.json     the scenario as given, the command, where it ran, and the cells
-OUT/CELL/          the run folder of one combination; see `experiments.folder`
+OUT/CELL/          the run folder of one combination; see `experiments.records`
 OUT/CELL.cut-1/    what was left of a run that did not come to its end, kept when it is repeated
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count, product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -27,11 +27,8 @@ from core.suggest import suggest
 from experiments import jobs, parcel
 from experiments.calibrations import Calibrations
 from experiments.cluster import Workers, connected
-from experiments.folder import SWEEP_FILE, FolderError, finished
+from experiments.records import SWEEP_FILE, FolderError, finished
 from experiments.scenario import Scenario, ScenarioError, extend, parse, question, read
-
-if TYPE_CHECKING:
-    from experiments.web import Page
 
 LARGEST = 10_000
 """Combinations of a sweep, at most; each is a run of its own."""
@@ -173,7 +170,6 @@ def run(
     only: str = "",
     cluster: str | None = None,
     console: Console | None = None,
-    page: Page | None = None,
     write: Callable[[Path], object] = lambda folder: None,
 ) -> list[Path]:
     """Runs the cells that are not finished and have `only` in their names; the folders of all.
@@ -201,7 +197,7 @@ def run(
             elif only in cell.name:
                 due.append(cell)
         if workers is None:
-            ends = _here(plan, due, out, home or default_home(), command, console, page, write)
+            ends = _here(plan, due, out, home or default_home(), command, console, write)
         else:
             ends = _there(workers, due, out, home, command, console, write)
         failures = []
@@ -224,7 +220,6 @@ def _here(
     home: Path,
     command: str,
     console: Console,
-    page: Page | None,
     write: Callable[[Path], object],
 ) -> Iterator[tuple[Cell, str]]:
     """Runs cells one after the other; why each failed, "" if it did not."""
@@ -234,8 +229,6 @@ def _here(
     for number, cell in enumerate(due, 1):
         title = f"cell {number} of {len(due)}: {cell.name}"
         console.print(title, highlight=False)
-        if page is not None:
-            page.cell(title)
         folder = out / cell.name
         _aside(folder)
         reason = jobs.run(
@@ -244,7 +237,6 @@ def _here(
             home,
             calibrate=not known.restore(cell.scenario),
             console=console,
-            page=page,
             write=write,
         )
         yield cell, reason

@@ -7,35 +7,61 @@ Clients are matched by policy and name; nothing is computed that the summaries d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
+from rich.console import Console
+
 from core.documents import DocumentError, read_json
-from experiments.folder import SWEEP_FILE, FolderError
-from experiments.report import tables_old as tables
+from experiments.records import SWEEP_FILE, FolderError
+from experiments.report.page import render
 from experiments.report.publish import committed
-from experiments.report.summary import FORMAT
+from experiments.report.tables import COLUMNS, NOTHING, Column, percent, ratio, terminal
+from experiments.summary import FORMAT, Summary
+from experiments.terminal import console
 
-Summary = Mapping[str, Any]
-
-SHARES = ("accuracy", "fidelity")  # compared by their difference, in points
 MACHINE = ("host", "system", "cpu", "cores")
 SOFTWARE = ("python", "packages")
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 MOMENTS = ("date", "measured", "provenance")  # when and by what, not what was found
 LONGEST = 44  # characters of a setting that are shown
+SAME = "Scenario, revision, machine and calibration are the same."
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Show two runs side by side: what differs in how they were made, then every client in both."""
+
+    a: tyro.conf.Positional[Path]
+    """The folder of a run, fresh or published."""
+    b: tyro.conf.Positional[Path]
+    """Another one."""
+    out: Path | None = None
+    """Also write one self-contained page to this file."""
+
+
+def run(flags: Flags) -> None:
+    """Shows two runs side by side."""
+    found = compare(flags.a, flags.b)
+    if flags.out is not None:
+        flags.out.write_text(page(found), encoding="utf-8")
+    screen = console(140)
+    show(found, screen)
+    if flags.out is not None:
+        screen.print(f"page: {flags.out}", soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One quantity of one client: its text in both runs, and what became of it from A to B."""
+    """One quantity of one client: its text in both runs, and the change from A to B."""
 
     quantity: str
     meaning: str
-    left: str
-    right: str
+    a: str
+    b: str
     change: str
 
 
@@ -50,21 +76,23 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Run A, run B, and what there is to say of both."""
+    """What there is to say of run A and run B."""
 
-    left: Summary
-    right: Summary
-    paths: tuple[str, str]
+    origins: tuple[str, str]
     remarks: tuple[str, ...]  # read these first
     settings: tuple[tuple[str, str, str], ...]  # what differs: name, in A, in B
-    arms: tuple[tuple[str, tuple[Pair, ...]], ...]  # policy -> groups, clients
+    policies: tuple[tuple[str, tuple[Pair, ...]], ...]  # policy -> groups, clients
 
 
 def load(path: Path) -> Summary:
     """The summary of a run, by its folder or its `summary.json`. Raises FolderError."""
-    file = _file(path)
+    file = path / "summary.json" if path.is_dir() else path
     if (path / SWEEP_FILE).exists():
-        raise FolderError(_sweep(path))
+        runs = sorted(each.parent for each in path.glob("*/summary.json"))
+        hint = (
+            f"give one of its runs, such as {runs[0]}" if runs else "none of its runs is finished"
+        )
+        raise FolderError(f"{path} is the folder of a sweep: {hint}")
     try:
         summary = read_json(file)
     except FileNotFoundError as error:
@@ -84,29 +112,18 @@ def load(path: Path) -> Summary:
     return known
 
 
-def _file(path: Path) -> Path:
-    return path / "summary.json" if path.is_dir() else path
-
-
-def _sweep(path: Path) -> str:
-    runs = sorted(file.parent for file in path.glob("*/summary.json"))
-    given = f"give one of its runs, such as {runs[0]}" if runs else "none of its runs is finished"
-    return f"{path} is the folder of a sweep: {given}"
-
-
 def compare(left: Path, right: Path) -> Comparison:
-    """Reads two runs and holds them against each other. Raises FolderError."""
+    """Reads two runs and compares them. Raises FolderError."""
     a, b = load(left), load(right)
-    if _file(left).resolve() == _file(right).resolve():
+    files = {(path / "summary.json" if path.is_dir() else path).resolve() for path in (left, right)}
+    if len(files) == 1:
         raise FolderError(f"{left} is given twice, expected two runs")
     try:
         return Comparison(
-            left=a,
-            right=b,
-            paths=(str(left), str(right)),
-            remarks=tuple(_remarks(a, b)),
+            origins=(f"A  {_origin(a, left)}", f"B  {_origin(b, right)}"),
+            remarks=tuple(_remarks(a, b)) or (SAME,),
             settings=tuple(_settings(a, b)),
-            arms=tuple(
+            policies=tuple(
                 (policy, tuple(_pairs(arm, _arms(b)[policy])))
                 for policy, arm in _arms(a).items()
                 if policy in _arms(b)
@@ -116,24 +133,22 @@ def compare(left: Path, right: Path) -> Comparison:
         raise FolderError(f"{left} or {right} holds half a summary: {error!r}") from error
 
 
-def origin(summary: Summary, path: str) -> str:
-    """Which run that is, in a line."""
+def _origin(summary: Summary, path: Path) -> str:
     about = summary["provenance"]
-    when = about.get("date") or "no date"
-    return f"{path}: {summary['name']}, revision {_revision(about)}, {when}"
+    return (
+        f"{path}: {summary['name']}, revision {_revision(about)}, {about.get('date') or 'no date'}"
+    )
 
 
 def _revision(about: Summary) -> str:
-    revision = about.get("git_revision")
-    if not revision:
-        return "unknown"
-    return str(revision)[:7] + (" with changes" if about.get("git_modified") else "")
+    revision = str(about.get("git_revision") or "unknown")[:7]
+    return revision + (" with changes" if about.get("git_modified") else "")
 
 
 def _remarks(a: Summary, b: Summary) -> Iterator[str]:
-    """What a reader must know before he believes a ratio."""
+    """What a reader must know before believing a ratio."""
     here, there = a["provenance"], b["provenance"]
-    if _some(here, MACHINE) != _some(there, MACHINE):
+    if any(here.get(key) != there.get(key) for key in MACHINE):
         yield (
             "The machines differ: seconds, and the work that a price in seconds is turned into,"
             " say as much of them as of the gate."
@@ -147,117 +162,100 @@ def _remarks(a: Summary, b: Summary) -> Iterator[str]:
         yield "The revision of neither run is known."
     elif here.get("git_modified"):
         yield "Both runs are of a revision with changes, perhaps not the same ones."
-    if _some(here, SOFTWARE) != _some(there, SOFTWARE):
+    if any(here.get(key) != there.get(key) for key in SOFTWARE):
         yield "Versions of Python or of packages differ."
     if a["calibration"].get("fingerprint") != b["calibration"].get("fingerprint"):
         yield "The calibrations are of different victims or measures: costs have no common scale."
-    elif not _same(a["calibration"], b["calibration"]):
+    elif any(_differences(a["calibration"], b["calibration"], "")):
         yield "The calibrations differ: the same query may have another price."
-    if not _same(a["scenario"], b["scenario"]):
+    if any(_differences(a["scenario"], b["scenario"], "")):
         yield "The scenarios differ."
-    yield from _alone(a, b)
-
-
-def _alone(a: Summary, b: Summary) -> Iterator[str]:
-    """Policies and clients of one run only."""
-    for run, mine, other in (("A", _arms(a), _arms(b)), ("B", _arms(b), _arms(a))):
+    for name, mine, other in (("A", _arms(a), _arms(b)), ("B", _arms(b), _arms(a))):
         for policy, arm in mine.items():
             if policy not in other:
-                yield f"Only in {run}: policy {policy}."
+                yield f"Only in {name}: policy {policy}."
                 continue
-            known = _by_name(other[policy]["clients"])
-            alone = [client for client in arm["clients"] if client["name"] not in known]
+            known = {client["name"] for client in other[policy]["clients"]}
+            alone: dict[str, list[str]] = {}
+            for client in arm["clients"]:
+                if client["name"] not in known:
+                    group = client.get("group") or client["name"]
+                    alone.setdefault(group, []).append(client["name"])
             if alone:
-                yield f"Only in {run}, under {policy}: {_listed(alone)}."
-
-
-def _listed(clients: list[Summary]) -> str:
-    """Names of clients; several of one group in a word."""
-    groups: dict[str, list[str]] = {}
-    for client in clients:
-        groups.setdefault(client.get("group") or client["name"], []).append(client["name"])
-    return ", ".join(
-        names[0] if len(names) == 1 else f"{len(names)} of {group}"
-        for group, names in groups.items()
-    )
+                names = (
+                    each[0] if len(each) == 1 else f"{len(each)} of {group}"
+                    for group, each in alone.items()
+                )
+                yield f"Only in {name}, under {policy}: {', '.join(names)}."
 
 
 def _arms(summary: Summary) -> dict[str, Summary]:
     return {arm["policy"]: arm for arm in summary["arms"]}
 
 
-def _by_name(rows: Iterable[Summary]) -> dict[str, Summary]:
-    return {row["name"]: row for row in rows}
-
-
 def _pairs(left: Summary, right: Summary) -> Iterator[Pair]:
-    """Groups of several clients that are in both arms, then all clients that are."""
-    groups = _both(_groups(left), _groups(right))
-    for name, a, b in groups:
-        yield Pair(f"{name}, all", tuple(_lines(a, b)))
-    crowds = {name for name, _, _ in groups}
+    """Groups of several clients that are in both runs, then all clients that are."""
+    crowds = set()
+    for name, a, b in _both(left.get("groups", ()), right.get("groups", ())):  # format 1 has none
+        if a["clients"] > 1 and b["clients"] > 1:
+            crowds.add(name)
+            yield Pair(f"{name}, all", tuple(_lines(a, b)))
     for name, a, b in _both(left["clients"], right["clients"]):
         yield Pair(name, tuple(_lines(a, b)), member=a.get("group") in crowds)
 
 
-def _groups(arm: Summary) -> list[Summary]:
-    """Those that are more than one client; summaries of before there were groups have none."""
-    return [group for group in arm.get("groups", ()) if group["clients"] > 1]
-
-
 def _both(left: Iterable[Summary], right: Iterable[Summary]) -> list[tuple[str, Summary, Summary]]:
-    there = _by_name(right)
-    return [(n, row, there[n]) for n, row in _by_name(left).items() if n in there]
+    there = {row["name"]: row for row in right}
+    return [(row["name"], row, there[row["name"]]) for row in left if row["name"] in there]
 
 
 def _lines(left: Summary, right: Summary) -> Iterator[Line]:
-    for column in tables.COLUMNS[1:]:  # the first one is the name
-        before, after = _value(column, left), _value(column, right)
-        if before is None and after is None:
-            continue
-        a, b = (tables.NOTHING if v is None else column.form(v) for v in (before, after))
-        yield Line(column.heading, column.meaning, a, b, change(column, before, after))
+    for column in COLUMNS[1:]:  # the first one is the name
+        before, after = _read(column, left), _read(column, right)
+        if before is not None or after is not None:
+            a, b = (NOTHING if v is None else column.form(v) for v in (before, after))
+            yield Line(column.heading, column.meaning, a, b, change(column, before, after))
 
 
-def _value(column: tables.Column, row: Summary) -> Any:
+def _read(column: Column, row: Summary) -> Any:
     """None, too, where a summary is older than the column."""
     try:
-        return column.value(row)
+        return column.read(row)
     except KeyError:
         return None
 
 
-def change(column: tables.Column, before: Any, after: Any) -> str:
-    """What became of a value: a factor, points for a share, a difference where there is a zero.
+def change(column: Column, before: Any, after: Any) -> str:
+    """The change of a value: a factor, points for a share, a difference where there is a zero.
 
     A value that would be shown as zero counts as zero: a ratio of such seconds is one of noise.
     """
     if before is None or after is None:
-        return tables.NOTHING
+        return NOTHING
     if isinstance(before, str) or isinstance(after, str):
         return "same" if before == after else "differs"
     if before == after:
         return "same"
     sign = "+" if after > before else "-"
-    if column.heading in SHARES:
+    if column.form is percent:
         return f"{sign}{100 * abs(after - before):.1f} points"
     zero = column.form(0)
     if not before or not after or zero in (column.form(before), column.form(after)):
         text = column.form(abs(after - before))
         return "same" if text == zero else sign + text
     factor = after / before
-    return tables.ratio(factor) if factor >= 0.1 else f"{factor:.2g}×"  # noqa: RUF001
+    return ratio(factor) if factor >= 0.1 else f"{factor:.2g}×"  # noqa: RUF001
 
 
 def _settings(a: Summary, b: Summary) -> Iterator[tuple[str, str, str]]:
     """Everything that was given, resolved, calibrated or around otherwise, by its dotted name."""
     for part in ("provenance", "scenario", "calibration"):
         yield from _differences(a[part], b[part], part)
-    yield from _differences(_load(a), _load(b), "load average")
-
-
-def _load(summary: Summary) -> dict[str, float]:
-    return {arm["policy"]: arm["load"]["mean"] for arm in summary["arms"] if arm["load"]}
+    loads = [
+        {arm["policy"]: arm["load"]["mean"] for arm in each["arms"] if arm["load"]}
+        for each in (a, b)
+    ]
+    yield from _differences(loads[0], loads[1], "load average")
 
 
 def _differences(left: Any, right: Any, name: str) -> Iterator[tuple[str, str, str]]:
@@ -280,18 +278,43 @@ def _table(value: Any) -> Any:
     return value
 
 
-def _same(left: Any, right: Any) -> bool:
-    return next(_differences(left, right, ""), None) is None
-
-
-def _some(about: Summary, keys: tuple[str, ...]) -> list[Any]:
-    return [about.get(key) for key in keys]
-
-
 def _short(value: Any) -> str:
     if value is None:
-        return tables.NOTHING
+        return NOTHING
     if isinstance(value, float):
         return f"{value:.4g}"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def show(found: Comparison, screen: Console) -> None:
+    """Prints which runs these are, what to know first, every quantity, and other differences.
+
+    Of clients that belong to a group only the group is shown; the page has them, too.
+    """
+    for sentence in (*found.origins, *found.remarks):
+        screen.print(sentence, highlight=False, soft_wrap=True, markup=False)
+    columns = [Column("client", "", "client"), Column("quantity", "", "quantity")]
+    columns += [Column(name, "", key, lambda v: str(v)) for name, key in CHANGES]
+    for policy, pairs in found.policies:
+        rows = [
+            {"client": "" if at else pair.name, **{k: getattr(line, k) for k in line.__slots__}}
+            for pair in pairs
+            if not pair.member
+            for at, line in enumerate(pair.lines)
+        ]
+        for part in terminal(columns, rows, screen.width, title=f"policy {policy}", keep=2):
+            screen.print(part)
+    if found.settings:
+        settings = [dict(zip(("name", "a", "b"), each, strict=True)) for each in found.settings]
+        columns = [Column("", "", "name"), Column("A", "", "a"), Column("B", "", "b")]
+        for part in terminal(columns, settings, screen.width, title="What else differs"):
+            screen.print(part)
+
+
+CHANGES = (("A", "a"), ("B", "b"), ("A to B", "change"))
+
+
+def page(found: Comparison) -> str:
+    """The page as HTML."""
+    return render("compare.html", found=found)

@@ -1,25 +1,22 @@
-"""The figures of a run as SVG, pure functions of its summary.
+"""The figures of a run and of a sweep: pure functions of their summaries.
 
-Colours are from the palette of Okabe and Ito, shifted where it lacks contrast on white or on black;
-lines differ in marker and are labelled where they end, so that nothing rests on colour alone. The
-clients of a group look alike.
+The clients of a group look alike, and a group looks the same in every figure of a run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import cycle
-from statistics import median
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any
 
-from core.drawing import INK, Axes, Figure, Line2D, style, svg
-from experiments.report.labels import label_ends, plain_log
+from core.drawing import Figure, style, svg
+from experiments.report.headlines import Change, changed
+from experiments.report.lines import Drawing, Line, Panel, Style, lines
+from experiments.report.tables import label, percent, ratio, rows, seconds, short, shown
+from experiments.summary import MIN_CLIENTS_FOR_QUANTILES, Summary
 
-CLIENTS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")
-LineStyle = Literal["-", "--", ":", "-."]
-DASHES: tuple[LineStyle, ...] = ("--", ":", "-.")
-MARKERS = ("o", "s", "^", "D", "v", "P")
 PARTS = (
     ("solve", "solving", "#d55e00"),
     ("server", "server", "#2a86c8"),
@@ -27,230 +24,264 @@ PARTS = (
     ("open", "opening", "#b8609a"),
     ("training", "training", "#8e8e93"),
 )
-
-Summary = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A figure ready to be shown: its title, what to see in it, and the SVG."""
-
-    name: str
-    title: str
-    caption: str
-    svg: str
+WAITS: tuple[tuple[str, Style], ...] = (("overhead", "-"), ("slowdown", "--"))
+LATENCIES: tuple[tuple[str, Style], ...] = (("total", "-"), ("ask", "--"))
+APART = 5.0
+"""Values further apart than this factor stand on a logarithmic axis."""
+MOST = 4
+"""Panels of a sweep."""
 
 
 def draw(summary: Summary) -> list[Drawing]:
-    """The figures that this run has data for."""
-    from experiments.report import distributions
-
-    drawings = []
-    plans = (
-        _accuracy_by_images,
-        _accuracy_by_time,
-        distributions.overheads,
-        distributions.latencies,
-        _work,
-        _time,
+    """The figures that there are data for."""
+    if summary["kind"] == "sweep":
+        return _sweep(summary)
+    found = (
+        _accuracy(summary, "images"),
+        _accuracy(summary, "time"),
+        _waiting(summary),
+        _latency(summary),
+        _work(summary),
+        _time(summary),
     )
-    for plan in plans:
-        with style():
-            drawing = plan(summary)
-        if drawing is not None:
-            drawings.append(drawing)
-    return drawings
+    return [drawing for drawing in found if drawing is not None]
 
 
-def _accuracy_by_images(summary: Summary) -> Drawing | None:
-    return _accuracy(
-        summary,
-        "accuracy-by-images",
-        "What the answers teach",
-        "Accuracy of each surrogate on held-out images against images asked.",
-        "images asked",
-        "asked",
-        log=False,
-    )
+def _names(summary: Summary) -> list[str]:
+    return [group["name"] for group in summary["arms"][0]["groups"]]
 
 
-def _accuracy_by_time(summary: Summary) -> Drawing | None:
-    return _accuracy(
-        summary,
-        "accuracy-by-time",
-        "How long it takes",
-        "Accuracy of each surrogate against wall time since its thief started, training included.",
-        "seconds since the start",
-        "at",
-        log=True,
-    )
-
-
-def _accuracy(
-    summary: Summary, name: str, title: str, caption: str, label: str, where: str, *, log: bool
-) -> Drawing | None:
-    figure, axes = _axes()
-    looks = _looks(summary)
-    ends: list[tuple[float, float, str]] = []
-    styles = _styles(summary)
-    for arm in summary["arms"]:
-        last: dict[str, list[tuple[float, float]]] = {}
-        for client in arm["clients"]:
-            scored = [c for c in client["checkpoints"] if c["accuracy"] is not None]
-            if not scored:
-                continue
-            x, y = [c[where] for c in scored], [100 * c["accuracy"] for c in scored]
-            colour, marker = looks[client["group"]]
-            axes.plot(x, y, styles[arm["policy"]], color=colour, marker=marker)
-            last.setdefault(client["group"], []).append((x[-1], y[-1]))
-        if arm is summary["arms"][-1]:
-            ends = [(*_middle(points), group) for group, points in last.items()]
-    if not axes.lines:
+def _accuracy(summary: Summary, against: str) -> Drawing | None:
+    """Accuracy of the surrogates; the last policy is drawn through, the others are broken."""
+    *others, last = (arm["policy"] for arm in summary["arms"])
+    broken: tuple[Style, ...] = ("--", ":", "-.")
+    styles: dict[str, Style] = {last: "-", **dict(zip(others, cycle(broken), strict=False))}
+    key = "asked" if against == "images" else "at"
+    found = []
+    for row in rows(summary, "clients"):
+        points = [point for point in row["checkpoints"] if point["accuracy"] is not None]
+        if points:
+            x, y = [each[key] for each in points], [100 * each["accuracy"] for each in points]
+            found.append(Line(row["group"], x, y, styles[row["policy"]]))
+    if not found:
         return None
-    if log:
-        axes.set_xscale("log")
-        plain_log(axes)
-    else:
-        axes.set_xlim(left=0)
-    axes.set_ylim(0, 100)
     victim = summary["victim"]["accuracy"]
-    if victim is not None:
-        axes.axhline(100 * victim, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
-        ends.append((axes.get_xlim()[1], 100 * victim, "the victim"))
-    axes.set_xlabel(label)
-    axes.set_ylabel("accuracy on held-out images (%)")
-    label_ends(axes, ends)
-    if len(summary["arms"]) > 1:
-        _legend(axes, styles)
-        caption += " " + _read_styles(styles)
-    return Drawing(name, title, caption, svg(figure, f"{title}: {caption}"))
+    panel = Panel(
+        found,
+        x="images asked" if against == "images" else "seconds since the start",
+        y="accuracy on held-out images (%)",
+        log="" if against == "images" else "x",
+        bottom=0,
+        top=100,
+        level=(100 * victim, "the victim") if victim is not None else None,
+    )
+    caption = "Accuracy of each surrogate on held-out images against images asked."
+    if against == "time":
+        caption = (
+            "Accuracy of each surrogate against seconds since its attacker started, training"
+            " included."
+        )
+    return lines(
+        f"accuracy-by-{against}",
+        "What the answers teach" if against == "images" else "How long it takes",
+        caption,
+        [panel],
+        names=_names(summary),
+        styles={f"policy {policy}": each for policy, each in styles.items()} if others else None,
+        size=(5.6, 3.3),
+    )
+
+
+def _waiting(summary: Summary) -> Drawing | None:
+    """Overhead and slowdown over the clients of each large honest group."""
+    found = []
+    for row in rows(summary):
+        crowd = row["clients"] >= MIN_CLIENTS_FOR_QUANTILES and row["kind"] == "honest"
+        if not crowd or row["policy"] == "none":
+            continue
+        clients = [
+            each
+            for each in rows(summary, "clients")
+            if (each["group"], each["policy"]) == (row["name"], row["policy"])
+        ]
+        for key, look in WAITS:
+            values = sorted(each[key] for each in clients if each[key] is not None)
+            shares = [100 * (at + 1) / len(values) for at in range(len(values))]
+            name = f"{row['name']}, {row['policy']}"
+            found.append(Line(name, values, shares, look, marks=False))
+    return _shares(
+        "overhead",
+        "What honest clients wait longer",
+        "Share of the honest clients with at most this overhead, (service + work) / service, and"
+        " with at most this slowdown.",
+        "times as long as without work",
+        "share of clients (%)",
+        found,
+        {"overhead": "-", "slowdown, measured": "--"},
+    )
+
+
+def _latency(summary: Summary) -> Drawing | None:
+    """Milliseconds of the requests of each large honest group."""
+    found = []
+    for row in rows(summary):
+        for key, look in LATENCIES if row["quantiles"] else ():
+            values = [1e3 * value for value in row["quantiles"][key]]
+            name = f"{row['name']}, {row['policy']}"
+            found.append(Line(name, values, range(101), look, marks=False))
+    return _shares(
+        "latency",
+        "How long honest requests take",
+        "Share of honest requests answered within this time, with the solving and without.",
+        "milliseconds of predict()",
+        "share of requests (%)",
+        found,
+        {"answer": "-", "without solving": "--"},
+    )
+
+
+def _shares(
+    name: str,
+    title: str,
+    caption: str,
+    x: str,
+    y: str,
+    found: Sequence[Line],
+    styles: Mapping[str, Style],
+) -> Drawing | None:
+    values = [value for line in found for value in line.x]
+    if not values:
+        return None
+    log = "x" if _far_apart(values) else ""
+    panel = Panel([line for line in found if line.x], x=x, y=y, log=log, bottom=0, top=100)
+    return lines(name, title, caption, [panel], styles=styles, size=(5.6, 3.3))
+
+
+def _far_apart(values: Sequence[float]) -> bool:
+    return max(values) > APART * min(values) > 0
 
 
 def _work(summary: Summary) -> Drawing | None:
-    arms = [arm for arm in summary["arms"] if any(c["work"] for c in arm["clients"])]
-    if not arms:
-        return None
-    figure = Figure(figsize=(5.2, 0.7 + 2.6 * len(arms)), layout="constrained")
-    looks = _looks(summary)
-    panels = figure.subplots(len(arms), sharex=True, sharey=True, squeeze=False)[:, 0]
-    ends: list[dict[str, list[tuple[float, float]]]] = []
-    for axes, arm in zip(panels, arms, strict=True):
-        last: dict[str, list[tuple[float, float]]] = {}
+    """Work of an image over time, a panel for each policy that asks for some."""
+    panels, free = [], []
+    for arm in summary["arms"]:
+        found = []
         for client in arm["clients"]:
-            points = [(at, work) for at, work in client["course"] if work]
-            if not points:
-                continue
-            colour, marker = looks[client["group"]]
-            x, y = zip(*points, strict=True)
-            axes.plot(x, y, color=colour, marker=marker, markersize=3, linewidth=1.2)
-            last.setdefault(client["group"], []).append(points[-1])
-        ends.append(last)
-        axes.set_title(f"policy {arm['policy']}" if len(arms) > 1 else "")
-        axes.set_ylabel("hashes an image (expected)")
-    panels[0].set_yscale("log")
-    panels[0].set_xscale("log")
-    plain_log(panels[0])
-    panels[-1].set_xlabel("seconds since the start")
-    for axes, last in zip(panels, ends, strict=True):  # when all of them have their limits
-        label_ends(axes, [(*_middle(points), group) for group, points in last.items()])
-    free = [arm["policy"] for arm in summary["arms"] if arm not in arms]
-    title = "What an image costs"
-    caption = (
-        "Work asked for each image of a request, one point a request (of a client with many, some);"
-        " both axes are logarithmic."
-    )
+            if points := [point for point in client["course"] if point[1]]:
+                x, y = zip(*points, strict=True)
+                found.append(Line(client["group"], x, y))
+        if found:
+            title, label = f"policy {arm['policy']}", "hashes for an image"
+            panels.append(Panel(found, title, y=label, log="xy"))
+        else:
+            free.append(arm["policy"])
+    if not panels:
+        return None
+    panels[-1] = replace(panels[-1], x="seconds since the start")
+    caption = "Expected hashes for each image of a request, a point for a request."
     if free:
         caption += f" Policy {', '.join(free)} asks for none."
-    return Drawing("work", title, caption, svg(figure, f"{title}: {caption}"))
+    title = "What an image costs"
+    return lines("work", title, caption, panels, names=_names(summary), share=True)
 
 
 def _time(summary: Summary) -> Drawing | None:
-    bars = [
-        (group, arm)
-        for index in range(len(summary["arms"][0]["groups"]))
-        for arm in summary["arms"]
-        for group in (arm["groups"][index],)
-        if group["images"]
-    ]
-    if not bars:
+    """Seconds of each group by part, the policies of a group together."""
+    found = [row for row in rows(summary) if row["images"]]
+    if not found:
         return None
-    figure, axes = _axes(height=0.9 + 0.27 * len(bars))
-    positions: list[float] = []
-    for index, (group, _) in enumerate(bars):
-        new = index > 0 and group["name"] != bars[index - 1][0]["name"]
-        positions.append((positions[-1] if positions else 0.0) + (1.45 if new else 1.0))
-    left = [0.0] * len(bars)
-    for part, label, colour in PARTS:
-        widths = [group["seconds"][part] / group["clients"] for group, _ in bars]
-        if any(widths):
-            axes.barh(positions, widths, height=0.8, left=left, color=colour, label=label)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    for position, total in zip(positions, left, strict=True):
-        axes.annotate(
-            f"{_figures(total)} s",
-            (total, position),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
-    axes.set_yticks(positions, [f"{group['name']}, {arm['policy']}" for group, arm in bars])
-    axes.invert_yaxis()
-    axes.grid(False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, max(left) * 1.12)
-    axes.set_xlabel("seconds")
-    figure.legend(loc="outside upper center", ncols=len(PARTS), handlelength=1.0, fontsize=8)
+    names = _names(summary)
+    found.sort(key=lambda row: names.index(row["name"]))
+    places: list[float] = []
+    for before, row in zip([None, *found], found, strict=False):
+        new = before is not None and before["name"] != row["name"]
+        places.append((places[-1] if places else 0.0) + (1.45 if new else 1.0))
     title = "Where the time went"
     caption = "Seconds of predict() by part, and of training; pauses and start-up are left out."
-    if any(group["clients"] > 1 for group, _ in bars):
+    if any(row["clients"] > 1 for row in found):
         caption += " Of a group, the mean of its clients."
-    return Drawing("time", title, caption, svg(figure, f"{title}: {caption}"))
+    with style():
+        figure = Figure(figsize=(5.2, 0.9 + 0.27 * len(found)), layout="constrained")
+        axes = figure.add_subplot()
+        left = [0.0] * len(found)
+        for part, name, colour in PARTS:
+            widths = [row["seconds"][part] / row["clients"] for row in found]
+            if any(widths):
+                axes.barh(places, widths, height=0.8, left=left, color=colour, label=name)
+            left = [start + width for start, width in zip(left, widths, strict=True)]
+        for place, total in zip(places, left, strict=True):
+            where: Any = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{seconds(total)} s", (total, place), fontsize=8, **where)
+        axes.set_yticks(places, [f"{row['name']}, {row['policy']}" for row in found])
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, max(left) * 1.12)
+        axes.set_xlabel("seconds")
+        figure.legend(loc="outside upper center", ncols=len(PARTS), handlelength=1.0, fontsize=8)
+        return Drawing("time", title, caption, svg(figure, f"{title}: {caption}"))
 
 
-def _figures(value: float) -> str:
-    """Three significant figures, plain."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+def numeric(summary: Summary) -> str | None:
+    """The one field with several numbers for values, seeds left out; None if there is not one."""
+    found = []
+    for field in summary["fields"]:
+        values = [cell["changes"][field] for cell in summary["cells"]]
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        if numbers and field.split(".")[-1] != "seed" and len(set(values)) > 1:
+            found.append(field)
+    return found[0] if len(found) == 1 else None
 
 
-def _middle(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Where the label of a group points: the furthest it came, at half the height of its ends."""
-    return max(x for x, _ in points), median(y for _, y in points)
+def _sweep(summary: Summary) -> list[Drawing]:
+    """What changed most: against the swept number, or beside each combination."""
+    field = numeric(summary)
+    known = changed(summary)
+    most = sorted([each for each in known if each.factor > 1] or known[:1], key=_factor)[-MOST:]
+    panels = [_quantity(summary, each, field) for each in known if each in most]
+    if not panels:
+        return []
+    caption = f"Against {short(summary)[field]}: means." if field else "Each point is a run."
+    across = min(2, len(panels))
+    height = 2.7 if field else max(1.2, 0.5 + 0.24 * len(summary["cells"]))
+    title, size = "What the sweep changed", (4.2 + (0 if field else 0.8), height)
+    return [lines("sweep", title, caption, panels, across=across, size=size)]
 
 
-def _axes(height: float = 3.3) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, height), layout="constrained")
-    return figure, figure.add_subplot()
+def _factor(change: Change) -> float:
+    return change.factor
 
 
-def _looks(summary: Summary) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each group, the same in every figure."""
-    names = [group["name"] for group in summary["arms"][0]["groups"]]
-    looks = zip(names, cycle(CLIENTS), cycle(MARKERS), strict=False)
-    return {name: (colour, marker) for name, colour, marker in looks}
-
-
-def _styles(summary: Summary) -> dict[str, LineStyle]:
-    """The line style of each arm; the last one is drawn through."""
-    rest = cycle(DASHES)
-    *others, last = (arm["policy"] for arm in summary["arms"])
-    return {**{policy: next(rest) for policy in others}, last: "-"}
-
-
-def _read_styles(styles: Mapping[str, LineStyle]) -> str:
-    names = {"-": "drawn through", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
-    return "; ".join(f"{names[s]}: policy {p}" for p, s in styles.items()).capitalize() + "."
-
-
-def _legend(axes: Axes, styles: Mapping[str, LineStyle]) -> None:
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.legend(
-        handles=[
-            Line2D([], [], linestyle=style, color=INK, label=f"policy {name}")
-            for name, style in styles.items()
+def _quantity(summary: Summary, change: Change, field: str | None) -> Panel:
+    places = {cell["name"]: place for place, cell in enumerate(summary["cells"])}
+    points: dict[str, dict[float, list[float]]] = {}
+    for row in rows(summary):
+        value = change.column.read(row)
+        if row["kind"] != change.kind or not value:
+            continue
+        others = [
+            f"{word} = {shown(row['cell']['changes'][other])}"
+            for other, word in short(summary).items()
+            if field not in (None, other) and other.split(".")[-1] != "seed"
+        ]
+        x = places[row["cell"]["name"]] if field is None else row["cell"]["changes"][field]
+        line = points.setdefault(", ".join((row["name"], row["policy"], *others)), {})
+        line.setdefault(float(x), []).append(value)
+    values = [value for line in points.values() for each in line.values() for value in each]
+    xs = [x for line in points.values() for x in line]
+    far = change.column.form is not percent and _far_apart(values)
+    floor = 1.0 if change.column.form is ratio and min(values) >= 1 else 0.0
+    heading = f"{change.column.heading}{', honest' if change.kind == 'honest' else ''}"
+    form: Any = change.column.form
+    return Panel(
+        [
+            Line(name, sorted(line), [fmean(line[x]) for x in sorted(line)], "-" if field else "")
+            for name, line in points.items()
         ],
-        loc="outside upper center",
-        ncols=len(styles),
-        fontsize=8,
+        x=short(summary)[field] if field else "",
+        y=heading,
+        log=("x" if field and _far_apart(xs) else "") + ("y" if far else ""),
+        bottom=None if far else floor,
+        form=form,
+        rows=() if field else [label(summary, cell) for cell in summary["cells"]],
     )

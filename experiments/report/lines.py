@@ -13,6 +13,7 @@ lines also differ in their markers, so that nothing rests on colour alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -164,18 +165,23 @@ def scale(
 ) -> None:
     """Gives an axis ticks that can be read off, also where it is logarithmic."""
     axis = axes.xaxis if which == "x" else axes.yaxis
+
+    def tick(value: float, _: object = None) -> str:
+        """Without zeros at the end of its digits."""
+        return re.sub(r"\.0+(?!\d)|(\.\d*?[1-9])0+(?!\d)", r"\1", form(value))
+
     if not log:
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(lambda value, _: form(value))
+        axis.set_major_formatter(tick)
         return
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     low, high = low / 1.1, high * 1.1
     for steps in STEPS:
         ticks = [step * 10.0**power for power in range(-4, 16) for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
+        ticks = [each for each in ticks if low <= each <= high]
         if len(ticks) >= 3:
             break
-    axis.set_ticks(ticks, [form(tick) for tick in ticks])
+    axis.set_ticks(ticks, [tick(each) for each in ticks])
     axis.set_ticks([], minor=True)
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)

@@ -1,7 +1,7 @@
 """What is committed of a run or a sweep: a small summary, and a page and figures made from it.
 
-DIR/summary.json   as of the run (see `summary`) or the sweep, with a title, and rates at which its
-                   work could be done elsewhere
+DIR/summary.json   as of the run or the sweep (see `experiments.summary`), with a title, and
+                   "elsewhere": rates of hardware that could do its work
 DIR/README.md      a function of it
 DIR/*.svg          functions of it
 """
@@ -11,33 +11,49 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tyro
 
 from core.documents import read_json
 from core.learning.artifacts import write_atomically
-from experiments import folder as folders
-from experiments import report
-from experiments.folder import SWEEP_FILE
-from experiments.report import elsewhere, findings, sweep_findings, sweep_tables
-from experiments.report import tables_old as tables
-from experiments.report.summary import FORMAT, summarise
-
-if TYPE_CHECKING:
-    from experiments.report.figures import Drawing
+from experiments.docs import write_block
+from experiments.records import SWEEP_FILE, read
+from experiments.report import hardware_times
+from experiments.report.headlines import headlines
+from experiments.report.page import json_text, render
+from experiments.report.tables import Column, columns, markdown, rows
+from experiments.summary import FORMAT, Summary, summarise, summarise_sweep
 
 LIMIT = 200_000  # bytes of a summary
-MARK = "<!-- python -m experiments publish made this page of summary.json. -->"
-
-Summary = Mapping[str, Any]
+README = ("client", "images", "accuracy", "work/image", "total (s)", "slowdown", "price ratio")
+"""Headings of the columns that the README shows of the demo."""
 
 
 class PublishError(ValueError):
     """A run that is not published, or a folder that cannot take it; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Write what is committed of a run or a sweep: a small summary, a page, figures."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder of a run or of a sweep that came to its end, from a clean revision."""
+    folder: tyro.conf.Positional[Path]
+    """The folder to write: docs/results/NAME."""
+    title: str = ""
+    """Of the page (default: the scenario's name)."""
+    modified: bool = False
+    """Take what was run from a modified tree, too; the page says so."""
+
+
+def run(flags: Flags) -> None:
+    """Writes what is committed of a run or a sweep."""
+    publish(flags.run, flags.folder, title=flags.title, modified=flags.modified)
 
 
 def publish(run: Path, into: Path, *, title: str = "", modified: bool = False) -> None:
@@ -47,46 +63,51 @@ def publish(run: Path, into: Path, *, title: str = "", modified: bool = False) -
     `modified`, which the page then says), or is too large, and for a folder of something else;
     FolderError for records that are not whole.
     """
-    _claimed(into)
-    if (run / SWEEP_FILE).exists():
-        from experiments.report import sweep_summary
-
-        summary = sweep_summary.summarise(run)
-        wrong = _unfinished_sweep(summary)
-    else:
-        summary = summarise(folders.read(run))
-        wrong = _unfinished_run(summary)
-    if wrong:
-        raise PublishError(f"{run} is not finished: {wrong}")
-    if not modified and (changed := _modified(summary)):
+    _check_folder(into)
+    swept = (run / SWEEP_FILE).exists()
+    summary = summarise_sweep(run) if swept else summarise(read(run))
+    if unfinished := _unfinished(summary):
+        raise PublishError(f"{run} is not finished: {unfinished}")
+    if not modified and (changed := modified_tree(summary)):
         raise PublishError(f"{run} was not run from a clean revision: {changed} (--modified)")
     more = {
         "title": title or summary["name"],
         "command": without_places(summary["command"]),
-        "elsewhere": elsewhere.rates(summary),
+        "elsewhere": hardware_times.rates(summary),
     }
-    text = report.json_text(committed({**summary, **more}))
+    text = json_text(committed({**summary, **more}))
     if (size := len(text)) > LIMIT:
         raise PublishError(f"the summary of {run} has {size:,} bytes, expected at most {LIMIT:,}")
     files = {"summary.json": text, **rendered(json.loads(text))}
     into.mkdir(parents=True, exist_ok=True)
-    for old in _shown(into) - files.keys():
-        (into / old).unlink(missing_ok=True)
+    page = into / "README.md"
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    for old in re.findall(r"^!\[[^]]*\]\(([\w-]+\.svg)\)$", before, flags=re.MULTILINE):
+        if old not in files:  # the page there shows it; others may be somebody else's
+            (into / old).unlink(missing_ok=True)
     _save(into, files)
 
 
 def remake(into: Path) -> None:
     """Makes the page and the figures of a published run again. Raises PublishError."""
-    _save(into, rendered(read(into)))
+    _save(into, rendered(read_published(into)))
 
 
 def write_docs(docs: Path) -> None:
-    """Makes every published page again; see `experiments.docs`."""
+    """Makes every published page and the README's tables again; see `experiments.docs`."""
     for summary in sorted((docs / "results").glob("*/summary.json")):
         remake(summary.parent)
+    demo = read_published(docs / "results" / "demo")
+    write_block(docs.parent / "README.md", "demo", readme_tables(demo))
 
 
-def read(into: Path) -> dict[str, Any]:
+def readme_tables(demo: Summary) -> str:
+    """What the README shows of the demo: a table for each policy, the rest is on its page."""
+    chosen = [each for each in columns(demo) if each.heading in README]
+    return "\n".join(_by_policy(demo, chosen))
+
+
+def read_published(into: Path) -> dict[str, Any]:
     """The summary of a published run. Raises PublishError."""
     path = into / "summary.json"
     try:
@@ -101,66 +122,57 @@ def read(into: Path) -> dict[str, Any]:
 
 def rendered(summary: Summary) -> dict[str, str]:
     """The page and the figures by file name."""
-    from experiments.report import figures, sweep_figure  # with them comes matplotlib
+    from experiments.report import figures  # with it comes matplotlib
 
-    swept = summary["kind"] == "sweep"
-    drawings = sweep_figure.draw(summary) if swept else figures.draw(summary)
-    files = {f"{drawing.name}.svg": drawing.svg + "\n" for drawing in drawings}
-    return {"README.md": page(summary, drawings), **files}
-
-
-def page(summary: Summary, drawings: Iterable[Drawing]) -> str:
-    """The page in Markdown."""
-    swept = summary["kind"] == "sweep"
-    said = (sweep_findings if swept else findings).sentences(summary)
-    parts = [f"# {summary['title']}", MARK, summary["question"], _bullets(said)]
-    figures = [f"![{d.title}]({d.name}.svg)\n\n{d.title}: {d.caption}" for d in drawings]
-    if swept:
-        parts += [*figures, sweep_tables.markdown(summary)]
-        columns = sweep_tables.columns(summary)
+    drawings = figures.draw(summary)
+    found = columns(summary)
+    if summary["kind"] == "sweep":
+        tables = [markdown(found, rows(summary))]
     else:
-        for arm in summary["arms"]:
-            parts.append(f"Policy `{arm['policy']}`:\n\n{tables.markdown(summary, arm)}")
-        parts += figures
-        columns = tables.shown(summary)
-    parts += [elsewhere.section(summary)]
-    parts += [f"## Do it again\n\n    {summary['command']}", report.CAVEAT, _made(summary)]
-    meanings = [f"- {column.heading}: {column.meaning}." for column in columns]
-    parts.append("## The columns\n\n" + "\n".join(meanings))
-    return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _bullets(texts: Iterable[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
-
-
-def _made(summary: Summary) -> str:
-    """Where it was run, and from what."""
+        found = found[1:]
+        tables = _by_policy(summary, found)
+    times, work = hardware_times.times(summary)
     origin = summary["provenance"]
     revisions = [origin["git_revision"], *(c["revision"] for c in summary.get("cells", ()))]
-    names = findings.listed([str(each)[:7] for each in dict.fromkeys(revisions)])
-    clean = "a modified tree at" if _modified(summary) else "revision"
-    return (
-        f"Run from {clean} {names} on {origin['date'][:10]}: {origin['cpu']}, {origin['cores']}"
-        f" cores, {origin['system']}, Python {origin['python']}. All numbers, the scenario and the"
-        " versions are in [summary.json](summary.json)."
+    text = render(
+        "published.md",
+        summary=summary,
+        headlines=headlines(summary),
+        tables=tables,
+        drawings=drawings,
+        times=markdown(times, work) if work else "",
+        sources=hardware_times.sources(summary),
+        tree="a modified tree at" if modified_tree(summary) else "revision",
+        revisions=", ".join(dict.fromkeys(str(each)[:7] for each in revisions)),
+        columns=[each for each in found if not each.code and each.heading != "policy"],
     )
+    return {"README.md": text, **{f"{each.name}.svg": each.svg + "\n" for each in drawings}}
 
 
-def _unfinished_run(summary: Summary) -> str:
+def _by_policy(summary: Summary, found: list[Column]) -> list[str]:
+    """A table for each policy of a run."""
+    everybody = rows(summary)
+    found = [each for each in found if each.heading != "policy"]
+    return [
+        f"Policy `{arm['policy']}`:\n\n"
+        + markdown(found, [row for row in everybody if row["policy"] == arm["policy"]])
+        for arm in summary["arms"]
+    ]
+
+
+def _unfinished(summary: Summary) -> str:
+    """What did not come to its end; "" if all did."""
+    if summary["kind"] == "sweep":
+        for cell in summary["cells"]:
+            if cell["missing"] or not cell["finished"]:
+                return f"cell {cell['name']}: {cell['missing'] or 'did not come to its end'}"
+        return ""
     ended = [arm["policy"] for arm in summary["arms"] if arm["server_code"] is not None]
     missing = [p for p in summary["scenario"]["server"]["policies"] if p not in ended]
     return f"policy {', '.join(missing)} did not come to its end" if missing else ""
 
 
-def _unfinished_sweep(summary: Summary) -> str:
-    for cell in summary["cells"]:
-        if cell["missing"] or not cell["finished"]:
-            return f"cell {cell['name']}: {cell['missing'] or 'did not come to its end'}"
-    return ""
-
-
-def _modified(summary: Summary) -> str:
+def modified_tree(summary: Summary) -> str:
     """What was not run from a clean revision; "" if all was."""
     origin = summary["provenance"]
     if origin["git_revision"] is None or origin.get("git_modified") is not False:
@@ -188,55 +200,30 @@ def committed(value: Any) -> Any:
 def without_places(command: str) -> str:
     """A command without --home and --out, which name places of one machine."""
     words = shlex.split(command)
-    kept: list[str] = []
-    for at, word in enumerate(words):
-        after = at > 0 and words[at - 1] in ("--home", "--out")
-        if not after and word.split("=")[0] not in ("--home", "--out"):
-            kept.append(word)
+    places = ("--home", "--out")
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before not in places and word.split("=")[0] not in places
+    ]
     return shlex.join(kept)
 
 
-def _claimed(into: Path) -> None:
+def _check_folder(into: Path) -> None:
     """Makes sure that a folder is one of this kind, or none yet. Raises PublishError."""
     if not into.exists():
         return
     if not into.is_dir():
         raise PublishError(f"{into} is not a folder")
-    own = {"summary.json", "README.md"}
     found = sorted(each.name for each in into.iterdir())
+    own = ("summary.json", "README.md")
     foreign = [name for name in found if name not in own and not name.endswith(".svg")]
     if foreign:
         raise PublishError(f"{into} holds something else: {', '.join(foreign[:3])}")
     if found:
-        read(into)
-
-
-def _shown(into: Path) -> set[str]:
-    """The figures that the page there shows; there may be others beside them."""
-    page = into / "README.md"
-    text = page.read_text(encoding="utf-8") if page.exists() else ""
-    return set(re.findall(r"^!\[[^]]*\]\(([\w-]+\.svg)\)$", text, flags=re.MULTILINE))
+        read_published(into)
 
 
 def _save(into: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         write_atomically(into / name, text.encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """Write what is committed of a run or a sweep: a small summary, a page, figures."""
-
-    run: tyro.conf.Positional[Path]
-    """The folder of a run or of a sweep that came to its end, from a clean revision."""
-    folder: tyro.conf.Positional[Path]
-    """The folder to write: docs/results/NAME."""
-    title: str = ""
-    """Of the page (default: the scenario's name)."""
-    modified: bool = False
-    """Take what was run from a modified tree, too; the page says so."""
-
-
-def run(flags: Flags) -> None:
-    """Writes what is committed of a run or a sweep."""
-    publish(flags.run, flags.folder, title=flags.title, modified=flags.modified)

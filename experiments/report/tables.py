@@ -12,6 +12,7 @@ A row is what the columns read: here a client or a group of a summary. A study h
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from experiments.report.summary import as_planned
+from experiments.summary import Summary, as_planned
 
 NOTHING = "–"  # noqa: RUF001 - a dash says that there is no number, a zero would be one
 GAP = 3
@@ -270,7 +271,72 @@ COLUMNS = (
     ),
     Column("price ratio p99", "of the clients of a group", _of_many("price_ratio"), ratio),
 )
-DETAIL = {"hashes", "solving (s)", "serving (s)", "training (s)", "answer p50 (ms)"} | {
-    "price ratio p99"
+POLICY = Column("policy", "of the server", "policy")
+DETAIL = {
+    *("hashes", "solving (s)", "serving (s)", "training (s)", "answer p50 (ms)"),
+    "price ratio p99",
 }
 """Headings of columns that only the page of a run shows."""
+RUNS = {*DETAIL, "cost/image", "slowdown p99"}
+"""Headings of columns that a sweep does not show."""
+
+
+def column(heading: str) -> Column:
+    """The column of a run with that heading."""
+    return next(each for each in COLUMNS if each.heading == heading)
+
+
+def rows(summary: Summary, of: str = "groups") -> list[Row]:
+    """The "groups" or "clients" of a run under each policy, of a sweep the groups in each cell."""
+    cells = summary["cells"] if summary["kind"] == "sweep" else [summary]
+    return [
+        {**each, "policy": arm["policy"], "cell": cell}
+        for cell in cells
+        for arm in cell["arms"]
+        for each in arm[of]
+    ]
+
+
+def columns(summary: Summary, of: str = "groups", *, detail: bool = False) -> list[Column]:
+    """The columns of these rows: swept fields, policy, client, then those with a value."""
+    fields = short(summary)
+    swept = [
+        Column(
+            word,
+            field,
+            lambda row, field=field: shown(row["cell"]["changes"][field]),  # type: ignore[misc]
+            link=lambda row: f"{row['cell']['name']}/report.html",
+            code=True,
+        )
+        for field, word in fields.items()
+    ]
+    hidden = set() if detail else RUNS if swept else DETAIL
+    name, *others = COLUMNS
+    kept = [each for each in others if each.heading not in hidden]
+    return [*swept, POLICY, name, *present(kept, rows(summary, of))]
+
+
+def short(summary: Summary) -> dict[str, str]:
+    """The name of each swept field: its last word, or all where that is not enough."""
+    fields = summary.get("fields", [])
+    last = [field.split(".")[-1] for field in fields]
+    return {
+        field: word if last.count(word) == 1 else field
+        for field, word in zip(fields, last, strict=True)
+    }
+
+
+def shown(given: Any) -> str:
+    """A swept value as text: tables and lists as in TOML, on one line."""
+    if isinstance(given, Mapping):
+        return ", ".join(f"{key} = {shown(each)}" for key, each in given.items())
+    return given if isinstance(given, str) else json.dumps(given)
+
+
+def label(summary: Summary, cell: Summary) -> str:
+    """What makes a cell differ from the others."""
+    names = short(summary)
+    return ", ".join(
+        shown(change) if isinstance(change, Mapping) else f"{names[field]} = {shown(change)}"
+        for field, change in cell["changes"].items()
+    )

@@ -20,8 +20,8 @@ import tyro
 
 from core.documents import read_json
 from core.learning.artifacts import write_atomically
-from experiments.folder import EVALUATION_KINDS, SWEEP_FILE, read, read_sweep, rows
-from experiments.report.summary import as_planned, summarise
+from experiments.records import EVALUATION_KINDS, SWEEP_FILE, read, read_sweep, rows
+from experiments.summary import as_planned, summarise
 
 FORMAT = 1
 STUDIES: Mapping[str, str] = {
@@ -84,7 +84,7 @@ def add(folder: Path, results: Path) -> Path:
         "victim": {},
         **{kind: [] for kind in module.KEYS},
     }
-    judged = rows(folder / found.arms[0].policy / "evaluation.jsonl", EVALUATION_KINDS)
+    judged = rows(folder / found.policies[0].policy / "evaluation.jsonl", EVALUATION_KINDS)
     victim = next(row for _, kind, row in judged if kind == "victim")
     facts = {"network": scenario["victim"]["network"], "seed": scenario["seed"]}
     facts |= {"accuracy": victim["accuracy"], "images": victim["images"]}
@@ -92,7 +92,7 @@ def add(folder: Path, results: Path) -> Path:
     if any(before.get(key, value) != value for key, value in facts.items()):
         raise ValueError(f"{file} is about another victim: {before}, expected {facts}")
     content["victim"] = before | facts
-    made = {"command": found.command, "provenance": dict(found.provenance)}
+    made = {key: found.about[key] for key in ("command", "provenance")}
     for kind, cell in module.cells(folder, found, summary):
         keys = module.KEYS[kind]
         others = [old for old in content[kind] if any(old[key] != cell[key] for key in keys)]

@@ -23,8 +23,8 @@ from typing import Any
 from core.learning.artifacts import write_atomically
 from experiments import sweep
 from experiments.docs import write_block
-from experiments.folder import Run
 from experiments.groups import Attacker
+from experiments.records import Run
 from experiments.report.lines import Drawing, Line, Panel, lines
 from experiments.report.tables import NOTHING, Column, markdown, whole
 from experiments.studies.collect import Cell, Content, Estimate, among, load, revisions

@@ -29,7 +29,7 @@ import attacks
 from core import records
 from core.documents import read_json
 from experiments import sweep
-from experiments.folder import Run
+from experiments.records import Run
 from experiments.report.tables import NOTHING
 from experiments.studies.collect import Cell, Content, Estimate
 
@@ -88,7 +88,7 @@ def cells(folder: Path, run: Run, summary: Mapping[str, Any]) -> Iterator[tuple[
             "seed": run.scenario["seed"] + 1 if given["seed"] is None else given["seed"],
             "setting": setting(given),
             "curve": [[p["asked"], p["accuracy"], p["fidelity"]] for p in client["checkpoints"]],
-            "batches": len(run.arms[0].clients[0].requests),
+            "batches": len(run.policies[0].clients[0].requests),
             "cpu_seconds": round(client["seconds"]["cpu"], 1),
             "wall_seconds": round(client["seconds"]["wall"], 1),
             "train_seconds": round(client["seconds"]["training"], 1),

@@ -47,7 +47,7 @@ def test_links_of_the_site_lead_to_files(site):
 
 def test_the_home_is_the_readme(site):
     home = (site / "index.html").read_text()
-    assert "results/demo/story.svg" in home
+    assert "results/demo/readme.svg" in home
     found = links(site / "index.html")
     assert "attacks/index.html" in found
     assert "source/attacks/copycat.py.html" in found

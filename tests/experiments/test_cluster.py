@@ -19,7 +19,7 @@ import pytest
 
 from experiments import cluster, commands, sweep
 from experiments.arm import RunError
-from experiments.folder import finished
+from experiments.records import finished
 from experiments.scenario import read
 
 pytest.importorskip("ray")

@@ -17,11 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from experiments.folder import FolderError, read
-from experiments.report import compare_page
-from experiments.report import tables_old as tables
-from experiments.report.compare import Comparison, change, compare
-from experiments.report.summary import FORMAT, summarise
+from experiments.records import FolderError, read
+from experiments.report.compare import SAME, Comparison, change, compare, page, show
+from experiments.report.tables import COLUMNS, NOTHING, column
+from experiments.summary import FORMAT, summarise
 
 Runs = Callable[[Callable[[dict[str, Any]], object]], tuple[Path, Path]]
 
@@ -44,10 +43,10 @@ def runs(folder: Path, tmp_path: Path) -> Runs:
 
 
 def line(found: Comparison, policy: str, name: str, quantity: str) -> tuple[str, str, str]:
-    pairs = dict(found.arms)[policy]
+    pairs = dict(found.policies)[policy]
     (pair,) = (pair for pair in pairs if pair.name == name)
     (row,) = (row for row in pair.lines if row.quantity == quantity)
-    return row.left, row.right, row.change
+    return row.a, row.b, row.change
 
 
 def test_each_quantity_has_both_values_and_what_became_of_it(runs: Runs) -> None:
@@ -64,19 +63,18 @@ def test_each_quantity_has_both_values_and_what_became_of_it(runs: Runs) -> None
     assert line(found, "rate", "bob", "status")[1:] == ("refused", "–")  # noqa: RUF001
     assert line(found, "rate", "bob", "price ratio") == ("100×", "–", "–")  # noqa: RUF001
     assert line(found, "rate", "bob", "images") == ("20", "20", "same")
-    assert "accuracy" not in {row.quantity for row in dict(found.arms)["rate"][0].lines}
-    assert found.remarks == found.settings == ()
+    assert "accuracy" not in {row.quantity for row in dict(found.policies)["rate"][0].lines}
+    assert (found.remarks, found.settings) == ((SAME,), ())
 
 
 def test_where_one_value_is_zero_there_is_no_ratio() -> None:
-    column = {column.heading: column for column in tables.COLUMNS}
-    assert change(column["solving (s)"], 0.0, 17.0) == "+17.0"
-    assert change(column["solving (s)"], 17.0, 0.0) == "-17.0"
-    assert change(column["solving (s)"], 0.001, 17.0) == "+17.0"  # shown as zero, and noise
-    assert change(column["solving (s)"], 0.0, 0.001) == "same"
-    assert change(column["solving (s)"], 0.5, 17.0) == "34.0×"  # noqa: RUF001
-    assert change(column["solving (s)"], 17.0, 0.05) == "0.0029×"  # noqa: RUF001
-    assert change(column["work"], 0, 4_200_000_000) == "+4.20 G"
+    assert change(column("solving (s)"), 0.0, 17.0) == "+17.0"
+    assert change(column("solving (s)"), 17.0, 0.0) == "-17.0"
+    assert change(column("solving (s)"), 0.001, 17.0) == "+17.0"  # shown as zero, and noise
+    assert change(column("solving (s)"), 0.0, 0.001) == "same"
+    assert change(column("solving (s)"), 0.5, 17.0) == "34.0×"  # noqa: RUF001
+    assert change(column("solving (s)"), 17.0, 0.05) == "0.0029×"  # noqa: RUF001
+    assert change(column("work"), 0, 4_200_000_000) == "+4.20 G"
 
 
 AMOUNTS = st.just(0.0) | st.floats(1e-9, 1e12)
@@ -85,8 +83,8 @@ AMOUNTS = st.just(0.0) | st.floats(1e-9, 1e12)
 @settings(deadline=None)
 @given(AMOUNTS, AMOUNTS)
 def test_no_pair_of_numbers_is_without_an_answer(before: float, after: float) -> None:
-    for column in tables.COLUMNS[3:]:
-        text = change(column, before, after)
+    for each in COLUMNS[3:]:
+        text = change(each, before, after)
         assert re.fullmatch(r"same|[+-].*\d.*|.*\d×", text), text  # noqa: RUF001
         assert (before == after) <= (text == "same")
 
@@ -119,8 +117,7 @@ def test_dates_and_what_an_older_revision_did_not_know_are_no_difference(runs: R
         other["scenario"]["clients"][0]["inside"] = ""
 
     found = compare(*runs(edit))
-    assert found.settings == ()
-    assert compare_page.remarks(found) == (compare_page.SAME,)
+    assert (found.remarks, found.settings) == ((SAME,), ())
 
 
 def test_what_was_published_of_a_run_does_not_differ_from_it(runs: Runs) -> None:
@@ -129,7 +126,7 @@ def test_what_was_published_of_a_run_does_not_differ_from_it(runs: Runs) -> None
         other["arms"][0]["clients"][0]["seconds"]["total"] += 1e-12
 
     found = compare(*runs(exact))
-    assert found.remarks == found.settings == ()
+    assert (found.remarks, found.settings) == ((SAME,), ())
     assert line(found, "none", "ann", "total (s)")[2] == "same"
 
 
@@ -158,7 +155,7 @@ def test_what_is_in_one_run_only_is_named(runs: Runs) -> None:
         "Only in B, under none: eve.",
         "Only in B: policy paper.",
     )
-    assert [(policy, [pair.name for pair in pairs]) for policy, pairs in found.arms] == [
+    assert [(policy, [pair.name for pair in pairs]) for policy, pairs in found.policies] == [
         ("none", ["ann"])
     ]
 
@@ -178,7 +175,7 @@ def test_a_group_stands_for_its_clients_in_the_terminal(runs: Runs) -> None:
         (path / "summary.json").write_text(json.dumps(summary))
     found = compare(*paths)
     console = Console(width=80, file=io.StringIO())
-    compare_page.show(found, console)
+    show(found, console)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert "users, all" in shown
@@ -186,7 +183,7 @@ def test_a_group_stands_for_its_clients_in_the_terminal(runs: Runs) -> None:
     assert "ann" not in shown
     assert line(found, "rate", "users, all", "images") == ("20", "20", "same")
     for name in ("users, all", "ann", "bob"):
-        assert f"<h3>{name}</h3>" in compare_page.page(found)
+        assert f"<h3>{name}</h3>" in page(found)
 
 
 def test_a_summary_from_before_a_column_is_read_without_it(runs: Runs) -> None:
@@ -201,8 +198,8 @@ def test_a_summary_from_before_a_column_is_read_without_it(runs: Runs) -> None:
     found = compare(*runs(older))
     assert line(found, "rate", "bob", "images") == ("20", "20", "same")
     assert all(
-        row.right == tables.NOTHING or row.change == "same"
-        for _, pairs in found.arms
+        row.b == NOTHING or row.change == "same"
+        for _, pairs in found.policies
         for pair in pairs
         for row in pair.lines
     )
@@ -220,10 +217,10 @@ def test_many_that_are_in_one_run_only_are_counted(runs: Runs) -> None:
 def test_the_page_holds_it_all_and_needs_nothing_else(runs: Runs) -> None:
     evil = "<script>alert(1)</script>"
     found = compare(*runs(lambda other: other["provenance"].update({"cpu": evil})))
-    text = compare_page.page(found)
+    text = page(found)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
-    assert not re.search(r"://|<(link|img|iframe)\b|@import|url\(", text)
+    assert not re.search(r"://|<(img|iframe)\b|@import|url\(", text)
     assert text.count("<section>") == 4
     assert "prefers-color-scheme: dark" in text
 
@@ -231,7 +228,7 @@ def test_the_page_holds_it_all_and_needs_nothing_else(runs: Runs) -> None:
 def test_a_narrow_terminal_still_shows_every_number(runs: Runs) -> None:
     found = compare(*runs(lambda other: None))
     console = Console(width=60, file=io.StringIO())
-    compare_page.show(found, console)
+    show(found, console)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert shown.index("are the same.") < shown.index("policy none")

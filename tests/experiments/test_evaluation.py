@@ -16,7 +16,7 @@ from core.learning.artifacts import ArtifactError
 from core.records import RecordError, read
 from experiments import evaluation
 from experiments.evaluation import evaluate, follow
-from experiments.folder import FolderError
+from experiments.records import FolderError
 
 
 def append(path: Path, *records: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments import commands, evaluation, pins, report, runner
+from experiments import commands, evaluation, pins, runner
 from experiments.arm import RunError
+from experiments.report import page
 from experiments.scenario import Scenario, load
 from server import calibration, model
 
@@ -90,7 +91,7 @@ def test_a_model_prepared_again_between_two_arms_ends_the_run(
     monkeypatch.setattr(runner, "_scored", lambda *_: None)
     monkeypatch.setattr(commands, "evaluate", lambda *_: ["true"])
     monkeypatch.setattr(evaluation, "evaluate", None)  # a victim that changed scores nobody
-    out, write = tmp_path / "out", report.write_any
+    out, write = tmp_path / "out", page.write
     with pytest.raises(RunError, match="the victim changed under this run"):
         runner.run(scenario, out, tmp_path / "home", console=Console(quiet=True), write=write)
     assert ran == ["none"]
@@ -101,20 +102,18 @@ def test_a_model_prepared_again_between_two_arms_ends_the_run(
     assert (tmp_path / "out" / "report.html").exists()
 
 
-class Beside:
-    """Stands for a page: when an arm begins, somebody calibrates with other prices."""
+class Beside(Console):
+    """Stands for the terminal: when an arm begins, somebody calibrates with other prices."""
 
     def __init__(self, home: Path, scenario: Scenario) -> None:
-        self.file = commands.calibration(scenario, home)
+        super().__init__(quiet=True)
+        self.calibration = commands.calibration(scenario, home)
 
-    def stage(self, stage: str) -> None:
-        if stage == "running policy rate":
-            content = json.loads(self.file.read_text())
+    def print(self, *words: Any, **_: Any) -> None:
+        if words == ("policy rate",):
+            content = json.loads(self.calibration.read_text())
             content |= {name: content[name] * 128 for name in ("t_min", "t_max")}
-            self.file.write_text(json.dumps(content))
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
+            self.calibration.write_text(json.dumps(content))
 
 
 @pytest.mark.timeout(300)
@@ -126,16 +125,16 @@ def test_calibrating_beside_a_run_changes_no_price_in_it(tmp_path: Path) -> None
         clients=scenario.clients[:1],
     )
     home, out = tmp_path / "home", tmp_path / "out"
-    page: Any = Beside(home, scenario)
+    console = Beside(home, scenario)
     before = os.umask(0)
     try:
-        runner.run(scenario, out, home, page=page, console=Console(quiet=True))
+        runner.run(scenario, out, home, console=console)
     finally:
         os.umask(before)
     about = json.loads((out / "scenario.json").read_text())
     fingerprint = about["calibration"]["fingerprint"]
     own = calibration.load(commands.pinned_calibration(out), fingerprint)
-    other = calibration.load(page.file, fingerprint)
+    other = calibration.load(console.calibration, fingerprint)
     assert other.t_min == 128 * own.t_min
     rows = [json.loads(x) for x in (out / "rate" / "server.jsonl").read_text().splitlines()]
     prices = [row["work"] for row in rows if row["kind"] == "predict" and row["images"] == 16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +13,15 @@ import pytest
 from meaning import assert_same_figure, assert_same_page
 from sweeps import ACCOUNTS, swept
 
-from experiments.folder import FolderError
-from experiments.report import elsewhere, figures, publish
+from experiments.docs import PageError, replaced
+from experiments.records import FolderError, read
+from experiments.report import figures, hardware_times, publish, readme_figure
 from experiments.report.publish import PublishError, committed, without_places
+from experiments.summary import summarise
 from pow.rate import DEVICES
 
 ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "docs" / "results" / "demo"
 PUBLISHED = sorted(path.parent for path in (ROOT / "docs" / "results").glob("*/summary.json"))
 ORIGIN = {
     "git_revision": "0123456789" * 4,
@@ -55,7 +58,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_committed_pages_say_what_their_summaries_say(folder: Path) -> None:
-    for name, text in publish.rendered(publish.read(folder)).items():
+    for name, text in publish.rendered(publish.read_published(folder)).items():
         same = assert_same_figure if name.endswith(".svg") else assert_same_page
         same(text, (folder / name).read_text(encoding="utf-8"), name)
 
@@ -68,7 +71,7 @@ def test_committed_results_are_small_clean_and_of_no_machine(folder: Path) -> No
     assert committed(summary) == summary
     assert without_places(summary["command"]) == summary["command"]
     assert summary["provenance"]["git_modified"] is False
-    assert not publish._modified(summary)
+    assert not publish.modified_tree(summary)
 
 
 def test_a_published_run(done: Path, tmp_path: Path) -> None:
@@ -78,7 +81,7 @@ def test_a_published_run(done: Path, tmp_path: Path) -> None:
     page = (into / "README.md").read_text(encoding="utf-8")
     for part in (
         "# A tiny theft\n\n<!-- python -m experiments publish made this page",
-        "\n\nWhat does it cost?\n\n- Under policy rate an image cost bob 100× the work",  # noqa: RUF001
+        "\n\nWhat does it cost?\n\n- Policy rate, price ratio: ann 1.00×, bob 100×.",  # noqa: RUF001
         "Policy `rate`:\n\n| client | images |",
         "![What an image costs](work.svg)",
         # 400 and 40,000 hashes
@@ -104,11 +107,15 @@ def test_a_published_run(done: Path, tmp_path: Path) -> None:
 def test_publishing_again_removes_figures_that_are_no_more(done: Path, tmp_path: Path) -> None:
     into = tmp_path / "tiny"
     publish.publish(done, into)
-    (into / "story.svg").write_text("made by somebody else")
+    (into / "theirs.svg").write_text("made by somebody else")
     for policy in ("none", "rate"):
         (done / policy / "evaluation.jsonl").unlink()
     publish.publish(done, into)
-    assert sorted(path.name for path in into.glob("*.svg")) == ["story.svg", "time.svg", "work.svg"]
+    assert sorted(path.name for path in into.glob("*.svg")) == [
+        "theirs.svg",
+        "time.svg",
+        "work.svg",
+    ]
 
 
 @pytest.mark.usefixtures("bare")
@@ -168,7 +175,7 @@ def test_a_published_sweep(done: Path, tmp_path: Path) -> None:
     out = swept(done, ACCOUNTS)
     publish.publish(out, tmp_path / "x")
     page = (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
-    assert "- 2 combinations: accounts is 1 and 10." in page
+    assert "- 2 runs: accounts is 1, 10." in page
     assert "| `accounts` | policy | client |" in page
     assert "| bob, rate, accounts = 10 | 50,000 |" in page
     assert "![What the sweep changed](sweep.svg)" in page
@@ -210,7 +217,7 @@ def test_a_command_without_places(places: str) -> None:
 
 
 def test_rates_elsewhere_are_those_of_the_committed_file_and_of_the_cards(done: Path) -> None:
-    found = elsewhere.rates({"kind": "run", "scenario": {"server": {"puzzle": "sha256"}}})
+    found = hardware_times.rates({"kind": "run", "scenario": {"server": {"puzzle": "sha256"}}})
     measured = json.loads((ROOT / "docs/results/puzzles.json").read_text())["rates"]["sha256"]
     assert {each["name"]: each["rate"] for each in found["sha256"]} == {
         "hashlib, one core": measured["peers"]["hashlib"],
@@ -218,17 +225,83 @@ def test_rates_elsewhere_are_those_of_the_committed_file_and_of_the_cards(done: 
         "native, 2 cores": measured["wall"]["2"],
         **{device.name: device.rates["sha256"] for device in DEVICES},
     }
-    found = elsewhere.rates({"kind": "run", "scenario": {"server": {"puzzle": "argon2id"}}})
+    found = hardware_times.rates({"kind": "run", "scenario": {"server": {"puzzle": "argon2id"}}})
     assert [each["name"] for each in found["argon2id"]][:2] == ["native, one core", "RTX 3090"]
 
 
 def test_publish_on_the_command_line(done: Path, tmp_path: Path) -> None:
-    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "experiments", "publish", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, env={**os.environ})
-
-    assert run(done, tmp_path / "x", "--title", "T").returncode == 0
+    command = [sys.executable, "-m", "experiments", "publish", str(done), str(tmp_path / "x")]
+    subprocess.run([*command, "--title", "T"], check=True)
     assert (tmp_path / "x" / "README.md").read_text().startswith("# T\n")
-    failed = run(done)
-    assert failed.returncode == 1
-    assert failed.stderr.startswith("error: expected the folder of a run and one to write")
+
+
+# ── the README ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_readme_shows_what_the_committed_run_found_in_few_columns() -> None:
+    readme = (ROOT / "README.md").read_text()
+    block = publish.readme_tables(publish.read_published(DEMO)).strip()
+    shown = readme.partition("<!-- demo:begin -->")[2].partition("<!-- demo:end -->")[0]
+    assert_same_page(shown.strip(), block)
+    assert max(line.count("|") for line in block.splitlines()) - 1 <= 7
+    for target in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert "://" in target or (ROOT / target).exists(), target
+
+
+def test_a_block_is_replaced_and_the_rest_stays() -> None:
+    page = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n"
+    once = replaced(page, "x", "new\n", where="page")
+    assert once == "a\n<!-- x:begin -->\n\nnew\n\n<!-- x:end -->\nb\n"
+    assert replaced(once, "x", "new", where="page") == once
+    for broken in ("", "<!-- x:begin -->", "<!-- x:end --><!-- x:begin -->"):
+        with pytest.raises(PageError, match=r"p\.md has no block from <!-- x:begin --> to"):
+            replaced(broken, "x", "new", where="p.md")
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """A copy of the committed demo, to be changed."""
+    (tmp_path / "summary.json").write_text((DEMO / "summary.json").read_text())
+    return tmp_path
+
+
+def test_the_readmes_figure_is_what_the_committed_run_gives(demo: Path) -> None:
+    readme_figure.run(readme_figure.Flags(demo))
+    drawn, kept = ((each / "readme.svg").read_text() for each in (demo, DEMO))
+    assert_same_figure(drawn, kept)
+    assert "](docs/results/demo/readme.svg)" in (ROOT / "README.md").read_text()
+
+    summary = json.loads((demo / "summary.json").read_text())
+    free, gated = (arm["clients"] for arm in summary["arms"])
+    free[0]["seconds"]["total"] = 0.32
+    gated[0]["seconds"]["total"], gated[0]["slowdown"] = 7.5, 23.4
+    gated[3]["seconds"]["total"], gated[3]["accuracy"] = 18.9, 0.414
+    (demo / "summary.json").write_text(json.dumps(summary))
+    readme_figure.run(readme_figure.Flags(demo))
+    text = (demo / "readme.svg").read_text()
+    for said in ("7.50 s, 23.4× as long", "with the gate: 41.4 % after 18.9 s"):  # noqa: RUF001
+        assert said in text
+    assert "41.4 % after 18.9 seconds of asking with it. An honest user waits 0.32 seconds" in text
+
+
+def test_seconds_of_the_readmes_figure_are_those_of_asking(folder: Path) -> None:
+    """Of the last surrogate, all of them; of one before, less what was asked in between."""
+    bob = summarise(read(folder))["arms"][1]["clients"][1]
+    # total 9; between the checkpoints at 6 and 16 seconds, 2 of them trained the second
+    assert readme_figure.course(bob) == [(1.0, 0.3), (9.0, 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ({"attacker": "nobody"}, "no client 'nobody' under policy 'none'"),
+        ({"policy": "paper"}, "no client 'copycat' under policy 'paper'"),
+        ({"attacker": "honest"}, "no surrogate of 'honest' that was scored"),
+    ],
+)
+def test_a_run_without_the_readmes_figure_is_refused(
+    demo: Path, chosen: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(FolderError, match=reason):
+        readme_figure.run(readme_figure.Flags(demo, **chosen))
+    assert not (demo / "readme.svg").exists()

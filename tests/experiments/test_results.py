@@ -12,9 +12,9 @@ import pytest
 
 import experiments
 from experiments import results, runner
-from experiments.folder import SWEEP_FILE, FolderError
-from experiments.report.summary import summarise
+from experiments.records import SWEEP_FILE, FolderError
 from experiments.scenario import ScenarioError, load
+from experiments.summary import summarise
 
 
 def test_a_run_as_frames(folder: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_run_as_frames(folder: Path) -> None:
     assert set(found.requests["account"]) == {"ann", "bob"}
     assert list(found.checkpoints["accuracy"]) == [0.3, 0.3, 0.4]
     assert found.missing == ()
-    summary = summarise(experiments.folder.read(folder))
+    summary = summarise(experiments.records.read(folder))
     rows = sum(len(arm["clients"]) for arm in summary["arms"])
     assert len(found.clients) == rows
 

@@ -14,9 +14,10 @@ import pytest
 from rich.console import Console
 
 import attacks
-from experiments import commands, evaluation, report, runner
+from experiments import commands, evaluation, runner
 from experiments.arm import RunError
 from experiments.groups import Attacker, Honest
+from experiments.report import page
 from experiments.scenario import Scenario, Server, Victim
 
 SCENARIO = Scenario(
@@ -48,7 +49,7 @@ NOTHING = [sys.executable, "-S", "-c", "pass"]
 
 def run(out: Path) -> None:
     home = out.parent / "home"
-    runner.run(SCENARIO, out, home, console=Console(quiet=True), write=report.write_any)
+    runner.run(SCENARIO, out, home, console=Console(quiet=True), write=page.write)
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
@@ -166,9 +167,6 @@ class Scorer:
         done = self.now > self.every * self.scores
         return f"scored none\nscored {self.file.parent.name if done else 'r'}\n"
 
-    def refresh(self) -> None:
-        """The view's part, of no interest here."""
-
 
 @pytest.mark.parametrize(
     ("scores", "waited"),
@@ -183,7 +181,7 @@ def test_an_arm_waits_for_its_scores_while_they_come(
 ) -> None:
     scorer: Any = Scorer(tmp_path, **scores)
     monkeypatch.setattr(runner, "time", scorer)
-    runner._scored(scorer, tmp_path, scorer)
+    runner._scored(scorer, tmp_path)
     assert scorer.now == pytest.approx(waited, abs=0.2)
     assert (scorer.dies <= scorer.now) == (waited != 125.0)
 

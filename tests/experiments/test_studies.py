@@ -12,7 +12,8 @@ from meaning import assert_same_figure, assert_same_page
 from rich.console import Console
 from scipy import stats
 
-from experiments import report, sweep
+from experiments import sweep
+from experiments.report.page import write
 from experiments.scenario import read
 from experiments.studies import collect, defences, strength, strength_pages
 from experiments.studies.collect import Estimate
@@ -269,7 +270,7 @@ def test_every_study_runs_over_the_wire(digits_home, tmp_path):
             given=given,
             command="",
             console=Console(quiet=True),
-            write=report.write_any,
+            write=write,
         )
         assert len(folders) == 1
         collect.run(collect.Flags(tmp_path / name, tmp_path))

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from experiments.folder import FolderError, read
-from experiments.report.findings import sentences
-from experiments.report.summary import COURSE, COURSES, summarise
+from experiments.records import FolderError, finished, read
+from experiments.report.headlines import headlines
+from experiments.summary import COURSE, COURSES, summarise
 
 
 def clients(folder: Path, policy: str) -> dict[str, dict[str, Any]]:
@@ -118,59 +118,14 @@ def test_a_group_of_clients_by_hand(crowd: Path) -> None:
 
 
 def test_a_long_course_is_thinned_and_a_large_group_has_few(folder: Path) -> None:
-    ann = read(folder).arms[1].clients[0]
+    ann = read(folder).policies[1].clients[0]
     many = tuple(replace(ann.requests[0], at=float(at)) for at in range(1_000))
     crowd = tuple(replace(ann, name=f"c{n}", group="c", requests=many) for n in range(COURSES + 1))
     run = read(folder)
-    summary = summarise(replace(run, arms=(replace(run.arms[1], clients=crowd),)))
+    summary = summarise(replace(run, policies=(replace(run.policies[1], clients=crowd),)))
     *first, last = (client["course"] for client in summary["arms"][0]["clients"])
     assert all(len(course) == COURSE for course in first)
     assert (first[0][0][0], first[0][-1][0], last) == (0.0, 999.0, [])
-
-
-def test_three_sentences_of_many_honest_clients(crowd: Path) -> None:
-    for arm in ("none", "rate"):
-        (crowd / arm / "clients" / "bob.jsonl").write_text(
-            json.dumps({"kind": "header"}) + "\n" + json.dumps(END) + "\n"
-        )
-    said = sentences(summarise(read(crowd)))
-    assert said == [
-        "Under policy rate an answer and its work should take 1.67× as long for ann and 3.00× as"  # noqa: RUF001
-        " long for crowd (median of 5; p99 4.31×) as without work.",  # noqa: RUF001
-        "Compared with no work, predictions under policy rate took 1.50× as long for ann (0.90 s"  # noqa: RUF001
-        " for 20 images) and 10.0× as long for crowd (median of 5; p99 16.5×).",  # noqa: RUF001
-        "An answer under policy none took ann 300 ms (99 of 100 requests at most 300 ms) and crowd"
-        " 300 ms (99 of 100 requests at most 300 ms); under policy rate took ann 450 ms (99 of 100"
-        " requests at most 499 ms) and crowd 3.00 s (99 of 100 requests at most 4.96 s).",
-    ]
-
-
-def test_of_many_groups_the_ends_are_named(folder: Path) -> None:
-    summary = summarise(read(folder))
-    for arm in summary["arms"]:
-        bob = arm["groups"][1]
-        for n in range(2, 6):
-            more = {"slowdown": n, "price_ratio": 100 * n, "accuracy": n / 10}
-            arm["groups"].append({**bob, "name": f"bob{n}", **more})
-    assert sentences(summary) == [
-        "Under policy rate an image cost bob 100× up to bob5 500×, 5 in all, the work of an honest"  # noqa: RUF001
-        " one.",
-        "Compared with no work, predictions under policy rate took 1.50× as long for ann (0.90 s"  # noqa: RUF001
-        " for 20 images) up to 15.0× as long for bob (9.00 s for 20 images), 6 in all.",  # noqa: RUF001
-        "Of held-out images the victim is right on 90.0 %, bob2's surrogate on 20.0 % (fidelity"
-        " 45.0 %, 20 images) up to bob5's surrogate on 50.0 % (fidelity 45.0 %, 20 images), 5 in"
-        " all.",
-    ]
-
-
-def test_a_thief_who_pays_as_honest_clients_do_is_not_said_to_pay_more(crowd: Path) -> None:
-    path = crowd / "rate" / "clients" / "bob.jsonl"
-    path.write_text(path.read_text().replace("10000", "400").replace("30000", "1360"))
-    (said, *_) = sentences(summarise(read(crowd)))
-    assert said == (
-        "Under policy rate the price did not tell bob (2.20×) from honest clients (1.25×, their"  # noqa: RUF001
-        " entry included)."
-    )
 
 
 def test_no_number_is_null_not_zero(folder: Path) -> None:
@@ -187,11 +142,11 @@ def test_no_number_is_null_not_zero(folder: Path) -> None:
 def test_virtual_solving_moves_the_clock(folder: Path) -> None:
     path = folder / "rate" / "clients" / "bob.jsonl"
     path.write_text(path.read_text().replace('"virtual": false', '"virtual": true'))
-    bob = next(c for c in read(folder).arms[1].clients if c.name == "bob")
+    bob = next(c for c in read(folder).policies[1].clients if c.name == "bob")
     assert [r.at for r in bob.requests] == pytest.approx([4.0 + 2.7, 14.0 + 8.4])
     assert [c.at for c in bob.checkpoints] == pytest.approx([6.0 + 2.7, 16.0 + 8.4])
     assert bob.seconds == pytest.approx(8.0 + 8.4)
-    assert "virtual" in " ".join(sentences(summarise(read(folder))))
+    assert "virtual" in " ".join(headlines(summarise(read(folder))))
 
 
 def test_a_price_that_was_asked_is_not_an_answer(folder: Path) -> None:
@@ -227,13 +182,13 @@ def test_who_is_in_the_background_may_be_stopped(folder: Path) -> None:
         runner.read_text().replace('"bob", "at": 9.0, "code": 0, "stopped": false', stopped)
     )
     trouble = "Not every client finished: bob under rate (stopped)."
-    assert trouble in sentences(summarise(read(folder)))
+    assert trouble in headlines(summarise(read(folder)))
     path = folder / "scenario.json"
     about = json.loads(path.read_text())
     about["resolved"]["clients"][1]["background"] = True
     path.write_text(json.dumps(about))
     assert clients(folder, "rate")["bob"]["status"] == "stopped"
-    assert trouble not in sentences(summarise(read(folder)))
+    assert trouble not in headlines(summarise(read(folder)))
 
 
 def test_a_run_cut_short_is_reported(folder: Path) -> None:
@@ -313,5 +268,47 @@ def test_a_pool_that_ended_before_the_budget_is_said(folder: Path, budget: int, 
     summary = summarise(read(folder))
     assert clients(folder, "rate")["bob"]["pool"] == {"images": 12, "budget": budget}
     assert "pool" not in clients(folder, "rate")["ann"]
-    sentence = "Bob asked 20 images of its budget of 1,000, as its pool has 12."
-    assert (sentence in sentences(summary)) is said
+    sentence = "bob asked 20 images of its budget of 1,000: its pool has 12."
+    assert (sentence in headlines(summary)) is said
+
+
+def test_of_many_groups_the_ends_are_named(folder: Path) -> None:
+    summary = summarise(read(folder))
+    for arm in summary["arms"]:
+        bob = arm["groups"][1]
+        for n in range(2, 6):
+            more = {"slowdown": n, "price_ratio": 100 * n, "accuracy": n / 10}
+            arm["groups"].append({**bob, "name": f"bob{n}", **more})
+    assert headlines(summary) == [
+        "Policy rate, price ratio: from ann 1.00× to bob5 500× (6 groups).",  # noqa: RUF001
+        "Policy rate, slowdown: from ann 1.50× to bob 15.0× (6 groups).",  # noqa: RUF001
+        "Accuracy on held-out images, the victim 90.0 %: from bob2 20.0 % to bob5 50.0 %"
+        " (5 groups).",
+    ]
+
+
+def test_a_run_that_goes_on_is_read_as_far_as_it_is(folder: Path) -> None:
+    rate = folder / "rate"
+    (rate / "runner.jsonl").write_text(
+        '{"kind": "header"}\n{"kind": "start", "client": "bob", "at": 0.0}\n'
+    )
+    (rate / "clients" / "ann.jsonl").unlink()
+    (rate / "evaluation.jsonl").unlink()
+    bob, server = rate / "clients" / "bob.jsonl", rate / "server.jsonl"
+    bob.write_text("".join(bob.read_text().splitlines(True)[:-1]) + '{"kind": "pre')
+    lines = server.read_text().splitlines(True)
+    server.write_text("".join(line for line in lines if "b2" not in line))  # read before bob's
+    ann, bob_run = read(folder, partial=True).policies[1].clients
+    assert (ann.status, bob_run.status, len(bob_run.requests)) == ("waiting", "running", 1)
+    json.dumps(summarise(read(folder, partial=True)), allow_nan=False)
+    with pytest.raises(FolderError):
+        read(folder)
+
+
+def test_finished_is_a_run_whose_summary_knows_the_end_of_every_server(folder: Path) -> None:
+    for codes, expected in (((0, 0), True), ((0, 5), True), ((0, None), False)):
+        arms = [{"policy": p, "server_code": c} for p, c in zip(("a", "b"), codes, strict=True)]
+        (folder / "summary.json").write_text(json.dumps({"arms": arms}))
+        assert finished(folder, ["a", "b"]) is expected
+        assert not finished(folder, ["a", "b", "c"])
+    assert not finished(folder / "x", ["a"])

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments import report, runner, sweep
+from experiments import runner, sweep
 from experiments.arm import RunError
+from experiments.report import page
 from experiments.scenario import ScenarioError
 
 RAW: dict[str, Any] = {
@@ -133,7 +134,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
 def go(out: Path, raw: dict[str, Any] = PLAN) -> list[Path]:
     quiet = Console(quiet=True)
     plan = sweep.cells(raw)
-    write = report.write_any
+    write = page.write
     return sweep.run(plan, out, out, given=raw, command="again", console=quiet, write=write)
 
 

@@ -7,15 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from experiments import report
-from experiments.folder import read
-from experiments.report.summary import summarise
+from experiments.records import read
+from experiments.report.page import json_text
+from experiments.summary import summarise
 
 ACCOUNTS = [{"clients.bob.accounts": 1}, {"clients.bob.accounts": 10}]
 
 
 def swept(folder: Path, changes: list[dict[str, Any]], *, missing: int = 0) -> Path:
-    """A sweep whose cells are the run, with his work doubled from one cell to the next."""
+    """A sweep whose cells are the run, with bob's work doubled from one cell to the next."""
     out = folder.parent / "sweep"
     out.mkdir()
     names = [f"{n}-x" for n in range(1, len(changes) + 1)]
@@ -33,7 +33,6 @@ def swept(folder: Path, changes: list[dict[str, Any]], *, missing: int = 0) -> P
         for policy in ("none", "rate"):
             with (out / name / policy / "runner.jsonl").open("a") as file:
                 file.write('{"kind": "server", "code": 0}\n')
-        (out / name / "summary.json").write_text(
-            report.json_text(summarise(read(out / name))), encoding="utf-8"
-        )
+        summary = json_text(summarise(read(out / name)))
+        (out / name / "summary.json").write_text(summary, encoding="utf-8")
     return out

@@ -1,10 +1,10 @@
-"""What a run cost and brought, as numbers: a pure function of its records.
+"""The summary of a run or of a sweep, in numbers: a pure function of the records.
 
 `summary.json`, format 2. Seconds are wall seconds, work is in expected hashes; a number that cannot
 be had (no honest client, no arm without work, no surrogate) is null, never zero. A pNN is a
 quantile, interpolated linearly between the values there are.
 
-    format, kind    2, "run"; a sweep has a summary of its own, see `sweep_summary`
+    format, kind    2, "run"
     name            of the scenario
     question        its first comment
     command         repeats the run
@@ -22,9 +22,9 @@ quantile, interpolated linearly between the values there are.
         group                  the one it is a process of; its own name if it is alone
         status, reason         "done", "refused", "unreachable", "interrupted", "crashed", "stopped"
         background             whether the run did not wait for its end: it may be "stopped"
-        accounts               that were answered; a thief may deal his batches among several
+        accounts               that were answered; an attacker may deal its batches among several
         images                 answered
-        pool                   {"images", "budget"} of a thief whose pool has fewer; else missing
+        pool                   {"images", "budget"} of an attacker whose pool has fewer, or absent
         accuracy, fidelity     of the last surrogate, on held-out images; fidelity is the share of
                                them on which it agrees with the victim
         right                  share of an honest client's answers that were right
@@ -59,6 +59,20 @@ quantile, interpolated linearly between the values there are.
         virtual                whether of any
         quantiles              {"ask", "total"}: the latencies at 0, 1, ..., 100 %; for honest
                                groups of at least five, else null
+
+That of a sweep has the same format, kind "sweep", name, question, command and provenance, and
+
+    scenario        as given
+    fields          what was swept, dotted
+    cells           one for each combination:
+      name          of its folder
+      changes       {field: value}
+      missing       why there is nothing of it, or null
+      revision, modified   of the tree it was run from
+      finished      whether every arm came to its end
+      puzzle        what its work was asked in
+      victim        accuracy on held-out images
+      arms          {"policy", "server_code", "groups"}; as of a run, without quantiles
 """
 
 from __future__ import annotations
@@ -66,81 +80,139 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
-from experiments.folder import ArmRun, ClientRun, Request, Run
+from core.documents import read_json
+from experiments.records import ClientRun, PolicyRun, Request, Run, read_sweep
 
 FORMAT = 2
-CROWD = 5  # clients of a group that make a distribution
+MIN_CLIENTS_FOR_QUANTILES = 5
 COURSE = 32  # points of a client's course
 COURSES = 8  # clients of a group that have one
 DIGITS = 5  # significant ones of what is kept for figures only
 EACH = ("slowdown", "overhead", "price_ratio")  # of which a group has a median and a p99
 
+Summary = Mapping[str, Any]
+
 
 def summarise(run: Run) -> dict[str, Any]:
-    """The content of summary.json; see the head of this module."""
-    free = next((arm for arm in run.arms if arm.policy == "none"), None)
-    bare = {client.name: _seconds_per_image(client) for client in free.clients} if free else {}
-    rate = _rate(run)
+    """The summary of a run; see the head of this module."""
+    about = run.about
+    scenario, calibration = about["resolved"], about["calibration"]
+    bare = {
+        client.name: _seconds_per_image(client.requests)
+        for each in run.policies
+        for client in each.clients
+        if each.policy == "none"
+    }
+    rate = calibration.get("rates", {}).get(scenario["server"].get("puzzle"))
+    accuracies = (each.victim_accuracy for each in run.policies)
     return {
         "format": FORMAT,
         "kind": "run",
-        "name": run.scenario["name"],
-        "question": run.question,
-        "command": run.command,
-        "provenance": dict(run.provenance),
-        "calibration": dict(run.calibration),
-        "scenario": dict(run.scenario),
+        "name": scenario["name"],
+        "question": about.get("question", ""),
+        "command": about["command"],
+        "provenance": dict(about["provenance"]),
+        "calibration": dict(calibration),
+        "scenario": dict(scenario),
         "victim": {
-            **run.scenario["victim"],
-            "accuracy": next(
-                (arm.victim_accuracy for arm in run.arms if arm.victim_accuracy is not None), None
-            ),
+            **scenario["victim"],
+            "accuracy": next((each for each in accuracies if each is not None), None),
         },
-        "arms": [_arm(arm, bare, rate) for arm in run.arms],
+        "arms": [
+            _policy(each, bare, float(rate["hashes_per_second"]) if rate else None)
+            for each in run.policies
+        ],
     }
 
 
-def as_planned(client: Mapping[str, Any]) -> bool:
+def summarise_sweep(folder: Path) -> dict[str, Any]:
+    """The summary of a sweep from those of its cells. Raises FolderError if it is none."""
+    about = read_sweep(folder)
+    cells, question = [], ""
+    for cell in about["cells"]:
+        path, found, missing = folder / cell["name"] / "summary.json", None, None
+        try:
+            found = read_json(path)
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']!r}, expected {FORMAT}")
+            question = question or found["question"]
+        except FileNotFoundError:
+            missing = f"no {path.name}" if path.parent.exists() else "not run"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            missing = f"{path.name}: {error}"
+        more = {"arms": []} if found is None or missing else _cell(found)
+        cells.append({"name": cell["name"], "changes": cell["changes"], "missing": missing, **more})
+    return {
+        "format": FORMAT,
+        "kind": "sweep",
+        "name": about["given"].get("name", folder.name),
+        "question": question,
+        "command": about["command"],
+        "provenance": about["provenance"],
+        "scenario": about["given"],
+        "fields": list(about["cells"][0]["changes"]),
+        "cells": cells,
+    }
+
+
+def _cell(run: Summary) -> dict[str, Any]:
+    server = run["scenario"]["server"]
+    ended = {arm["policy"] for arm in run["arms"] if arm["server_code"] is not None}
+    return {
+        "revision": run["provenance"]["git_revision"],
+        "modified": run["provenance"].get("git_modified"),
+        "finished": set(server["policies"]) <= ended,
+        "puzzle": server.get("puzzle"),
+        "victim": run["victim"]["accuracy"],
+        "arms": [
+            {
+                "policy": arm["policy"],
+                "server_code": arm["server_code"],
+                "groups": [
+                    {key: value for key, value in group.items() if key != "quantiles"}
+                    for group in arm["groups"]
+                ],
+            }
+            for arm in run["arms"]
+        ],
+    }
+
+
+def as_planned(client: Summary) -> bool:
     """Whether a client, or a group of them, came to the end that it was meant to have."""
     ends = ("done", "stopped") if client["background"] else ("done",)
     return client["status"] in ends
 
 
-def _rate(run: Run) -> float | None:
-    """Hashes a second of one thread, by the calibration, for the puzzle of this run."""
-    rates = run.calibration.get("rates", {})
-    rate = rates.get(run.scenario["server"].get("puzzle"))
-    return float(rate["hashes_per_second"]) if rate else None
-
-
-def _arm(arm: ArmRun, bare: Mapping[str, float | None], rate: float | None) -> dict[str, Any]:
+def _policy(run: PolicyRun, bare: Mapping[str, float | None], rate: float | None) -> dict[str, Any]:
     honest = [
         request.work / request.images
-        for client in arm.clients
+        for client in run.clients
         if client.kind == "honest"
         for request in client.requests
     ]
     usual = median(honest) if honest else None
-    load = [value for _, value in arm.load]
-    clients = [_client(client, usual, bare.get(client.name), rate) for client in arm.clients]
+    load = [value for _, value in run.load]
+    clients = [_client(client, usual, bare.get(client.name), rate) for client in run.clients]
     groups: dict[str, list[int]] = {}
-    for place, client in enumerate(arm.clients):
+    for place, client in enumerate(run.clients):
         groups.setdefault(client.group, []).append(place)
         if len(groups[client.group]) > COURSES:
             clients[place]["course"] = []
     return {
-        "policy": arm.policy,
+        "policy": run.policy,
         "load": {"mean": fmean(load), "max": max(load)} if load else None,
-        "server_code": arm.server_code,
+        "server_code": run.server_code,
         "honest_work_per_image": usual,
         "clients": clients,
         "groups": [
-            _group(name, [arm.clients[at] for at in places], [clients[at] for at in places])
+            _group(name, [run.clients[at] for at in places], [clients[at] for at in places])
             for name, places in groups.items()
         ],
     }
@@ -149,11 +221,11 @@ def _arm(arm: ArmRun, bare: Mapping[str, float | None], rate: float | None) -> d
 def _client(
     client: ClientRun, usual: float | None, bare: float | None, rate: float | None
 ) -> dict[str, Any]:
-    images = sum(request.images for request in client.requests)
-    work = sum(request.work for request in client.requests)
-    per_image = work / images if images else None
-    seconds = _seconds_per_image(client)
+    totals = _totals(client.requests)
+    per_image, seconds = totals["work_per_image"], _seconds_per_image(client.requests)
     last = client.checkpoints[-1] if client.checkpoints else None
+    pool = {"pool": {"images": client.pool[0], "budget": client.pool[1]}} if client.pool else {}
+    parts = ("solve", "server", "network", "open", "total", "victim", "defence")
     return {
         "name": client.name,
         "group": client.group,
@@ -163,81 +235,82 @@ def _client(
         "reason": client.reason,
         "background": client.background,
         "accounts": len({request.client for request in client.requests}),
-        "images": images,
-        **(
-            {"pool": dict(zip(("images", "budget"), client.pool, strict=True))}
-            if client.pool
-            else {}
-        ),
+        **pool,
         "accuracy": last.accuracy if last else None,
         "fidelity": last.fidelity if last else None,
         "right": client.right,
         **{key: _mean(client.requests, key) for key in ("l1", "kept")},
-        "cost_per_image": sum(r.cost for r in client.requests) / images if images else None,
-        "work": work,
-        "work_per_image": per_image,
-        "hashes": sum(request.hashes for request in client.requests),
+        **totals,
         "seconds": {
-            **{
-                part: sum(getattr(request, part) for request in client.requests)
-                for part in ("solve", "server", "network", "open", "total")
-            },
+            **{key: sum(getattr(request, key) for request in client.requests) for key in parts},
             "training": sum(checkpoint.train_seconds for checkpoint in client.checkpoints),
             "wall": client.seconds,
             "cpu": client.cpu,
-            **{
-                part: sum(getattr(request, part) for request in client.requests)
-                for part in ("victim", "defence")
-            },
         },
-        "latency": _latency(client.requests),
         "slowdown": seconds / bare if seconds is not None and bare else None,
         "overhead": 1 + per_image / rate / bare
         if per_image is not None and rate and bare
         else None,
         "price_ratio": per_image / usual if per_image is not None and usual else None,
-        "virtual": any(request.virtual for request in client.requests),
         "checkpoints": [asdict(checkpoint) for checkpoint in client.checkpoints],
         "course": [[_short(r.at), _short(r.work / r.images)] for r in _thinned(client.requests)],
     }
 
 
-def _group(name: str, runs: Sequence[ClientRun], clients: Sequence[Mapping[str, Any]]) -> Any:
+def _group(name: str, runs: Sequence[ClientRun], clients: Sequence[Summary]) -> dict[str, Any]:
     requests = [request for run in runs for request in run.requests]
-    images, work = (sum(client[key] for client in clients) for key in ("images", "work"))
     statuses = Counter(client["status"] for client in clients)
-    crowd = len(clients) >= CROWD and clients[0]["kind"] == "honest" and requests
+    each = [f"{many} {status}" for status, many in statuses.items()]
+    first = clients[0]
+    crowd = len(clients) >= MIN_CLIENTS_FOR_QUANTILES and first["kind"] == "honest"
+    medians = ("accuracy", "fidelity", *EACH)
     return {
         "name": name,
-        "kind": clients[0]["kind"],
-        "label": clients[0]["label"],
-        "status": ", ".join(
-            status if len(statuses) == 1 else f"{many} {status}"
-            for status, many in statuses.items()
-        ),
-        "background": clients[0]["background"],
+        "kind": first["kind"],
+        "label": first["label"],
+        "status": first["status"] if len(each) == 1 else ", ".join(each),
+        "background": first["background"],
         "clients": len(clients),
         "accounts": sum(client["accounts"] for client in clients),
+        **{key: _quantile((client[key] for client in clients), 0.5) for key in medians},
+        **_totals(requests),
+        "seconds": {
+            part: _sum([client["seconds"][part] for client in clients]) for part in first["seconds"]
+        },
+        "p99": {key: _quantile((client[key] for client in clients), 0.99) for key in EACH},
+        "quantiles": {
+            part: [_short(value) for value in np.quantile(values, np.linspace(0, 1, 101))]
+            for part, values in _latencies(requests).items()
+        }
+        if crowd and requests
+        else None,
+    }
+
+
+def _totals(requests: Sequence[Request]) -> dict[str, Any]:
+    """What clients and groups have of all their requests alike."""
+    images, work = (sum(getattr(r, key) for r in requests) for key in ("images", "work"))
+    return {
         "images": images,
-        **{key: _median(client[key] for client in clients) for key in ("accuracy", "fidelity")},
         "cost_per_image": sum(r.cost for r in requests) / images if images else None,
         "work": work,
         "work_per_image": work / images if images else None,
-        "hashes": sum(client["hashes"] for client in clients),
-        "seconds": {
-            part: _sum([client["seconds"][part] for client in clients])
-            for part in clients[0]["seconds"]
-        },
-        "latency": _latency(requests),
-        **{key: _median(client[key] for client in clients) for key in EACH},
-        "p99": {key: _quantile((client[key] for client in clients), 0.99) for key in EACH},
-        "virtual": any(client["virtual"] for client in clients),
-        "quantiles": {
-            part: [_short(value) for value in np.quantile(values, np.linspace(0, 1, 101))]
-            for part, values in _parts(requests).items()
+        "hashes": sum(request.hashes for request in requests),
+        "virtual": any(request.virtual for request in requests),
+        "latency": {
+            part: {f"p{level}": float(np.quantile(values, level / 100)) for level in (50, 99)}
+            for part, values in _latencies(requests).items()
         }
-        if crowd
+        if requests
         else None,
+    }
+
+
+def _latencies(requests: Sequence[Request]) -> dict[str, list[float]]:
+    """The two latencies of each request, in seconds; see the head of this module."""
+    return {
+        "ask": [request.network + request.server for request in requests],
+        "total": [request.total for request in requests],
     }
 
 
@@ -246,36 +319,15 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 
 def _mean(requests: Sequence[Request], key: str) -> float | None:
-    """Of a number that each request has, over images; None where one has none."""
+    """The mean over images of a number that each request has; None where one has none."""
     values = [(getattr(request, key), request.images) for request in requests]
     if not values or any(value is None for value, _ in values):
         return None
     return float(sum(v * images for v, images in values) / sum(images for _, images in values))
 
 
-def _parts(requests: Sequence[Request]) -> dict[str, list[float]]:
-    """The two latencies of each request, in seconds; see the head of this module."""
-    return {
-        "ask": [request.network + request.server for request in requests],
-        "total": [request.total for request in requests],
-    }
-
-
-def _latency(requests: Sequence[Request]) -> dict[str, dict[str, float]] | None:
-    if not requests:
-        return None
-    return {
-        part: {f"p{percent}": float(np.quantile(values, percent / 100)) for percent in (50, 99)}
-        for part, values in _parts(requests).items()
-    }
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    return _quantile(values, 0.5)
-
-
 def _quantile(values: Iterable[float | None], level: float) -> float | None:
-    """Of the values there are."""
+    """A quantile of the values that are not None."""
     there = [value for value in values if value is not None]
     return float(np.quantile(there, level)) if there else None
 
@@ -291,6 +343,6 @@ def _short(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _seconds_per_image(client: ClientRun) -> float | None:
-    images = sum(request.images for request in client.requests)
-    return sum(request.total for request in client.requests) / images if images else None
+def _seconds_per_image(requests: Sequence[Request]) -> float | None:
+    images = sum(request.images for request in requests)
+    return sum(request.total for request in requests) / images if images else None

@@ -1,24 +1,26 @@
-"""A run folder read back: every record checked, both sides of each query joined.
+"""The folder of a run or of a sweep, and its one reader.
 
     scenario.json            the scenario as given and as resolved, command, calibration, provenance
                              and, as `pinned`, the SHA-256 of every file that its arms used
     calibration.json         what the arms are priced by
-    costs/NAME.safetensors   what the images of a thief's pool cost, if he knows
-    ARM/server.jsonl         what the gate recorded
-    ARM/clients/NAME.jsonl   what each client recorded
-    ARM/runner.jsonl         when each client started and how it ended
-    ARM/load.jsonl           load average of the machine
-    ARM/evaluation.jsonl     the victim and each surrogate on held-out images
-    ARM/logs/NAME.txt        what each process said
-    ARM/surrogates/NAME/     what each thief took home
+    costs/NAME.safetensors   what the images of an attacker's pool cost, if it knows
+    POLICY/server.jsonl      what the gate recorded
+    POLICY/clients/NAME.jsonl  what each client recorded
+    POLICY/runner.jsonl      when each client started and how it ended
+    POLICY/load.jsonl        load average of the machine
+    POLICY/evaluation.jsonl  the victim and each surrogate on held-out images
+    POLICY/logs/NAME.txt     the output of each process
+    POLICY/surrogates/NAME/  what each attacker has learnt
 
-Lines of a record file are counted from one, the header being the first.
+A sweep has `sweep.json` and such a folder for each cell. Lines of a record file are counted from
+one, the header being the first. A file may say more than its schema here, never less, and a field
+never changes its meaning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,52 +28,9 @@ from core import records
 from core.documents import DocumentError, read_json
 
 SWEEP_FILE = "sweep.json"
-"""What describes a sweep in its folder."""
-
-REAL = (int, float)
-Fields = Mapping[str, tuple[type, ...]]
-
-# What must be in a line of each kind. A file may say more, never less.
-CLIENT_KINDS: Mapping[str, Fields] = {
-    "predict": {
-        "client": (str,),
-        "request_id": (str,),
-        "images": (int,),
-        "asked": (int,),
-        "at": REAL,
-        "total": REAL,
-        "network": REAL,
-        "server": REAL,
-        "solve": REAL,
-        "open": REAL,
-        "hashes": (int,),
-        "work": (int,),
-        "virtual": (bool,),
-    },
-    "checkpoint": {"asked": (int,), "at": REAL, "path": (str,), "train_seconds": REAL},
-    # Asked, and perhaps never paid for.
-    "price": {"request_id": (str,), "images": (int,), "work": (int,), "at": REAL},
-    # Of a thief whose pool has fewer images than its budget.
-    "pool": {"images": (int,), "budget": (int,)},
-    # Of an honest client: how many answers were right, by its labels.
-    "answers": {"images": (int,), "right": (int,)},
-    "end": {"status": (str,), "reason": (str,), "at": REAL},
-}
-SERVER_KINDS: Mapping[str, Fields] = {
-    "predict": {"client": (str,), "request_id": (str,), "images": (int,), "cost": REAL},
-    "redeem": {"client": (str,)},
-}
-RUNNER_KINDS: Mapping[str, Fields] = {
-    "start": {"client": (str,), "at": REAL},
-    "exit": {"client": (str,), "at": REAL, "code": (int,), "stopped": (bool,), "tail": (str,)},
-    "server": {"code": (int,)},
-}
-LOAD_KINDS: Mapping[str, Fields] = {"load": {"at": REAL, "one_minute": REAL}}
-EVALUATION_KINDS: Mapping[str, Fields] = {
-    "victim": {"accuracy": REAL, "images": (int,)},
-    "surrogate": {"client": (str,), "path": (str,), "accuracy": REAL, "fidelity": REAL},
-}
 END_STATUSES = ("done", "refused", "unreachable", "interrupted", "crashed")
+UNDER_WAY = ("waiting", "running")
+"""Statuses of a client that has not ended."""
 
 
 class FolderError(ValueError):
@@ -105,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """One surrogate a thief saved; accuracy and fidelity are None until it is evaluated."""
+    """One surrogate an attacker saved; accuracy and fidelity are None until it is evaluated."""
 
     asked: int
     at: float  # seconds since the client started, virtual solving included
@@ -117,7 +76,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientRun:
-    """What one client did in one arm."""
+    """One client under one policy."""
 
     name: str
     kind: str  # "honest" or "attack"
@@ -125,7 +84,7 @@ class ClientRun:
     group: str  # of which it is one process of several, or its own name
     requests: tuple[Request, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
-    status: str = "crashed"  # one of END_STATUSES or "stopped" by the runner
+    status: str = "crashed"  # END_STATUSES, "stopped" by the runner, or UNDER_WAY
     reason: str = ""
     seconds: float = 0.0  # from its start to its end, virtual solving included
     background: bool = False  # the run did not wait for its end
@@ -135,47 +94,98 @@ class ClientRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmRun:
+class PolicyRun:
     """The run under one policy."""
 
     policy: str
     clients: tuple[ClientRun, ...]
     load: tuple[tuple[float, float], ...] = ()  # (seconds, one-minute load average)
     victim_accuracy: float | None = None
-    server_code: int | None = None  # exit code of the server, None if the arm was cut short
+    server_code: int | None = None  # exit code of the server, None if the run was cut short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A whole run."""
 
-    scenario: Mapping[str, Any]  # as resolved
-    command: str
-    provenance: Mapping[str, Any]
-    calibration: Mapping[str, Any]  # what the prices rest on
-    arms: tuple[ArmRun, ...]
-    question: str = ""  # the first comment of the scenario's file
+    about: Mapping[str, Any]  # the content of scenario.json
+    policies: tuple[PolicyRun, ...]
+
+    @property
+    def scenario(self) -> Mapping[str, Any]:
+        """The scenario as resolved."""
+        resolved: Mapping[str, Any] = self.about["resolved"]
+        return resolved
 
 
-def read(folder: Path) -> Run:
-    """Reads a run folder. Raises FolderError for anything missing, malformed or unknown."""
+Fields = Mapping[str, tuple[type, ...]]
+REAL = (int, float)
+
+
+def _schema(kind: type, until: str) -> Fields:
+    """The fields of a dataclass before the one that is not in the client's record."""
+    types = {"str": (str,), "int": (int,), "float": REAL, "bool": (bool,)}
+    names = [each.name for each in fields(kind)]
+    return {each.name: types[str(each.type)] for each in fields(kind)[: names.index(until)]}
+
+
+CLIENT_KINDS: Mapping[str, Fields] = {
+    "predict": _schema(Request, "cost"),
+    "checkpoint": _schema(Checkpoint, "accuracy"),
+    # Asked, and perhaps never paid for.
+    "price": {"request_id": (str,), "images": (int,), "work": (int,), "at": REAL},
+    # Of an attacker whose pool has fewer images than its budget.
+    "pool": {"images": (int,), "budget": (int,)},
+    # Of an honest client: how many answers were right, by its labels.
+    "answers": {"images": (int,), "right": (int,)},
+    "end": {"status": (str,), "reason": (str,), "at": REAL},
+}
+SERVER_KINDS: Mapping[str, Fields] = {
+    "predict": {"client": (str,), "request_id": (str,), "images": (int,), "cost": REAL},
+    "redeem": {"client": (str,)},
+}
+RUNNER_KINDS: Mapping[str, Fields] = {
+    "start": {"client": (str,), "at": REAL},
+    "exit": {"client": (str,), "at": REAL, "code": (int,), "stopped": (bool,), "tail": (str,)},
+    "server": {"code": (int,)},
+}
+LOAD_KINDS: Mapping[str, Fields] = {"load": {"at": REAL, "one_minute": REAL}}
+EVALUATION_KINDS: Mapping[str, Fields] = {
+    "victim": {"accuracy": REAL, "images": (int,)},
+    "surrogate": {"client": (str,), "path": (str,), "accuracy": REAL, "fidelity": REAL},
+}
+
+
+def read(folder: Path, *, partial: bool = False) -> Run:
+    """Reads a run folder. Raises FolderError for anything missing, malformed or unknown.
+
+    Of a run that goes on, read `partial`: what is not there yet is left out.
+    """
     about = read_scenario(folder)
-    scenario = about["resolved"]
-    arms = [
-        _arm(folder / policy, policy, scenario["clients"])
-        for policy in scenario["server"]["policies"]
-        if (folder / policy / "runner.jsonl").exists()
-    ]
-    if not arms:
-        raise FolderError(f"{folder} holds no finished arm (no POLICY/runner.jsonl)")
-    return Run(
-        scenario=scenario,
-        command=about["command"],
-        provenance=about["provenance"],
-        calibration=about["calibration"],
-        arms=tuple(arms),
-        question=about.get("question", ""),
+    policies = tuple(
+        _policy(folder / policy, about["resolved"]["clients"], partial=partial)
+        for policy in about["resolved"]["server"]["policies"]
+        if begun(folder / policy / "runner.jsonl")
     )
+    if not policies:
+        raise FolderError(f"{folder} holds no finished arm (no POLICY/runner.jsonl)")
+    return Run(about=about, policies=policies)
+
+
+def read_scenario(folder: Path) -> dict[str, Any]:
+    """The scenario.json of a run folder. Raises FolderError."""
+    path = folder / "scenario.json"
+    try:
+        about: dict[str, Any] = read_json(path)
+        about["resolved"]["clients"], about["resolved"]["server"]["policies"]
+        about["command"], about["provenance"], about["calibration"]
+    except FileNotFoundError as error:
+        raise FolderError(f"{folder} is not the folder of a run: no scenario.json") from error
+    except DocumentError as error:
+        raise FolderError(f"{path} cannot be read: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise FolderError(f"{path} does not describe a run: {error} is missing") from error
+    return about
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
@@ -204,46 +214,26 @@ def finished(folder: Path, policies: Iterable[str]) -> bool:
     return all(ends.get(policy) is not None for policy in policies)
 
 
-def read_scenario(folder: Path) -> Mapping[str, Any]:
-    """The scenario.json of a run folder."""
-    path = folder / "scenario.json"
-    try:
-        about = read_json(path)
-        about["resolved"]["clients"], about["resolved"]["server"]["policies"]
-        about["command"], about["provenance"], about["calibration"]
-    except FileNotFoundError as error:
-        raise FolderError(f"{folder} is not the folder of a run: no scenario.json") from error
-    except DocumentError as error:
-        raise FolderError(f"{path} cannot be read: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise FolderError(f"{path} does not describe a run: {error} is missing") from error
-    return about  # type: ignore[no-any-return]
-
-
 def rows(path: Path, kinds: Mapping[str, Fields]) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """(line number, kind, fields) of each record in a file; what is not known is refused."""
+    if not path.exists():
+        raise FolderError(f"{path} is missing")
     try:
         _, lines = records.read(path)
-    except FileNotFoundError as error:
-        raise FolderError(f"{path} is missing") from error
     except (OSError, ValueError) as error:
         raise FolderError(str(error)) from error
     for number, row in enumerate(lines, start=2):
-        kind = row.get("kind")
-        if not isinstance(kind, str):
-            raise FolderError(f"{path}:{number}: the record has no kind")
+        kind = row["kind"]
+        where = f"{path}:{number}"
         if kind not in kinds:
-            raise FolderError(
-                f"{path}:{number}: unknown record kind {kind!r}, expected {', '.join(kinds)}"
-            )
+            known = ", ".join(kinds)
+            raise FolderError(f"{where}: unknown record kind {kind!r}, expected {known}")
         for name, types in kinds[kind].items():
             value = row.get(name)
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
                 given = f"{name} = {value!r}" if name in row else f"no {name}"
                 expected = " or ".join(t.__name__ for t in types)
-                raise FolderError(
-                    f"{path}:{number}: a {kind!r} record with {given}, expected {expected}"
-                )
+                raise FolderError(f"{where}: a {kind!r} record with {given}, expected {expected}")
         yield number, kind, row
 
 
@@ -252,31 +242,34 @@ def begun(path: Path) -> bool:
     return path.exists() and b"\n" in path.read_bytes()
 
 
-def _arm(folder: Path, policy: str, clients: list[Mapping[str, Any]]) -> ArmRun:
+def _policy(folder: Path, clients: list[Mapping[str, Any]], *, partial: bool) -> PolicyRun:
+    def there(name: str, kinds: Mapping[str, Fields], *, optional: bool = False) -> Any:
+        path = folder / name
+        return () if (partial or optional) and not begun(path) else rows(path, kinds)
+
     served: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for _, kind, row in rows(folder / "server.jsonl", SERVER_KINDS):
+    for _, kind, row in there("server.jsonl", SERVER_KINDS):
         if kind == "predict":  # the first one is the charge, those after it are retries
             served.setdefault((row["client"], row["request_id"]), row)
-    runner = [(kind, row) for _, kind, row in rows(folder / "runner.jsonl", RUNNER_KINDS)]
+    runner = [(kind, row) for _, kind, row in there("runner.jsonl", RUNNER_KINDS)]
+    started = {row["client"] for kind, row in runner if kind == "start"}
     exits = {row["client"]: row for kind, row in runner if kind == "exit"}
     victim: float | None = None
     scores: dict[tuple[str, str], tuple[float, float]] = {}
-    if (folder / "evaluation.jsonl").exists():
-        for _, kind, row in rows(folder / "evaluation.jsonl", EVALUATION_KINDS):
-            if kind == "victim":
-                victim = float(row["accuracy"])
-            else:
-                scores[row["client"], row["path"]] = (row["accuracy"], row["fidelity"])
-    load = tuple(
-        (float(row["at"]), float(row["one_minute"]))
-        for _, _, row in rows(folder / "load.jsonl", LOAD_KINDS)
-    )
-    return ArmRun(
-        policy=policy,
-        clients=tuple(
-            _client(folder, client, served, scores, exits.get(client["name"])) for client in clients
-        ),
-        load=load,
+    for _, kind, row in there("evaluation.jsonl", EVALUATION_KINDS, optional=True):
+        if kind == "victim":
+            victim = float(row["accuracy"])
+        else:
+            scores[row["client"], row["path"]] = (row["accuracy"], row["fidelity"])
+    found = []
+    for client in clients:
+        name, ended = client["name"], exits.get(client["name"])
+        under_way = "running" if name in started else "waiting"
+        found.append(_client(folder, client, served, scores, ended, under_way if partial else ""))
+    return PolicyRun(
+        policy=folder.name,
+        clients=tuple(found),
+        load=tuple((row["at"], row["one_minute"]) for _, _, row in there("load.jsonl", LOAD_KINDS)),
         victim_accuracy=victim,
         server_code=next((row["code"] for kind, row in runner if kind == "server"), None),
     )
@@ -288,6 +281,7 @@ def _client(
     served: Mapping[tuple[str, str], Mapping[str, Any]],
     scores: Mapping[tuple[str, str], tuple[float, float]],
     ended: Mapping[str, Any] | None,
+    under_way: str,  # its status if it has not ended; "" if it should have
 ) -> ClientRun:
     name = client["name"]
     path = folder / "clients" / f"{name}.jsonl"
@@ -299,24 +293,25 @@ def _client(
     drawn = 0.0  # seconds of virtual solving, which the client's clock did not see
     seconds = float(ended["at"]) if ended else 0.0
     crashed = ended is None or ended["stopped"] or ended["code"] not in (0, 3)
-    dead = crashed and not begun(path)  # before its first line
-    for line, kind, row in () if dead else rows(path, CLIENT_KINDS):
+    absent = crashed and not begun(path)  # it died before its first line, or has none yet
+    for line, kind, row in () if absent else rows(path, CLIENT_KINDS):
+        given = {key: row[key] for key in CLIENT_KINDS[kind]}
         if kind == "predict":
             asked = row["client"], row["request_id"]
             if asked not in served:
+                if under_way:
+                    break  # the server recorded it since its file was read
                 raise FolderError(
                     f"{path}:{line}: request {asked[1]} of client {asked[0]!r} is not in"
                     f" {folder / 'server.jsonl'}"
                 )
             drawn += row["solve"] if row["virtual"] else 0.0
-            fields = {key: row[key] for key in CLIENT_KINDS["predict"]}
-            fields["at"] += drawn
-            requests.append(Request(**fields, **_of_server(served[asked])))
+            given["at"] += drawn
+            requests.append(Request(**given, **_of_server(served[asked])))
         elif kind == "checkpoint":
             accuracy, fidelity = scores.get((name, row["path"]), (None, None))
-            fields = {key: row[key] for key in CLIENT_KINDS["checkpoint"]}
-            fields["at"] += drawn
-            checkpoints.append(Checkpoint(accuracy=accuracy, fidelity=fidelity, **fields))
+            given["at"] += drawn
+            checkpoints.append(Checkpoint(accuracy=accuracy, fidelity=fidelity, **given))
         elif kind == "pool":
             pool = row["images"], row["budget"]
         elif kind == "answers":
@@ -327,8 +322,8 @@ def _client(
                 known = ", ".join(END_STATUSES)
                 raise FolderError(f"{path}:{line}: unknown status {status!r}, expected {known}")
     if ended is None:
-        status = status or "stopped"
-        reason = reason or "the run ended before this client did"
+        status = status or under_way or "stopped"
+        reason = reason or ("" if under_way else "the run ended before this client did")
     elif crashed:
         status, reason = "stopped" if ended["stopped"] else "crashed", ended["tail"]
     elif not status:
@@ -352,11 +347,5 @@ def _client(
 
 def _of_server(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the server recorded of a request; of a defence only where there was one."""
-    seconds = row.get("seconds", {})
-    return {
-        "cost": float(row["cost"]),
-        "victim": seconds.get("victim", 0.0),
-        "defence": seconds.get("defence", 0.0),
-        "l1": row.get("l1"),
-        "kept": row.get("kept"),
-    }
+    seconds = {key: row.get("seconds", {}).get(key, 0.0) for key in ("victim", "defence")}
+    return {"cost": float(row["cost"]), "l1": row.get("l1"), "kept": row.get("kept"), **seconds}

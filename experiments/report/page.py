@@ -1,0 +1,225 @@
+"""The page of a run or of a sweep: one HTML file that needs nothing else, made from records."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from core import private
+from core.documents import read_json
+from experiments.records import SWEEP_FILE, FolderError, read, read_sweep
+from experiments.report.headlines import headlines
+from experiments.report.tables import Column, columns, percent, rows, terminal
+from experiments.summary import Summary, as_planned, summarise, summarise_sweep
+from experiments.terminal import console
+
+if TYPE_CHECKING:
+    from experiments.report.lines import Drawing
+
+CAVEAT = (
+    "Work rests on this machine's calibration, seconds also on what else it did, accuracy on"
+    " neither. The privacy cost is an information score, not a differential-privacy guarantee."
+)
+IN_TERMINAL = ("status", "accuracy", "work", "total (s)", "latency p99 (ms)", "overhead")
+"""Headings of a sweep's columns that a terminal shows, and the price ratio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Make summary, figures and page of a run or a sweep again, from its records."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of a run, or of a sweep."""
+
+
+def run(flags: Flags) -> None:
+    """Makes the page of a run or of a sweep again, with those of its cells, and shows it."""
+    write(flags.folder, cells=True)
+    show(flags.folder)
+
+
+def write(folder: Path, *, cells: bool = False) -> Path:
+    """Makes summary.json, figures/*.svg and report.html of a folder; returns the page.
+
+    Those of a sweep's cells are made if they are missing, with `cells` in any case. Raises
+    FolderError for records that are not whole; nothing is written then.
+    """
+    from experiments.report import figures  # with it comes matplotlib
+
+    if (folder / SWEEP_FILE).exists():
+        for cell in (folder / each["name"] for each in read_sweep(folder)["cells"]):
+            if cells or not (cell / "summary.json").exists():
+                with suppress(FolderError):  # the page says which are missing
+                    write(cell)
+        summary = summarise_sweep(folder)
+    else:
+        summary = summarise(read(folder))
+    drawings = figures.draw(summary)
+    text = page(summary, drawings, folder)
+    _replace(folder / "summary.json", json_text(summary))
+    if drawings:
+        private.folder(folder / "figures")
+    for drawing in drawings:
+        _replace(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
+    _replace(folder / "report.html", text)
+    return folder / "report.html"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replaces a file at once, so that a reader never sees half of it."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "w", encoding="utf-8", opener=private.opener) as file:
+        file.write(text)
+    os.replace(part, path)
+
+
+def json_text(summary: Summary) -> str:
+    """A summary as JSON with lists of numbers on one line each."""
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    numbers = re.compile(r"\[\n[-+.\deE,\s]+\]")  # a string never holds a line break
+    return numbers.sub(lambda found: " ".join(found[0].split()), text) + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        autoescape=lambda name: name is None or not name.endswith(".md"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters["code"] = _code
+    return templates
+
+
+def _code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of experiments/templates, filled; all text in HTML is escaped."""
+    return _environment().get_template(template).render(caveat=CAVEAT, **values)
+
+
+def page(
+    summary: Summary, drawings: Iterable[Drawing], folder: Path, *, live: str | None = None
+) -> str:
+    """The page as HTML, with links to the records in its folder; `live` says what the run is at."""
+    about = summary["question"]
+    if summary["kind"] == "run":
+        victim, scenario = summary["victim"], summary["scenario"]
+        about += f" {victim['network']} on {victim['dataset']},"
+        about += f" measure {scenario['server']['measure']}, seed {scenario['seed']}"
+        if victim["accuracy"] is not None:
+            about += f"; the victim is right on {percent(victim['accuracy'])} of held-out images"
+        about += "."
+        groups = _client_first(columns(summary))
+        clients = _client_first(columns(summary, "clients", detail=True)) + _linked(folder)
+        troubles = [row for row in rows(summary, "clients") if not as_planned(row)]
+    else:
+        about += f" {len(summary['cells'])} runs, one for each combination."
+        groups, clients, troubles = columns(summary), [], []
+    return render(
+        "report.html",
+        summary=summary,
+        about=about.strip(),
+        headlines=headlines(summary),
+        groups=groups,
+        rows=rows(summary),
+        clients=clients,
+        everybody=rows(summary, "clients") if clients else [],
+        troubles=troubles,
+        drawings=list(drawings),
+        origin=list(_origin(summary)),
+        records=_records(summary, folder),
+        json=lambda value: json.dumps(value, indent=2),
+        live=live,
+    )
+
+
+def _client_first(found: list[Column]) -> list[Column]:
+    policy, client, *others = found
+    return [client, policy, *others]
+
+
+def _linked(folder: Path) -> list[Column]:
+    """Links to what there is of a client: one that died early may have left nothing."""
+
+    def column(word: str, meaning: str, place: str) -> Column:
+        def link(row: Mapping[str, Any]) -> str | None:
+            file = f"{row['policy']}/{place.format(row['name'])}"
+            return file if (folder / file).exists() else None
+
+        return Column(word, meaning, lambda row: word if link(row) else None, link=link)
+
+    return [
+        column("record", "what it wrote down", "clients/{}.jsonl"),
+        column("log", "the output of its process", "logs/{}.txt"),
+    ]
+
+
+def _records(summary: Summary, folder: Path) -> list[str]:
+    files = ["scenario.json", "summary.json"]
+    for arm in summary["arms"] if summary["kind"] == "run" else ():
+        kinds = ("server", "runner", "load", "evaluation")
+        files += [f"{arm['policy']}/{kind}.jsonl" for kind in kinds]
+        files.append(f"{arm['policy']}/logs/server.txt")
+    return [file for file in files if file == "summary.json" or (folder / file).exists()]
+
+
+def _origin(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Where it was run, as terms and what they mean."""
+    for key, value in summary["provenance"].items():
+        if key == "seed" and value is None:  # of a sweep
+            continue
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{name} {version}" for name, version in value.items() if version)
+        yield key.replace("_", " "), "unknown" if value is None else str(value)
+    for arm in summary.get("arms", ()):
+        if load := arm["load"]:
+            text = f"{load['mean']:.2f} on average, {load['max']:.2f} at most"
+            yield f"load average, {arm['policy']}", text
+
+
+def show(folder: Path) -> None:
+    """Prints the tables and headlines of a run or of a sweep, and where its page is."""
+    summary = read_json(folder / "summary.json")
+    screen = console(160)
+    if summary["kind"] == "sweep":
+        labels = len(summary["fields"]) + 2
+        shown = columns(summary)
+        shown = shown[:labels] + [
+            each for each in shown[labels:] if each.heading in (*IN_TERMINAL, "price ratio")
+        ]
+        tables = [(summary["name"], shown, rows(summary), labels)]
+    else:
+        shown = columns(summary)[1:]
+        tables = [
+            (
+                f"{summary['name']}: policy {arm['policy']}",
+                shown,
+                [row for row in rows(summary) if row["policy"] == arm["policy"]],
+                1,
+            )
+            for arm in summary["arms"]
+        ]
+    for title, found, lines, keep in tables:
+        for part in terminal(found, lines, screen.width, title=title, keep=keep):
+            screen.print(part)
+    for line in headlines(summary):
+        screen.print(line, highlight=False, markup=False)
+    screen.print(f"page: {folder / 'report.html'}", soft_wrap=True, markup=False)
