@@ -77,24 +77,17 @@ class DeadlineExceeded(GateError):
     """The session's `deadline` passed before the answer was paid for; ask again by request id."""
 
 
-_MEANING: dict[type[Exception], tuple[type[GateError], str]] = {
-    Cancelled: (Closed, "the session was closed before the answer was paid for"),
-    SolverLate: (DeadlineExceeded, "the deadline passed: {}"),
-    **dict.fromkeys(
-        (ChallengeError, DecodeError, Exhausted, InvalidTag, ValueError),
-        (BadAnswer, "the gate's answer cannot be opened: {!r}"),
-    ),
-}
-
-
 @contextmanager
 def as_gate_errors() -> Iterator[None]:
     """Raises what fails in reading, solving and opening an answer as the GateError it means."""
     try:
         yield
-    except tuple(_MEANING) as error:
-        kind, text = next(found for known, found in _MEANING.items() if isinstance(error, known))
-        raise kind(text.format(error)) from error
+    except Cancelled as error:
+        raise Closed("the session was closed before the answer was paid for") from error
+    except SolverLate as error:
+        raise DeadlineExceeded(f"the deadline passed: {error}") from error
+    except (ChallengeError, DecodeError, Exhausted, InvalidTag, ValueError) as error:
+        raise BadAnswer(f"the gate's answer cannot be opened: {error!r}") from error
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from client.errors import BadAnswer, as_gate_errors
 from pow.audience import Audience
-from pow.challenge import Challenge
+from pow.challenge import Challenge, ChallengeError
 from pow.puzzle import Puzzle
 from pow.solver import Solution
 from protos import gate_pb2 as pb
@@ -65,20 +65,18 @@ class Offer:
     def from_json(cls, images: NDArray[Any], kept: Mapping[str, Any]) -> Offer:
         """The offer of an answer to images that `to_json` wrote. Raises ValueError."""
         try:
-            with as_gate_errors():
-                data = base64.b64decode(kept["sealed"], validate=True)
-                sealed = pb.SealedPrediction.FromString(data)
-                return cls(
-                    request_id=str(kept["request_id"]),
-                    images=images,
-                    until=time.monotonic() + float(kept["until"]) - time.time(),
-                    seconds=float(kept["seconds"]),
-                    cpu=float(kept["cpu"]),
-                    sent=int(kept["sent"]),
-                    sealed=sealed,
-                    challenge=Challenge.parse(sealed.challenge),
-                )
-        except (BadAnswer, KeyError, TypeError) as error:
+            sealed = pb.SealedPrediction.FromString(base64.b64decode(kept["sealed"], validate=True))
+            return cls(
+                request_id=str(kept["request_id"]),
+                images=images,
+                until=time.monotonic() + float(kept["until"]) - time.time(),
+                seconds=float(kept["seconds"]),
+                cpu=float(kept["cpu"]),
+                sent=int(kept["sent"]),
+                sealed=sealed,
+                challenge=Challenge.parse(sealed.challenge),
+            )
+        except (ChallengeError, DecodeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"an offer that cannot be read: {error!r}") from error
 
 
@@ -105,51 +103,50 @@ class Exchange:
 
 
 class Spent:
-    """What an answer has taken so far: an offer, others where it expired, and solving."""
+    """What an answer has taken so far: offers, solving, redeeming."""
 
     def __init__(self, offer: Offer) -> None:
         self.seconds, self.cpu = offer.seconds, offer.cpu  # and of paying, in the end
         self.work = 0  # solved, in expected hashes
-        self._server, self._solving = 0.0, 0.0
-        self._sent, self._received, self._hashes = 0, 0, 0
+        self._sums = {"server": 0.0, "solve": 0.0, "hashes": 0, "sent": 0, "received": 0}
         self._virtual = False
         self.asked(offer)
 
     def asked(self, offer: Offer) -> None:
         """An offer was made."""
-        self._server += offer.sealed.receipt.server_seconds
+        self._add(server=offer.sealed.receipt.server_seconds)
         self.moved(offer.sent, offer.sealed.ByteSize())
 
     def moved(self, sent: int, received: int) -> None:
         """So many bytes went to and fro."""
-        self._sent += sent
-        self._received += received
+        self._add(sent=sent, received=received)
 
     def solved(self, puzzle: Puzzle, solution: Solution) -> None:
         """A puzzle was solved, or drawn."""
         self.work += expected_hashes(puzzle)
-        self._hashes += solution.hashes
-        self._solving += solution.seconds
+        self._add(hashes=solution.hashes, solve=solution.seconds)
         self._virtual = solution.virtual
+
+    def _add(self, **amounts: float) -> None:
+        for name, amount in amounts.items():
+            self._sums[name] += amount
 
     def exchange(self, offer: Offer, *, solver: str, opened: float) -> Exchange:
         """All of it. Virtual work takes no time here: its drawn seconds are added."""
-        total = self.seconds + (self._solving if self._virtual else 0.0)
+        sums: dict[str, Any] = self._sums
+        total = self.seconds + (sums["solve"] if self._virtual else 0.0)
+        puzzle = offer.challenge.puzzle
         return Exchange(
             request_id=offer.request_id,
             images=len(offer.images),
             total=total,
-            network=total - self._server - self._solving - opened,
-            server=self._server,
-            solve=self._solving,
+            network=total - sums["server"] - sums["solve"] - opened,
             open=opened,
             cpu=self.cpu,
-            hashes=self._hashes,
             work=offer.work,
-            bits=offer.challenge.puzzle.bits,
-            count=offer.challenge.puzzle.count,
-            sent=self._sent,
-            received=self._received,
+            bits=puzzle.bits,
+            count=puzzle.count,
             solver=solver,
             virtual=self._virtual,
+            **sums,
         )

@@ -44,9 +44,11 @@ def test_k_center_by_hand():
 
 
 @pytest.mark.parametrize("points", [np.zeros((200, 4)), np.ones((200, 4)), np.eye(200)])
-def test_k_center_takes_equal_distances_in_order(points):
-    chosen = kcenter.farthest_first(points.astype(np.float32), points[:1].astype(np.float32), 150)
-    assert len(set(chosen.tolist())) == 150
+def test_k_center_takes_equal_points_once_each(points):
+    points = points.astype(np.float32)
+    for count in (150, 200):
+        chosen = kcenter.farthest_first(points, points[:1], count)
+        assert len(set(chosen.tolist())) == count
 
 
 def test_k_center_agrees_with_its_definition():
@@ -61,66 +63,61 @@ def test_k_center_agrees_with_its_definition():
     assert kcenter.farthest_first(points, centres, 100).tolist() == expected
 
 
-def test_k_center_takes_equal_points_once_each():
-    same = np.ones((5, 3), np.float32)
-    assert sorted(kcenter.farthest_first(same, same[:1], 5).tolist()) == [0, 1, 2, 3, 4]
+class Network(torch.nn.Module):
+    """A function of the pixels (b, n) to logits; says something else in training."""
 
-
-class Linear(torch.nn.Module):
-    """Three half-planes of one channel with two pixels: x0, x1 and a constant."""
-
-    def __init__(self, weights, bias):
+    def __init__(self, logits):
         super().__init__()
-        self.weights, self.bias = torch.tensor(weights), torch.tensor(bias)
+        self.logits = logits
 
     def forward(self, x):
-        offset = 9 * torch.eye(3)[2] if self.training else 0  # says something else in training
-        return x.flatten(1) @ self.weights.T + self.bias + offset
+        return self.logits(x.flatten(1)) + (9 * torch.arange(2) if self.training else 0)
 
 
-def test_deepfool_by_hand():
-    # Boundaries of class 0 at (x0, x1): with class 1 where x0 = x1, with class 2 where x0 = 0.5.
-    network = Linear([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], [0.0, 0.0, 1.0]).train()
-    images = np.array([[0.9, 0.1], [0.9, 0.8], [0.7, 0.0]], np.float32).reshape(3, 1, 1, 2)
-    by_hand = [0.4, 0.1 / math.sqrt(2), 0.2]
-    np.testing.assert_allclose(deepfool.distances(network, images), by_hand, rtol=0.021)
-    assert (deepfool.distances(network, images) > by_hand).all()  # beyond the boundary
-    assert network.training  # as it was
+def linear(weights, bias):
+    return lambda x: x @ torch.tensor(weights).T + torch.tensor(bias)
+
+
+def curved(x):
+    """Class 1 where the distance from the origin is below 0.5."""
+    apart = (x**2).sum(dim=1)
+    return torch.stack([apart, torch.full_like(apart, 0.25)], dim=1)
+
+
+# Boundaries of class 0: where x0 = x1 (class 1), and where x0 = 0.5 (class 2).
+PLANES = linear([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], [0.0, 0.0, 1.0])
+# At x0 = 0.9 class 1 is but 0.04 below, and 0.4 away; class 2 is 0.6 below, and 0.3 away.
+NEARER = linear([[1.0, 0.0], [0.9, 0.0], [-1.0, 0.0]], [0.0, 0.05, 1.2])
+
+
+@pytest.mark.parametrize(
+    ("logits", "images", "by_hand", "tolerance"),
+    [
+        (PLANES, [[0.9, 0.1], [0.9, 0.8], [0.7, 0.0]], [0.4, 0.1 / math.sqrt(2), 0.2], 0.021),
+        (NEARER, [[0.9, 0.0]], [0.3], 0.021),
+        (curved, [[0.6, 0.8], [0.3, 0.6]], [0.5, math.sqrt(0.45) - 0.5], 0.05),
+    ],
+)
+def test_deepfool_by_hand(logits, images, by_hand, tolerance):
+    images = np.array(images, np.float32).reshape(-1, 1, 1, 2)
+    network = Network(logits).eval()
+    apart = deepfool.distances(network, images)
+    np.testing.assert_allclose(apart, by_hand, rtol=tolerance)
     coarse = deepfool.distances(network, images, precision="bfloat16")
-    np.testing.assert_allclose(coarse, by_hand, rtol=0.03)
+    np.testing.assert_allclose(coarse, by_hand, rtol=1.5 * tolerance)
 
 
-def test_the_nearest_boundary_is_not_the_class_that_comes_next():
-    # At x0 = 0.9 class 1 is but 0.04 below, and 0.4 away; class 2 is 0.6 below, and 0.3 away.
-    network = Linear([[1.0, 0.0], [0.9, 0.0], [-1.0, 0.0]], [0.0, 0.05, 1.2])
-    image = np.array([0.9, 0.0], np.float32).reshape(1, 1, 1, 2)
-    np.testing.assert_allclose(deepfool.distances(network, image), [0.3], rtol=0.021)
-
-
-class Curved(torch.nn.Module):
-    """Class 1 where the distance from the origin is below 0.5: a boundary that is not straight."""
-
-    def forward(self, x):
-        apart = (x.flatten(1) ** 2).sum(dim=1)
-        return torch.stack([apart, torch.full_like(apart, 0.25)], dim=1)
-
-
-def test_deepfool_takes_several_steps_to_a_curved_boundary():
-    images = np.array([[0.6, 0.8], [0.3, 0.6]], np.float32).reshape(2, 1, 1, 2)
-    apart = deepfool.distances(Curved(), images)
-    np.testing.assert_allclose(apart, [0.5, math.sqrt(0.45) - 0.5], rtol=0.05)
-
-
-class Flat(torch.nn.Module):
-    """Says the same of everything."""
-
-    def forward(self, x):
-        return (x.flatten(1) * 0).sum(dim=1, keepdim=True) + torch.tensor([[2.0, 1.0]])
+def test_deepfool_leaves_the_network_as_it_was_and_steps_beyond_the_boundary():
+    images = np.array([[0.9, 0.1], [0.9, 0.8]], np.float32).reshape(2, 1, 1, 2)
+    network = Network(linear([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0])).train()
+    apart = deepfool.distances(network, images)
+    assert network.training
+    assert (apart > [0.8 / math.sqrt(2), 0.1 / math.sqrt(2)]).all()
 
 
 def test_deepfool_ends_where_there_is_no_boundary():
-    apart = deepfool.distances(Flat(), np.zeros((2, 1, 1, 2), np.uint8))
-    assert np.isfinite(apart).all()
+    flat = Network(lambda x: (x * 0).sum(dim=1, keepdim=True) + torch.tensor([[2.0, 1.0]]))
+    assert np.isfinite(deepfool.distances(flat, np.zeros((2, 1, 1, 2), np.uint8))).all()
 
 
 def pool(n):

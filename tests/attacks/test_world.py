@@ -19,12 +19,12 @@ def surrogate():
     return Surrogate(networks.build("lenet-thin", SHAPE, 3, seed=1), seed=5)
 
 
-def test_a_student_goes_on_learning_or_begins_again():
+def test_a_surrogate_goes_on_learning_or_begins_again():
     warm, again, once = surrogate(), surrogate(), surrogate()
     for one, scratch in ((warm, False), (again, True)):
         one.learn(IMAGES[:20], LABELS[:20], SCHEDULE)
         one.learn(IMAGES, LABELS, SCHEDULE, scratch=scratch)
-    once.trained()  # the order of the images goes by the number of the lesson
+    once.trained()  # the order of the images goes by the number of the round
     once.learn(IMAGES, LABELS, SCHEDULE)
     assert_same_answers(again.logits(IMAGES), once.logits(IMAGES))
     assert not np.allclose(warm.logits(IMAGES), once.logits(IMAGES))
@@ -34,7 +34,7 @@ def test_a_student_goes_on_learning_or_begins_again():
     assert [one.rounds for one in (warm, again, once)] == [2, 2, 2]
 
 
-def test_what_a_student_says():
+def test_what_a_surrogate_says():
     one = surrogate()
     logits = one.logits(IMAGES)
     assert logits.shape == (40, 3)

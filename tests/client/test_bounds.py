@@ -26,7 +26,8 @@ def test_work_without_end_is_not_begun(puzzle, honest):
         return sealed
 
     gate.changed["Predict"] = endless
-    with asking(gate) as session, pytest.raises(TooMuchWork if honest else BadAnswer):
+    refusal = pytest.raises(TooMuchWork if honest else BadAnswer)
+    with asking(gate, solver="python") as session, refusal:
         session.predict(IMAGES)
 
 
@@ -89,7 +90,7 @@ def test_the_most_expensive_price_of_a_default_calibration_is_paid(rate):
 def test_a_puzzle_is_given_up_at_the_deadline():
     gate = FakeGate(1 << 38)
     with (
-        asking(gate, deadline=0.3) as session,
+        asking(gate, deadline=0.3, solver="python") as session,
         pytest.raises(DeadlineExceeded, match="not solved in 0") as caught,
     ):
         session.predict(IMAGES)
