@@ -48,7 +48,7 @@ class FakeVictim:
         from server.victims import Answer
 
         self.asked += 1
-        mean = images.mean(axis=(1, 2, 3))
+        mean = images.reshape(len(images), -1).mean(axis=1)
         logits = np.stack([-np.abs(mean - at) * 8 for at in (0.0, 0.5, 1.0)], axis=1)
         return Answer.of_logits(logits.astype(np.float32))
 
@@ -123,7 +123,7 @@ def running_gate(
     algorithm: str = "sha1",
     ledger=None,
     hash_rate: float = 1e6,
-    shape: tuple[int, int, int] = SHAPE,
+    shape: tuple[int, ...] = SHAPE,
     record=None,
     perturbation=None,
     fingerprint: str = "f" * 64,

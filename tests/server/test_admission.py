@@ -1,6 +1,7 @@
 """Places at the door: each has an owner and an end, and nobody waits for another's."""
 
 import asyncio
+import functools
 
 import pytest
 
@@ -9,6 +10,11 @@ from server.admission import Admission, Limits, Pace
 from server.refusals import BodyTooSlow, StreamOver, TooManyCalls
 
 SOON = Limits(turn_seconds=0.05, body_seconds=0.05, check_seconds=0.05, stream_seconds=0.05)
+
+
+def looped(test):
+    """Runs a coroutine as a test."""
+    return functools.wraps(test)(lambda *args, **named: asyncio.run(test(*args, **named)))
 
 
 async def never() -> bytes:
@@ -28,84 +34,68 @@ async def outcome(door: Admission, client: str, read, *, predict=True) -> object
         return type(error)
 
 
-def test_a_body_that_never_comes_gives_its_place_back():
-    async def main():
-        door = Admission(1_000, SOON)
-        assert await outcome(door, "thief", never) is BodyTooSlow
-        assert await outcome(door, "thief", at_once) == b"data"
-
-    asyncio.run(main())
+@looped
+async def test_a_body_that_never_comes_gives_its_place_back():
+    door = Admission(1_000, SOON)
+    assert await outcome(door, "attacker", never) is BodyTooSlow
+    assert await outcome(door, "attacker", at_once) == b"data"
 
 
-def test_other_clients_are_served_while_one_holds_all_it_can():
-    async def main():
-        door = Admission(1_000, Limits(turn_seconds=0.2, body_seconds=0.5))
-        held = [asyncio.create_task(outcome(door, "thief", never)) for _ in range(300)]
-        await asyncio.sleep(0)
-        for _ in range(20):
-            assert await outcome(door, "anne", at_once) == b"data"
-        ends = await asyncio.gather(*held)
-        assert ends.count(BodyTooSlow) == Limits().predicts
-        assert ends.count(TooManyCalls) == 300 - Limits().predicts
-
-    asyncio.run(main())
+@looped
+async def test_other_clients_are_served_while_one_holds_all_it_can():
+    door = Admission(1_000, Limits(turn_seconds=0.2, body_seconds=0.5))
+    held = [asyncio.create_task(outcome(door, "attacker", never)) for _ in range(300)]
+    await asyncio.sleep(0)
+    for _ in range(20):
+        assert await outcome(door, "anne", at_once) == b"data"
+    ends = await asyncio.gather(*held)
+    assert ends.count(BodyTooSlow) == Limits().predicts
+    assert ends.count(TooManyCalls) == 300 - Limits().predicts
 
 
-def test_calls_beyond_the_places_of_a_client_wait_for_one():
-    async def main():
-        door = Admission(1_000, Limits())
-        working = 0
+@looped
+async def test_calls_beyond_the_places_of_a_client_wait_for_one():
+    door = Admission(1_000, Limits())
+    working = 0
 
-        async def work():
-            nonlocal working
-            async with door.call("anne", at_once, predict=True):
-                working += 1
-                assert working <= Limits().predicts
-                await asyncio.sleep(0)
-                working -= 1
-
-        await asyncio.gather(*(work() for _ in range(40)))
-
-    asyncio.run(main())
-
-
-def test_messages_that_do_not_come_hold_up_no_call_of_another_kind():
-    """A few clients together can fill all places for messages; with those of predictions only."""
-
-    async def main():
-        door = Admission(2**30, Limits(turn_seconds=0.2, body_seconds=0.5))
-        held = [asyncio.create_task(outcome(door, f"thief{n}", never)) for n in range(4)]
-        await asyncio.sleep(0.01)
-        assert await outcome(door, "anne", at_once) is TooManyCalls
-        assert await outcome(door, "anne", at_once, predict=False) == b"data"
-        await asyncio.gather(*held)
-
-    asyncio.run(main())
-
-
-def test_the_message_of_a_call_that_is_no_prediction_has_less_time(monkeypatch):
-    monkeypatch.setattr(admission, "SMALL_SECONDS", 0.05)
-
-    async def main():
-        door = Admission(1_000, Limits())
-        async with asyncio.timeout(5):
-            assert await outcome(door, "thief", never, predict=False) is BodyTooSlow
-
-    asyncio.run(main())
-
-
-def test_what_waits_for_answers_does_not_hold_up_a_redeem():
-    async def main():
-        door = Admission(1_000, SOON)
-        async with asyncio.TaskGroup() as group:
-            held = [
-                group.create_task(outcome(door, "anne", never)) for _ in range(Limits().predicts)
-            ]
+    async def work():
+        nonlocal working
+        async with door.call("anne", at_once, predict=True):
+            working += 1
+            assert working <= Limits().predicts
             await asyncio.sleep(0)
-            assert await outcome(door, "anne", at_once, predict=False) == b"data"
-            assert not any(task.done() for task in held)
+            working -= 1
 
-    asyncio.run(main())
+    await asyncio.gather(*(work() for _ in range(40)))
+
+
+@looped
+async def test_messages_that_do_not_come_hold_up_no_call_of_another_kind():
+    """A few clients together can fill all places for messages; with those of predictions only."""
+    door = Admission(2**30, Limits(turn_seconds=0.2, body_seconds=0.5))
+    held = [asyncio.create_task(outcome(door, f"attacker{n}", never)) for n in range(4)]
+    await asyncio.sleep(0.01)
+    assert await outcome(door, "anne", at_once) is TooManyCalls
+    assert await outcome(door, "anne", at_once, predict=False) == b"data"
+    await asyncio.gather(*held)
+
+
+@looped
+async def test_the_message_of_a_call_that_is_no_prediction_has_less_time(monkeypatch):
+    monkeypatch.setattr(admission, "SMALL_SECONDS", 0.05)
+    door = Admission(1_000, Limits())
+    async with asyncio.timeout(5):
+        assert await outcome(door, "attacker", never, predict=False) is BodyTooSlow
+
+
+@looped
+async def test_what_waits_for_answers_does_not_hold_up_a_redeem():
+    door = Admission(1_000, SOON)
+    async with asyncio.TaskGroup() as group:
+        held = [group.create_task(outcome(door, "anne", never)) for _ in range(Limits().predicts)]
+        await asyncio.sleep(0)
+        assert await outcome(door, "anne", at_once, predict=False) == b"data"
+        assert not any(task.done() for task in held)
 
 
 def test_one_client_receives_a_quarter_of_the_bytes_at_most(monkeypatch):
@@ -119,7 +109,7 @@ def test_one_client_receives_a_quarter_of_the_bytes_at_most(monkeypatch):
 
     async def main():
         door = Admission(1_000, SOON)
-        await asyncio.gather(*(outcome(door, "thief", reads) for _ in range(8)))
+        await asyncio.gather(*(outcome(door, "attacker", reads) for _ in range(8)))
         assert reading == 2  # of eight places for 1 000 bytes each
         await asyncio.gather(*(outcome(door, f"t{n}", reads) for n in range(20)))
         assert reading == 2 + 8
@@ -141,91 +131,80 @@ def test_a_client_that_leaves_gives_its_places_back():
     asyncio.run(main())
 
 
-def test_clients_of_an_open_gate_are_forgotten_once_they_have_rested(monkeypatch):
+@looped
+async def test_clients_of_an_open_gate_are_forgotten_once_they_have_rested(monkeypatch):
     monkeypatch.setattr(admission, "REMEMBERED", 4)
-
-    async def main():
-        door = Admission(1_000, Limits(rate=1e6, burst=1))
-        for number in range(50):
-            await outcome(door, f"client-{number}", at_once)
-            await asyncio.sleep(0.001)
-        assert len(door._clients) <= 5
-
-    asyncio.run(main())
+    door = Admission(1_000, Limits(rate=1e6, burst=1))
+    for number in range(50):
+        await outcome(door, f"client-{number}", at_once)
+        await asyncio.sleep(0.001)
+    assert len(door._clients) <= 5
 
 
-def test_streams_of_a_client_are_few_and_end():
-    async def main():
-        door = Admission(1_000, SOON)
+@looped
+async def test_streams_of_a_client_are_few_and_end():
+    door = Admission(1_000, SOON)
 
-        async def watch():
-            async with door.stream("anne"):
-                await never()
-
-        first, second = asyncio.create_task(watch()), asyncio.create_task(watch())
-        await asyncio.sleep(0)
-        with pytest.raises(TooManyCalls, match="2 streams"):
-            await watch()
-        for stream in (first, second):
-            with pytest.raises(StreamOver, match="open it again"):
-                await stream
+    async def watch():
         async with door.stream("anne"):
-            pass
+            await never()
 
-    asyncio.run(main())
-
-
-def test_the_oldest_call_of_nobody_s_makes_room():
-    async def main():
-        door = Admission(1_000, Limits(checks=2, check_seconds=10))
-        ended = []
-
-        async def check(number):
-            try:
-                async with door.check():
-                    await never()
-            except BodyTooSlow:
-                ended.append(number)
-
-        held = [asyncio.create_task(check(number)) for number in range(5)]
-        for _ in range(5):
-            await asyncio.sleep(0.01)
-        assert ended == [0, 1, 2]
-        async with door.check():
-            pass
-        for task in held:
-            task.cancel()
-
-    asyncio.run(main())
+    first, second = asyncio.create_task(watch()), asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyCalls, match="2 streams"):
+        await watch()
+    for stream in (first, second):
+        with pytest.raises(StreamOver, match="open it again"):
+            await stream
+    async with door.stream("anne"):
+        pass
 
 
-def test_calls_that_wait_are_so_many_at_most():
-    async def main():
-        door = Admission(1_000, Limits(waiting=20))
-        held = [asyncio.create_task(outcome(door, "thief", never)) for _ in range(50)]
+@looped
+async def test_the_oldest_call_of_nobody_s_makes_room():
+    door = Admission(1_000, Limits(checks=2, check_seconds=10))
+    ended = []
+
+    async def check(number):
+        try:
+            async with door.check():
+                await never()
+        except BodyTooSlow:
+            ended.append(number)
+
+    held = [asyncio.create_task(check(number)) for number in range(5)]
+    for _ in range(5):
         await asyncio.sleep(0.01)
-        assert [task.done() for task in held] == [False] * 20 + [True] * 30
-        assert held[-1].result() is TooManyCalls
-        assert await outcome(door, "anne", at_once) == b"data"
-        for task in held:
-            task.cancel()
-
-    asyncio.run(main())
+    assert ended == [0, 1, 2]
+    async with door.check():
+        pass
+    for task in held:
+        task.cancel()
 
 
-def test_refusals_without_a_pause_are_held_back_so_many_at_most():
-    async def main():
-        door = Admission(1_000, Limits(refusals=10, refusal_seconds=60, waiting=20))
-        held = [asyncio.create_task(door.refusal()) for _ in range(50)]
-        await asyncio.sleep(0.01)
-        done = [task.done() for task in held]
-        assert done[:10] == [True] * 10  # a burst is told at once
-        assert done[20:] == [True] * 30  # more would only take memory
-        assert not any(done[11:20])
-        for task in held:
-            task.cancel()
+@looped
+async def test_calls_that_wait_are_so_many_at_most():
+    door = Admission(1_000, Limits(waiting=20))
+    held = [asyncio.create_task(outcome(door, "attacker", never)) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    assert [task.done() for task in held] == [False] * 20 + [True] * 30
+    assert held[-1].result() is TooManyCalls
+    assert await outcome(door, "anne", at_once) == b"data"
+    for task in held:
+        task.cancel()
 
-    asyncio.run(main())
+
+@looped
+async def test_refusals_without_a_pause_are_held_back_so_many_at_most():
+    door = Admission(1_000, Limits(refusals=10, refusal_seconds=60, waiting=20))
+    held = [asyncio.create_task(door.refusal()) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    done = [task.done() for task in held]
+    assert done[:10] == [True] * 10  # a burst is told at once
+    assert done[20:] == [True] * 30  # more would only take memory
+    assert not any(done[11:20])
+    for task in held:
+        task.cancel()
 
 
 class Seconds:

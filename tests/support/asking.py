@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -57,9 +58,21 @@ def refusal(call, *args, **kwargs):
 
 
 def solved(stub, who=ANNE, images=IMAGES):
+    """A sealed answer, and the counters that solve its challenge."""
     sealed = stub.Predict(request(images), metadata=who)
-    challenge = Challenge.parse(sealed.challenge)
-    return sealed, counters_of(challenge)
+    return sealed, counters_of(Challenge.parse(sealed.challenge))
+
+
+def paid(stub, sealed, who=ANNE):
+    """The key of a sealed answer, worked for."""
+    counters = counters_of(Challenge.parse(sealed.challenge))
+    redeemed = pb.RedeemRequest(challenge=sealed.challenge, counters=counters)
+    return stub.Redeem(redeemed, metadata=who).key
+
+
+def opened(sealed, key):
+    """The class probabilities (b, k) of a sealed answer."""
+    return codec.loads(AESGCM(key).decrypt(bytes(12), sealed.ciphertext, sealed.challenge))
 
 
 @contextmanager
