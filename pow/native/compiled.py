@@ -29,7 +29,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 _HERE: Final = Path(__file__).parent
 _SOURCES: Final = ("rounds.py", "kernels.py", "scans.py")
-_FORM: Final = b"2"  # of stored kernels: see `pow.native.kernel_cache`
+_FORM: Final = b"3"  # of stored kernels: see `pow.native.kernel_cache`
 
 
 def kernel_name() -> str:
@@ -144,4 +144,4 @@ def _seed(folder: Path, beside: Path) -> None:
 def _stored(folder: Path) -> Iterator[Path]:
     """Files of kernels in a folder."""
     with suppress(OSError):
-        yield from folder.glob("*.nb?")
+        yield from folder.glob("*.nbc")

@@ -1,13 +1,16 @@
 """Stored kernels: a damaged file is replaced, and where nothing can be stored, that is said."""
 
+import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
 import pytest
+from numba.core.codegen import CPUCodegen
 
 from pow.native import compiled
 from pow.native.kernel_cache import KernelCache
@@ -17,10 +20,10 @@ def triple(number: int) -> int:
     return 3 * number
 
 
-def start(folder: Path | None) -> tuple[int, int]:
+def start(folder: Path | None, stamp: str = "of these sources") -> tuple[int, int]:
     """Calls the kernel as a new process would; how often it was found, and was not."""
     kernel: Any = numba.njit(nogil=True)(triple)
-    kernel._cache = KernelCache(triple, folder, "of these sources", "")
+    kernel._cache = KernelCache(triple, folder, stamp, "")
     assert kernel(2) == 6
     return sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values())
 
@@ -29,21 +32,35 @@ def flipped(data: bytes) -> bytes:
     return data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
 
 
-@pytest.mark.parametrize("ending", ["nbi", "nbc"])
-def test_a_damaged_file_is_replaced(tmp_path: Path, ending: str) -> None:
+def other(data: bytes) -> bytes:
+    """What nobody can unpickle, behind its digest."""
+    return hashlib.sha256(data[40:]).digest() + data[40:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: b"", lambda data: data[:50], lambda data: bytes(len(data)), flipped, other],
+)
+def test_a_damaged_file_is_replaced(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     assert start(tmp_path) == (0, 1)
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".nbc", ".nbi"]  # no drafts
-    for damage in (
-        lambda data: b"",
-        lambda data: data[:50],
-        lambda data: bytes(len(data)),
-        flipped,
-    ):
-        assert start(tmp_path) == (1, 0)
-        (file,) = tmp_path.glob(f"*.{ending}")
-        file.write_bytes(damage(file.read_bytes()))
-        start(tmp_path)
     assert start(tmp_path) == (1, 0)
+    (file,) = tmp_path.iterdir()  # and no drafts
+    file.write_bytes(damage(file.read_bytes()))
+    assert start(tmp_path) == (0, 1)
+    assert start(tmp_path) == (1, 0)
+
+
+def test_code_of_another_processor_version_or_source_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(tmp_path) == (0, 1)
+    assert start(tmp_path, "of other sources") == (0, 1)
+    monkeypatch.setattr(numba, "__version__", "0.0")
+    assert start(tmp_path) == (0, 1)
+    monkeypatch.setattr(CPUCodegen, "magic_tuple", lambda _: ("another", "processor", ""))
+    assert start(tmp_path) == (0, 1)
+    assert start(tmp_path) == (1, 0)
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_folder_that_is_gone_or_none_costs_time_only(tmp_path: Path) -> None:

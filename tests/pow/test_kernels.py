@@ -180,14 +180,14 @@ class TestCacheFolder:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         warmed = self.folder()
-        (warmed / "kernel.nbi").write_text("object code")
+        (warmed / "kernel.nbc").write_text("object code")
         writable = compiled._writable
         monkeypatch.setattr(
             compiled, "_writable", lambda f: "__pycache__" not in f.parts and writable(f)
         )
         folder = self.folder()
         assert folder.is_relative_to(tmp_path / "home/powgate")
-        assert (folder / "kernel.nbi").read_text() == "object code"
+        assert (folder / "kernel.nbc").read_text() == "object code"
 
     def test_what_an_installer_left_is_read_where_nothing_can_be_written(
         self, monkeypatch: pytest.MonkeyPatch
@@ -195,9 +195,9 @@ class TestCacheFolder:
         warmed, writable = self.folder(), compiled._writable
         monkeypatch.setattr(compiled, "_writable", lambda _: False)
         assert self.folder() is None
-        (warmed / "kernel.nbi").write_text("object code")
+        (warmed / "kernel.nbc").write_text("object code")
         assert self.folder() == warmed
-        assert not writable(warmed / "kernel.nbi" / "sub")  # a folder that is a file
+        assert not writable(warmed / "kernel.nbc" / "sub")  # a folder that is a file
 
     def test_numbas_own_setting_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", str(tmp_path / "elsewhere"))
