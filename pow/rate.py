@@ -19,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from pow.hashcash import MAX_BITS, check_algorithm
-from pow.solver import Cancelled, Plain
+from pow.solver import Cancelled, Plain, searching
 
 if TYPE_CHECKING:
     from pow.native.search import Search
@@ -110,19 +110,11 @@ def measure(
     check_algorithm(algorithm)
     if not 0 < seconds <= 3600:
         raise ValueError(f"seconds must be above 0 and at most 3600, not {seconds!r}")
-    search: Plain | Search
-    if algorithm == "argon2id" or kernel == "hashlib":
-        kernel = "argon2-cffi" if algorithm == "argon2id" else kernel
-        search = Plain(PREFIX, MAX_BITS, 1, algorithm, lambda _: None)
-    else:
-        from pow.native.search import Search
-
-        search = Search(PREFIX, MAX_BITS, 1, algorithm, kernel, lambda _: None)
-        kernel = search.kernel
+    search = searching(PREFIX, MAX_BITS, 1, algorithm, kernel)
     return Rate(
         algorithm,
         median(_slices(search, seconds)),
-        kernel,
+        search.kernel,
         host_name(),
         datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"),
     )

@@ -87,7 +87,7 @@ def solve(
         puzzle.bits,
         puzzle.count,
         algorithm=puzzle.algorithm,
-        solver=solver,
+        kernel="hashlib" if solver == "python" else "auto",
         threads=threads,
         cancel=cancel,
         deadline=deadline,
@@ -101,7 +101,6 @@ def search(
     count: int,
     *,
     algorithm: str = "sha1",
-    solver: str = "native",
     kernel: str = "auto",
     threads: int = 1,
     cancel: threading.Event | None = None,
@@ -110,8 +109,9 @@ def search(
 ) -> Solution:
     """`count` counters that make a prefix a stamp of `bits` bits; any ASCII prefix will do.
 
-    `kernel` is auto, avx512 or portable.  A prefix that does not end at byte 55..63 of a 64-byte
-    block is searched by hashlib, on one thread.  Raises as `solve` does, and Exhausted.
+    `kernel` is auto, avx512, portable, or hashlib, which has one thread. auto is hashlib for a
+    small work, and for a prefix that does not end at byte 55..63 of a 64-byte block. Raises as
+    `solve` does, and Exhausted.
     """
     check_bits(bits)
     check_algorithm(algorithm)
@@ -123,27 +123,34 @@ def search(
         raise ValueError("the prefix of a stamp is ASCII")
     if deadline is not None and not deadline > 0:
         raise ValueError(f"deadline must be seconds from now, above 0, not {deadline!r}")
-    started, cpu = time.perf_counter(), time.thread_time()
+    started = time.perf_counter()
     keep_on = _watch(started, cancel, deadline, progress)
     work = count << bits
     if count == 0:
         return Solution((), 0, 0.0, 0.0, False)
-    slow = kernel == "auto" and (work < _TINY or not native.takes(prefix))
-    found: Plain | Search
-    if algorithm == "argon2id" or solver == "python" or slow:
-        found = Plain(prefix, bits, count, algorithm, keep_on)
-        threads = threads if algorithm == "argon2id" else 1
-    else:
-        from pow.native.search import Search
-
-        keep_on(0)
-        cpu = time.thread_time()  # importing the kernels is no work
-        found = Search(prefix, bits, count, algorithm, kernel, keep_on)
-        threads = threads if work >= _SHARED else 1
-    found.cpu_seconds = time.thread_time() - cpu
-    found.run(threads)
+    if kernel == "auto" and (work < _TINY or not native.takes(prefix)):
+        kernel = "hashlib"
+    keep_on(0)
+    found = searching(prefix, bits, count, algorithm, kernel)
+    found.keep_on = keep_on
+    shared = algorithm == "argon2id" or (kernel != "hashlib" and work >= _SHARED)
+    found.run(threads if shared else 1)
     seconds = time.perf_counter() - started
     return Solution(tuple(found.counters), found.hashes, seconds, found.cpu_seconds, False)
+
+
+def searching(prefix: str, bits: int, count: int, algorithm: str, kernel: str) -> Plain | Search:
+    """A search with a kernel, or with what the algorithm has; importing the kernels is no work."""
+    if algorithm == "argon2id":
+        return Plain(prefix, bits, count, algorithm, "argon2-cffi")
+    if kernel == "hashlib":
+        return Plain(prefix, bits, count, algorithm, kernel)
+    from pow.native.search import Search
+
+    cpu = time.thread_time()
+    found = Search(prefix, bits, count, algorithm, kernel)
+    found.cpu_seconds = time.thread_time() - cpu
+    return found
 
 
 def mint(
@@ -197,13 +204,14 @@ def _watch(
 
 @dataclass(slots=True)
 class Plain:
-    """Counting up in hexadecimal, one digest a try; `keep_on(hashes)` may raise to give up."""
+    """Counting up in hexadecimal, one digest a try."""
 
     prefix: str
     bits: int
     count: int
     algorithm: str
-    keep_on: Callable[[int], None]
+    kernel: str
+    keep_on: Callable[[int], None] = lambda _: None  # called with the hashes so far; may raise
     lock: threading.Lock = field(default_factory=threading.Lock)
     counters: list[str] = field(default_factory=list)
     hashes: int = 0

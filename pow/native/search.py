@@ -34,7 +34,7 @@ class Search:
     count: int
     algorithm: str
     kernel: str
-    keep_on: Callable[[int], None]  # called with the hashes so far; raises to give up
+    keep_on: Callable[[int], None] = lambda _: None  # called with the hashes so far; may raise
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: Words = field(default_factory=lambda: np.zeros(1, dtype=np.uint32))
     counters: list[str] = field(default_factory=list)

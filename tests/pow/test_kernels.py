@@ -31,7 +31,7 @@ def kernel(request: pytest.FixtureRequest) -> str:
 
 
 def searching(prefix: str, bits: int, algorithm: str = "sha1", kernel: str = "auto") -> Search:
-    return Search(prefix, bits, 1, algorithm, kernel, lambda _: None)
+    return Search(prefix, bits, 1, algorithm, kernel)
 
 
 def test_constants_are_fips_180_4() -> None:

@@ -18,7 +18,7 @@ from pow.puzzle import puzzle_for
 from pow.solver import Cancelled, DeadlineExceeded, aligned_random, mint, search, solve
 
 RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
-CHALLENGES = 1_000
+CHALLENGES = 600
 
 
 def issue(work: int, algorithm: str = "sha1") -> Challenge:
@@ -83,25 +83,25 @@ def test_a_minted_prefix_ends_where_the_kernels_want_it(bare: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "bits", "count", "solver"),
+    ("algorithm", "bits", "count", "kernel"),
     [
-        ("sha1", 4, 16, "python"),
-        ("sha1", 6, 16, "native"),
-        ("sha1", 12, 17, "native"),
-        ("sha1", 9, 1, "native"),
-        ("sha256", 7, 31, "native"),
+        ("sha1", 4, 16, "hashlib"),
+        ("sha1", 6, 16, "auto"),
+        ("sha1", 12, 17, "auto"),
+        ("sha1", 9, 1, "auto"),
+        ("sha256", 7, 31, "auto"),
     ],
 )
-def test_work_and_its_spread(algorithm: str, bits: int, count: int, solver: str) -> None:
+def test_work_and_its_spread(algorithm: str, bits: int, count: int, kernel: str) -> None:
     hashes = np.empty(CHALLENGES)
     for i in range(CHALLENGES):
         seed = hashlib.sha256(f"{algorithm} {bits} {count} {i}".encode()).hexdigest()
         prefix = f"1:{bits}:261121120000:powgate::{seed[:32]}:"
-        hashes[i] = search(prefix, bits, count, algorithm=algorithm, solver=solver).hashes
+        hashes[i] = search(prefix, bits, count, algorithm=algorithm, kernel=kernel).hashes
     work, spread = count << bits, np.sqrt((1 - 2.0**-bits) / count)
-    # 3 % where 1 000 draws can tell, four standard errors where they cannot
+    # 3 % where 600 draws can tell, four standard errors where they cannot
     assert abs(hashes.mean() / work - 1) < max(0.03, 4 * spread / np.sqrt(CHALLENGES))
-    assert abs(hashes.std() / hashes.mean() / spread - 1) < 0.13
+    assert abs(hashes.std() / hashes.mean() / spread - 1) < 0.16
 
 
 @pytest.mark.parametrize(("solver", "threads"), [("native", 1), ("native", 2), ("python", 1)])
