@@ -21,7 +21,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "docs": ("experiments.docs", "Make the pages in docs/ again from the committed results."),
     "compare": ("experiments.report.compare", "Show two runs side by side."),
     "readme-figure": ("experiments.report.readme_figure", "Draw the README's figure."),
-    "costs": ("experiments.oracle", "Write what each image of a query pool costs."),
+    "costs": ("experiments.costs", "Write what each image of a query pool costs."),
     "evaluate": ("experiments.evaluation", "Score the surrogates of a run as they appear."),
     "measures": ("experiments.studies.measures", "Compare the privacy measures."),
     "prices": ("experiments.studies.prices", "Simulate what honest clients and attackers pay."),
@@ -65,7 +65,7 @@ def _mistakes() -> command.Mistakes:
     """What a user can mend; its message says how. Imported late, for `--help` is quick."""
     from client.session import GateError
     from core.learning.artifacts import ArtifactError
-    from experiments.arm import RunError
+    from experiments.process import RunError
 
     return RunError, ArtifactError, GateError
 

@@ -1,23 +1,45 @@
 """The cells of a sweep on the workers of a Ray cluster, one cell a worker at a time.
 
-Ray pickles what goes between a driver and its workers; a job goes there as a string and comes back
-as a string and bytes (`experiments.jobs`), and the function itself goes by its name.
+Ray pickles what goes between a driver and its workers. A job goes there as a string and comes back
+as a string and bytes, and the function itself goes by its name. A job is a JSON object: `given` is
+the scenario, `source` where it is from, `question` what it asks and `command` how to get it again.
+One that is sent also says of which `edition` of powgate it is, and under which `home` ("" is the
+worker's own) the worker is to keep victims.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import io
+import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from experiments.arm import RunError
-from experiments.jobs import away
+from rich.console import Console
+
+from core import private
+from core.home import default_home
+from core.learning.artifacts import ArtifactError, write_atomically
+from core.learning.datasets import DatasetError
+from experiments import commands, runner
+from experiments.process import RunError
+from experiments.records import FolderError
+from experiments.scenario import ScenarioError, parse
 
 LOCAL = "local"
 PATIENCE = 60.0
@@ -28,6 +50,139 @@ FAREWELL = 10.0  # seconds that cancelled cells have to end
 QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 STORE = 256 << 20  # bytes of shared memory for what cells return; Ray puts the rest on the disk
 PROBE = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='error')"
+SCRATCH = "powgate-cell-"
+SOURCES = ("attacks", "client", "core", "experiments", "pow", "protos", "server")
+VICTIM = "victim.safetensors"
+LARGEST = 2 << 30  # bytes that the files of a run folder may have in all
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors of a home that is good for reading: what is missing in it stays with the cell."""
+
+
+def run_job(job: Mapping[str, Any], folder: Path, home: Path, **options: Any) -> str:
+    """Runs a cell into `folder`, which must not exist; returns why it failed, "" if it did not.
+
+    `options` are those of `runner.run`.
+    """
+    try:
+        scenario = parse(job["given"], source=job["source"])
+        about = {"given": job["given"], "asks": job["question"], "command": job["command"]}
+        runner.run(scenario, folder, home, **about, **options)
+    except (RunError, FolderError, ArtifactError, DatasetError, ScenarioError) as error:
+        return str(error)
+    return ""
+
+
+def run_on_worker(text: str) -> tuple[str, bytes]:
+    """What a worker does with a job: why it failed ("" if it did not), and the run, packed.
+
+    Strings and bytes only, so that nothing but these has to be pickled. The cell has a home of its
+    own: a calibration is of one machine and one t_max, and others may use the worker's home, even
+    from other machines, at the same time.
+    """
+    job = json.loads(text)
+    host = platform.node()
+    if edition() != job["edition"]:
+        return f"{host} has powgate {edition()}, expected {job['edition']} as here", b""
+    shared = Path(job["home"]) if job["home"] else default_home()
+    try:
+        with _scratch() as place:
+            own, out = place / "home", place / "run"
+            model = Path("models", commands.model_name(parse(job["given"])))
+            _borrow(shared, own, model)
+            reason = run_job(job, out, own, console=Console(quiet=True))
+            _give_back(own / model, shared / model)
+            packed = pack(out) if out.exists() else b""
+    except RunError as error:
+        return f"{host}: {error}", b""
+    except OSError as error:
+        return f"{host}: {error.filename or 'a file'}: {error.strerror or error}", b""
+    return f"{host}: {reason}" if reason else "", packed
+
+
+@functools.cache
+def edition() -> str:
+    """Which powgate this is: its version, and a digest of its sources, checked out or installed."""
+    root = Path(__file__).parents[1]
+    state = hashlib.sha256()
+    for path in sorted(path for name in SOURCES for path in (root / name).rglob("*.py")):
+        state.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{importlib.metadata.version('powgate')} (sources {state.hexdigest()[:12]})"
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for one cell, removed after it; those whose worker was killed go now."""
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError), (left / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as name, open(f"{name}/new", "xb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Path(name, "new").rename(Path(name, "lock"))  # under this name it was never without
+        yield Path(name)
+
+
+def _borrow(shared: Path, own: Path, model: Path) -> None:
+    """A home with the data and the victim of another, as far as they are there."""
+    private.folder(own / model)
+    try:
+        private.folder(shared / "datasets")
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+    if (shared / "datasets").is_dir():
+        (own / "datasets").symlink_to((shared / "datasets").absolute())
+    else:
+        private.folder(own / "datasets")
+    for file in (shared / model).glob("*.safetensors"):
+        shutil.copy(file, own / model)
+
+
+def _give_back(own: Path, shared: Path) -> None:
+    """Keeps what was trained for other cells, unless it goes with another victim than theirs."""
+    if not (own / VICTIM).exists():
+        return
+    there = shared / VICTIM
+    if there.exists() and there.read_bytes() != (own / VICTIM).read_bytes():
+        return  # trained beside this one, on another kind of machine
+    for file in own.glob("*.safetensors"):
+        data, other = file.read_bytes(), shared / file.name
+        if not other.exists() or other.read_bytes() != data:
+            with suppress(ArtifactError):  # it cannot be written: others train it again
+                write_atomically(other, data, private=True)
+
+
+def pack(folder: Path) -> bytes:
+    """The files of a run folder as an archive. Raises RunError if they are too large to send."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    if (size := sum(path.stat().st_size for path in files)) > LARGEST:
+        raise RunError(
+            f"the run folder has {size / 1e9:.3g} GB, more than the {LARGEST / 1e9:.3g} GB that"
+            " can be sent"
+        )
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        for path in files:
+            archive.add(path, path.relative_to(folder).as_posix())
+    return buffer.getvalue()
+
+
+def unpack(data: bytes, folder: Path) -> None:
+    """Makes `folder`, which must not exist, of an archive: whole or not at all. Raises RunError."""
+    draft = folder.with_name(f".{folder.name}.unpacking")
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    try:
+        private.folder(draft, new=True)
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            archive.extractall(draft, filter="data")
+        draft.rename(folder)
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise RunError(f"the archive of {folder.name} is damaged: {error}") from error
+    except OSError as error:
+        raise RunError(f"cannot unpack into {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 class Workers:
@@ -36,11 +191,11 @@ class Workers:
     def __init__(self, ray: Any) -> None:
         self._ray = ray
         # A process of its own for every cell, as here; what is lost is for the next command.
-        self._away = ray.remote(max_calls=1, max_retries=0)(away)
+        self._run = ray.remote(max_calls=1, max_retries=0)(run_on_worker)
         self._running: dict[Any, tuple[str, str]] = {}  # reference -> (name, node)
 
     def run(self, jobs: Mapping[str, str]) -> Iterator[tuple[str, str, bytes]]:
-        """Runs jobs (name -> text) and gives (name, why it failed or "", parcel) as they end.
+        """Runs jobs (name -> text) and gives (name, why it failed or "", archive) as they end.
 
         A cell has all processors of its worker: what it measures is seconds. Raises RunError if
         there is no worker to run on.
@@ -64,7 +219,7 @@ class Workers:
         return len(self._nodes())
 
     def stop(self) -> None:
-        """Ends what still runs. What it started ends with it: see `experiments.leash`."""
+        """Ends what still runs. What it started ends with it: see `experiments.process`."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         if self._running:
@@ -85,7 +240,7 @@ class Workers:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-        task = self._away.options(num_cpus=processors, scheduling_strategy=there)
+        task = self._run.options(num_cpus=processors, scheduling_strategy=there)
         self._running[task.remote(jobs[name])] = name, node
 
     def _result(self, reference: Any) -> tuple[str, bytes]:
@@ -139,7 +294,7 @@ def _start(ray: Any, place: str) -> None:
             include_dashboard=False,
             object_store_memory=STORE,
             _temp_dir=place,
-            _system_config={"worker_niceness": 0},  # a server is not to be nice: see `leash`
+            _system_config={"worker_niceness": 0},  # a server is not to be nice: see `launcher`
             **QUIET,
         )
     except (OSError, RuntimeError, ValueError) as error:

@@ -6,16 +6,37 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import attacks
-from experiments.arm import Commands, Place
 from experiments.groups import Attacker, Client, Honest, Setting
 from experiments.scenario import Scenario
 from server.measures import file_stem
 
 PYTHON = sys.executable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How and when a client starts; niceness so that solvers starve no server."""
+
+    command: Callable[[str], Sequence[str]]  # of the server's address
+    niceness: int = 19
+    core: int | None = None  # None is any
+    after: float = 0.0  # seconds after the arm began
+    background: bool = False  # stopped when all others are done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """What an arm starts: the server, and each client once the server's address is known."""
+
+    server: Sequence[str]
+    clients: Mapping[str, Start]
+    server_core: int | None = None
 
 
 def model_name(scenario: Scenario) -> str:
@@ -70,7 +91,7 @@ def pinned_calibration(out: Path) -> Path:
 
 
 def knows_costs(client: Client) -> bool:
-    """Whether this is a thief who is told what each image of his pool costs."""
+    """Whether this is an attacker that is told what each image of its pool costs."""
     return isinstance(client, Attacker) and "costs" in attacks.load(client.attack).NEEDS
 
 
@@ -79,13 +100,16 @@ def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
     return Commands(
         server=_server(scenario, policy, folder, home),
         clients={
-            client.name: _starter(scenario, client, folder, home) for client in scenario.clients
+            each.name: Start(
+                command=partial(_client, scenario, each, folder, home),
+                niceness=each.nice,
+                core=each.core,
+                after=each.start,
+                background=each.background,
+            )
+            for each in scenario.clients
         },
         server_core=scenario.server.core,
-        places={
-            c.name: Place(niceness=c.nice, core=c.core, start=c.start, background=c.background)
-            for c in scenario.clients
-        },
     )
 
 
@@ -98,16 +122,12 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
         *("--calibration", str(pinned_calibration(folder.parent))),
         *(["--virtual"] if scenario.server.virtual else []),
         *("--defence", scenario.server.defence),
-        *(
-            word
-            for key, value in scenario.server.defence_config.items()
-            for word in _flag("defence", key, value)
-        ),
+        *_flags("defence", scenario.server.defence_config),
     ]
 
 
 def costs(scenario: Scenario, client: Attacker, out: Path, home: Path) -> list[str]:
-    """Writes what the images of a thief's pool cost, for an attack that knows."""
+    """Writes what the images of an attacker's pool cost, for an attack that knows."""
     return [
         *(PYTHON, "-m", "experiments", "costs", "--home", str(home)),
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
@@ -127,7 +147,7 @@ def evaluate(scenario: Scenario, out: Path, home: Path) -> list[str]:
 
 
 def costs_file(client: Attacker, out: Path) -> Path:
-    """What the images of this thief's pool cost."""
+    """What the images of this attacker's pool cost."""
     return out / "costs" / f"{client.name}.safetensors"
 
 
@@ -138,42 +158,31 @@ def seed(scenario: Scenario, client: Client) -> int:
     return scenario.seed + 1 + scenario.clients.index(client)
 
 
-def _starter(
-    scenario: Scenario, client: Client, folder: Path, home: Path
-) -> Callable[[str], Sequence[str]]:
-    def command(target: str) -> list[str]:
-        shared = [
-            *("--target", target, "--client-id", client.name, "--home", str(home)),
-            *(
-                "--solver",
-                client.solver,
-                "--threads",
-                str(_threads(client)),
-                "--seed",
-                str(seed(scenario, client)),
-            ),
-            *("--record", str(folder / "clients" / f"{client.name}.jsonl")),
-            *_data(scenario),
-        ]
-        if isinstance(client, Honest):
-            return [
-                *(PYTHON, "-m", "client", "honest", *shared),
-                *("--dataset", scenario.victim.dataset, "--images", str(client.images)),
-                *("--batch", str(client.batch), "--pace", str(client.pace)),
-                *("--drift", client.drift, "--drift-strength", str(client.drift_strength)),
-            ]
+def _client(scenario: Scenario, client: Client, folder: Path, home: Path, target: str) -> list[str]:
+    shared = [
+        *("--target", target, "--client-id", client.name, "--home", str(home)),
+        *("--solver", client.solver, "--threads", str(_threads(client))),
+        *("--seed", str(seed(scenario, client)), "--pace", str(client.pace)),
+        *("--record", str(folder / "clients" / f"{client.name}.jsonl")),
+        *_data(scenario),
+    ]
+    if isinstance(client, Honest):
         return [
-            *(PYTHON, "-m", "attacks", client.attack, *shared),
-            *(["--pool", client.pool, "--pool-size", str(client.pool_size)] if client.pool else []),
-            *(["--inside", client.inside] if client.inside else []),
-            *(["--costs", str(costs_file(client, folder.parent))] if knows_costs(client) else []),
-            *("--network", client.network, "--pace", str(client.pace)),
-            *("--accounts", str(client.accounts), "--deal", client.deal),
-            *("--surrogates", str(folder / "surrogates" / client.name)),
-            *(flag for key, value in client.config.items() for flag in _flag("attack", key, value)),
+            *(PYTHON, "-m", "client", "honest", *shared),
+            *("--dataset", scenario.victim.dataset, "--images", str(client.images)),
+            *("--batch", str(client.batch)),
+            *("--drift", client.drift, "--drift-strength", str(client.drift_strength)),
         ]
-
-    return command
+    return [
+        *(PYTHON, "-m", "attacks", client.attack, *shared),
+        *(["--pool", client.pool, "--pool-size", str(client.pool_size)] if client.pool else []),
+        *(["--inside", client.inside] if client.inside else []),
+        *(["--costs", str(costs_file(client, folder.parent))] if knows_costs(client) else []),
+        *("--network", client.network),
+        *("--accounts", str(client.accounts), "--deal", client.deal),
+        *("--surrogates", str(folder / "surrogates" / client.name)),
+        *_flags("attack", client.config),
+    ]
 
 
 def _data(scenario: Scenario) -> list[str]:
@@ -186,16 +195,13 @@ def _threads(client: Client) -> int:
     return client.threads or (1 if client.core is not None else len(os.sched_getaffinity(0)))
 
 
-def _flag(of: str, key: str, value: Setting) -> list[str]:
-    """A setting of an attack or a defence, as its flag `--attack.x` or `--defence.x`."""
-    name = key.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{of}.{name}" if value else f"--{of}.no-{name}"]
-    return [f"--{of}.{name}", str(value)]
-
-
-def images(client: Client) -> int:
-    """How many images a client means to ask, for its progress bar."""
-    if isinstance(client, Attacker):
-        return int(client.config.get("budget", attacks.load(client.attack).Config().budget))
-    return client.images
+def _flags(of: str, settings: Mapping[str, Setting]) -> list[str]:
+    """The settings of an attack or a defence, as flags `--attack.x` or `--defence.x`."""
+    words: list[str] = []
+    for key, value in settings.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{of}.{name}" if value else f"--{of}.no-{name}")
+        else:
+            words += [f"--{of}.{name}", str(value)]
+    return words

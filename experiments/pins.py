@@ -14,10 +14,9 @@ from pathlib import Path
 
 from core.learning import image_archives
 from experiments import commands
-from experiments.arm import RunError
 from experiments.groups import Attacker, npz
+from experiments.process import RunError
 from experiments.scenario import Scenario
-from server import model
 from server.defences import trained
 
 
@@ -50,6 +49,8 @@ class Pins:
 
 def take(scenario: Scenario, out: Path, home: Path) -> Pins:
     """The files of a run whose steps are done, as they are now."""
+    from server import model  # with it comes torch
+
     name, server = commands.model_name(scenario), scenario.server
     files = {
         "the victim": model.victim_file(home, name),
@@ -58,11 +59,15 @@ def take(scenario: Scenario, out: Path, home: Path) -> Pins:
     }
     for kind in trained.KINDS.get(server.defence, ()):
         files[f"surrogates {kind}"] = trained.file(model.folder(home, name), kind)
-    thieves = [client for client in scenario.clients if isinstance(client, Attacker)]
-    for thief in thieves:
-        if commands.knows_costs(thief):
-            files[f"costs for {thief.name}"] = commands.costs_file(thief, out)
-    archives = {scenario.victim.dataset, *(t.pool for t in thieves), *(t.inside for t in thieves)}
+    attackers = [client for client in scenario.clients if isinstance(client, Attacker)]
+    for each in attackers:
+        if commands.knows_costs(each):
+            files[f"costs for {each.name}"] = commands.costs_file(each, out)
+    archives = {
+        scenario.victim.dataset,
+        *(each.pool for each in attackers),
+        *(each.inside for each in attackers),
+    }
     for archive in sorted(filter(npz, archives)):
         files[archive] = image_archives.path(archive, commands.data(scenario))
     return Pins({what: (path, _digest(path)) for what, path in files.items()})

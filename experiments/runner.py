@@ -1,9 +1,14 @@
-"""Runs a scenario with real processes and leaves one folder behind; see `experiments.records`."""
+"""Runs a scenario with real processes and leaves one folder behind; see `experiments.records`.
+
+Each policy of its server is an arm: a gate, its clients beside it, and their orderly end. What an
+arm starts is a parameter, so that faults can be rehearsed without a model.
+"""
 
 from __future__ import annotations
 
 import datetime
 import json
+import os
 import secrets
 import shutil
 import time
@@ -17,15 +22,19 @@ from core import private
 from core.command import UNREAD
 from core.documents import read_json
 from core.learning.artifacts import ArtifactError, write_atomically
-from core.records import provenance
+from core.records import RecordWriter, provenance
 from experiments import commands, evaluation
-from experiments.arm import CLIENT_ENVIRONMENT, RunError, healthy, run_arm
+from experiments.commands import Commands, Start
 from experiments.groups import Attacker
 from experiments.pins import take
-from experiments.processes import POLL, Child, stop
+from experiments.process import POLL, Child, RunError, died, healthy, ready, stop
 from experiments.records import FolderError
 from experiments.scenario import Scenario, question
 
+CLIENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+LOAD_EVERY = 1.0  # seconds
+PENDING = frozenset({"waiting", "running"})  # states of a client that has not ended
+STATES = {0: "done", 3: "ended early"}  # of a client, by its exit code
 STALLED = 30.0
 """Seconds without a score after which the end of an arm waits no longer: on a machine that others
 use, an idle process may wait for ever."""
@@ -49,8 +58,7 @@ def run(
     file that changes under it ends it. `out` must not exist. If preparing fails nothing is left of
     it; if an arm fails or the run is interrupted, the records stay, with a report of what they
     hold. Without `calibrate` the prices are those of the last run with this victim. `asks` is what
-    the first lines of its source say, where that cannot be read. Raises
-    RunError.
+    the first lines of its source say, where that cannot be read. Raises RunError.
     """
     console = console or Console()
     out, home = out.absolute(), home.absolute()
@@ -68,10 +76,10 @@ def run(
             _step("calibrate", command_line, out / "logs", console)
         if commands.priced(scenario) and not pinned.exists():
             write_atomically(pinned, calibration.read_bytes(), private=True)
-        for thief in scenario.clients:
-            if isinstance(thief, Attacker) and commands.knows_costs(thief):
-                command_line = commands.costs(scenario, thief, out, home)
-                _step(f"costs-{thief.name}", command_line, out / "logs", console)
+        for client in scenario.clients:
+            if isinstance(client, Attacker) and commands.knows_costs(client):
+                command_line = commands.costs(scenario, client, out, home)
+                _step(f"costs-{client.name}", command_line, out / "logs", console)
         header = provenance(scenario.seed)
         command = command or f"python -m experiments run {scenario.source or scenario.name}"
         pins = take(scenario, out, home)
@@ -164,7 +172,7 @@ def _scored(scorer: Child, arm: Path) -> None:
 
 
 def new_folder(name: str) -> Path:
-    """Where a run goes that is not told otherwise; no two runs of one second go to the same."""
+    """The default run folder, another one for each run."""
     now = datetime.datetime.now()
     return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
@@ -182,3 +190,96 @@ def _step(name: str, command: list[str], logs: Path, console: Console) -> None:
     if code:
         words = child.tail(1) or "it said nothing"
         raise RunError(f"{name} failed (exit code {code}): {words}")
+
+
+def run_arm(
+    folder: Path,
+    wanted: Commands,
+    *,
+    header: Mapping[str, Any],
+    view: Callable[[Mapping[str, str]], None] = lambda states: None,
+    limit: float,
+    patience: float = 60.0,
+    grace: float = 10.0,
+    check: Callable[[str, float], None] = healthy,
+) -> None:
+    """Runs an arm to its end in `folder`; its processes have ended when this returns or raises.
+
+    A client that crashes is written down with its last words and stops nobody else. Clients still
+    running after `limit` seconds are stopped, those in the background once all others have ended.
+    `view` is given the state of each client a few times a second. Raises RunError if the server
+    does not come up within `patience` seconds or dies before its clients are done.
+    """
+    private.folder(folder / "clients", new=True)
+    server = Child("server", wanted.server, folder / "logs" / "server.txt", core=wanted.server_core)
+    clients: dict[str, Child] = {}
+    try:
+        target = ready(server, folder.name, patience, check)
+        with (
+            RecordWriter(folder / "runner.jsonl", header) as record,
+            RecordWriter(folder / "load.jsonl", header) as load,
+        ):
+            start, sampled = time.monotonic(), float("-inf")
+            states = dict.fromkeys(wanted.clients, "waiting")
+            while True:
+                now = time.monotonic() - start
+                over = _over(wanted.clients, states, now, limit)
+                for name, client in wanted.clients.items():
+                    if states[name] == "waiting" and over:
+                        states[name] = "stopped"
+                    elif states[name] == "waiting" and now >= client.after:
+                        clients[name] = _started(name, client, target, folder)
+                        states[name] = "running"
+                        record.write("start", client=name, at=time.monotonic() - start)
+                if over:
+                    stop(clients.values(), grace)
+                for name, child in clients.items():
+                    code = child.code()
+                    if code is not None and states[name] == "running":
+                        states[name] = STATES.get(code, "crashed")
+                        why = child.ending() if states[name] == "crashed" else ""
+                        if child.stopped:
+                            states[name], why = "stopped", over
+                        record.write(
+                            "exit",
+                            client=name,
+                            at=time.monotonic() - start,
+                            code=code,
+                            stopped=child.stopped,
+                            cpu=round(child.cpu, 3),
+                            tail=why,
+                        )
+                if now - sampled >= LOAD_EVERY:
+                    sampled = now
+                    load.write("load", at=now, one_minute=os.getloadavg()[0])
+                view(states)
+                if not PENDING & set(states.values()):
+                    break
+                if server.code() is not None:
+                    raise died(folder.name, "the server died while clients ran", server)
+                time.sleep(POLL)
+            stop([server], grace)
+            record.write("server", code=server.code())
+    finally:
+        stop(clients.values(), grace)
+        stop([server], grace)
+
+
+def _over(clients: Mapping[str, Start], states: Mapping[str, str], now: float, limit: float) -> str:
+    """Why nobody is waited for any longer; "" while somebody is."""
+    if now > limit:
+        return f"still running after {limit:g} s"
+    if any(states[name] in PENDING for name, client in clients.items() if not client.background):
+        return ""
+    return "in the background, and all others had ended"
+
+
+def _started(name: str, client: Start, target: str, folder: Path) -> Child:
+    return Child(
+        name,
+        client.command(target),
+        folder / "logs" / f"{name}.txt",
+        niceness=client.niceness,
+        core=client.core,
+        environment=CLIENT_ENVIRONMENT,
+    )

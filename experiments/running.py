@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from core.home import default_data, default_home
-from experiments import sweep
+from experiments import runner, sweep
 from experiments.live import Watch
 from experiments.report import page
 from experiments.scenario import read
@@ -89,8 +89,6 @@ def run_plan(
     It is shown in the terminal while it lasts, and with a port on a page of this machine, too.
     Raises RunError, FolderError, ArtifactError, DatasetError and OSError.
     """
-    from experiments import runner  # with it comes torch
-
     scenario = plan[0].scenario
     out = out or runner.new_folder(scenario.name)
     how: dict[str, Any] = {"given": given, "command": command}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count, product
@@ -23,10 +23,11 @@ from core import private
 from core.documents import read_json, shown
 from core.home import default_home
 from core.learning.artifacts import write_atomically
+from core.records import provenance
 from core.suggest import suggest
-from experiments import jobs, parcel
-from experiments.calibrations import Calibrations
-from experiments.cluster import Workers, connected
+from experiments import commands
+from experiments.cluster import Workers, connected, edition, run_job, unpack
+from experiments.process import RunError
 from experiments.records import SWEEP_FILE, FolderError, finished
 from experiments.scenario import Scenario, ScenarioError, extend, parse, question, read
 
@@ -160,6 +161,46 @@ def _word(way: tuple[str, ...], values: Values, at: int, value: Any) -> str:
     return f"{way[-1] if alone else '.'.join(way)}={text}"
 
 
+class Calibrations:
+    """One calibration for all cells on this machine that are alike in what it depends on.
+
+    It saves time; and cells that are to be compared are priced alike, which two measurements of one
+    machine's speed never are.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+        self._known: dict[tuple[str, ...], str] = {}
+
+    def note(self, scenario: Scenario, folder: Path) -> None:
+        """Remembers what the run in `folder` was priced by, if it is worth something here."""
+        try:
+            about = read_json(folder / "scenario.json")
+            made = about["calibration"]
+            file = commands.calibration(scenario, self.home)
+            last = read_json(file)
+            here = provenance(None)
+            fits = made["fingerprint"] == last["fingerprint"] and all(
+                made["provenance"][key] == here[key] for key in ("host", "git_revision")
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if fits:
+            self._known.setdefault(self._key(scenario), json.dumps(made, indent=2))
+
+    def restore(self, scenario: Scenario) -> bool:
+        """Puts the calibration for this scenario where the server looks; False if none is known."""
+        made = self._known.get(self._key(scenario))
+        if made is None:
+            return False
+        write_atomically(commands.calibration(scenario, self.home), made.encode(), private=True)
+        return True
+
+    def _key(self, scenario: Scenario) -> tuple[str, ...]:
+        """What a calibration depends on is what its command is told."""
+        return tuple(commands.calibrate(scenario, self.home))
+
+
 def run(
     plan: tuple[Cell, ...],
     out: Path,
@@ -179,8 +220,6 @@ def run(
     default one, of each worker. Raises RunError for a folder of something else, for a cluster that
     is not there, and at the end if cells failed.
     """
-    from experiments.arm import RunError
-
     console = console or Console()
     if not any(only in cell.name for cell in plan):
         raise RunError(f"no combination has {only!r} in its name, such as {plan[-1].name}")
@@ -190,22 +229,28 @@ def run(
             _claim(plan, out, given, command)
         elif out.exists():
             raise RunError(f"{out} exists already: a run needs a folder of its own")
-        due = []
+        due = {}
         for cell in plan:
             if finished(out / cell.name, cell.scenario.server.policies):
                 console.print(f"cell {cell.name} is there", highlight=False)
             elif only in cell.name:
-                due.append(cell)
+                due[cell.name] = cell
+        jobs = {name: _job(cell, command) for name, cell in due.items()}
         if workers is None:
-            ends = _here(plan, due, out, home or default_home(), command, console, write)
+            known = Calibrations(home or default_home())
+            for cell in plan:
+                known.note(cell.scenario, out / cell.name)
+            ends = _run_local(due, jobs, out, known, console, write)
         else:
-            ends = _there(workers, due, out, home, command, console, write)
+            ends = _run_on_cluster(workers, jobs, out, home, console, write)
         failures = []
-        for cell, reason in ends:
+        for name, reason in ends:
+            title = name or due[name].scenario.name
             if reason:
-                title = cell.name or cell.scenario.name
                 failures.append(f"{title}: {reason}")
-                console.print(f"cell {title} failed: {reason}", highlight=False, markup=False)
+            if reason or workers is not None:
+                text = f"failed: {reason}" if reason else "is done"
+                console.print(f"cell {title} {text}", highlight=False, markup=False)
     if plan[0].changes:
         write(out)
     if failures:
@@ -213,63 +258,47 @@ def run(
     return [out / cell.name for cell in plan]
 
 
-def _here(
-    plan: Sequence[Cell],
-    due: Sequence[Cell],
+def _run_local(
+    due: Mapping[str, Cell],
+    jobs: Mapping[str, Mapping[str, Any]],
     out: Path,
-    home: Path,
-    command: str,
+    known: Calibrations,
     console: Console,
     write: Callable[[Path], object],
-) -> Iterator[tuple[Cell, str]]:
-    """Runs cells one after the other; why each failed, "" if it did not."""
-    known = Calibrations(home)
-    for cell in plan:
-        known.note(cell.scenario, out / cell.name)
-    for number, cell in enumerate(due, 1):
-        title = f"cell {number} of {len(due)}: {cell.name}"
+) -> Iterator[tuple[str, str]]:
+    """Runs cells one after the other; the name of each, and why it failed, "" if it did not."""
+    for number, (name, cell) in enumerate(due.items(), 1):
+        title = f"cell {number} of {len(due)}: {name}"
         console.print(title, highlight=False)
-        folder = out / cell.name
-        _aside(folder)
-        reason = jobs.run(
-            _job(cell, command),
-            folder,
-            home,
-            calibrate=not known.restore(cell.scenario),
-            console=console,
-            write=write,
-        )
-        yield cell, reason
-        known.note(cell.scenario, folder)
+        _aside(out / name)
+        calibrate = not known.restore(cell.scenario)
+        options = {"calibrate": calibrate, "console": console, "write": write}
+        yield name, run_job(jobs[name], out / name, known.home, **options)
+        known.note(cell.scenario, out / name)
 
 
-def _there(
+def _run_on_cluster(
     workers: Workers,
-    due: Sequence[Cell],
+    jobs: Mapping[str, Mapping[str, Any]],
     out: Path,
     home: Path | None,
-    command: str,
     console: Console,
     write: Callable[[Path], object],
-) -> Iterator[tuple[Cell, str]]:
-    """Runs cells on the workers of a cluster, in no order; why each failed, "" if it did not."""
-    about = {"edition": jobs.edition(), "home": str(home.absolute()) if home is not None else ""}
-    sent = {cell.name: json.dumps({**_job(cell, command), **about}) for cell in due}
-    console.print(f"{len(due)} to run, {workers.count()} at once", highlight=False)
-    found = {cell.name: cell for cell in due}
+) -> Iterator[tuple[str, str]]:
+    """Runs cells on workers, in no order; the name of each, and why it failed."""
+    about = {"edition": edition(), "home": str(home.absolute()) if home is not None else ""}
+    console.print(f"{len(jobs)} to run, {workers.count()} at once", highlight=False)
+    sent = {name: json.dumps({**job, **about}) for name, job in jobs.items()}
     for name, reason, packed in workers.run(sent):
         if packed:
             _aside(out / name)
             try:
-                parcel.unpack(packed, out / name)
+                unpack(packed, out / name)
                 if (out / name / "scenario.json").exists():
                     write(out / name)
-            except (parcel.ParcelError, FolderError) as error:
+            except (RunError, FolderError) as error:
                 reason = reason or str(error)
-        if not reason:
-            title = name or found[name].scenario.name
-            console.print(f"cell {title} is done", highlight=False)
-        yield found[name], reason
+        yield name, reason
 
 
 def _job(cell: Cell, command: str) -> dict[str, Any]:
@@ -291,9 +320,6 @@ def _aside(folder: Path) -> None:
 
 def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command: str) -> None:
     """Makes the folder of a sweep, or makes sure that it is the one of this sweep."""
-    from core.records import provenance
-    from experiments.arm import RunError
-
     about = {
         "given": given,
         "command": command,

@@ -111,8 +111,8 @@ def test_nobody_and_the_background_are_not_told_of_beside_another_mistake() -> N
 
 def test_those_in_the_background_are_not_waited_for(tmp_path: Any) -> None:
     scenario = parse(broken(clients__1__background=True))
-    places = commands.arm(scenario, "rate", tmp_path, tmp_path).places
-    assert {name: place.background for name, place in places.items()} == {"ann": False, "bob": True}
+    started = commands.arm(scenario, "rate", tmp_path, tmp_path).clients
+    assert {name: each.background for name, each in started.items()} == {"ann": False, "bob": True}
     check(scenario)
 
 
@@ -122,7 +122,9 @@ def test_every_drift_there_is_may_be_asked_for(tmp_path: Any) -> None:
     ann = scenario.clients[0]
     assert isinstance(ann, Honest)
     assert (ann.drift, ann.drift_strength) == ("dimmed", 2.0)
-    told = " ".join(commands.arm(scenario, "rate", tmp_path, tmp_path).clients["ann"]("h:1"))
+    told = " ".join(
+        commands.arm(scenario, "rate", tmp_path, tmp_path).clients["ann"].command("h:1")
+    )
     assert "--drift dimmed --drift-strength 2.0" in told
     check(scenario)
 
@@ -133,6 +135,6 @@ def test_no_number_of_threads_is_one_for_each_core(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 5})
     scenario = parse(broken(clients__0__threads=0, clients__1__threads=0, clients__1__core=1))
     starters = commands.arm(scenario, "rate", tmp_path, tmp_path).clients
-    told = {name: " ".join(starter("h:1")) for name, starter in starters.items()}
+    told = {name: " ".join(starter.command("h:1")) for name, starter in starters.items()}
     assert "--threads 3 " in told["ann"]
     assert "--threads 1 " in told["bob"]  # he may use but the one

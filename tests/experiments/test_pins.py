@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from experiments import commands, evaluation, pins, runner
-from experiments.arm import RunError
+from experiments.process import RunError
 from experiments.report import page
 from experiments.scenario import Scenario, load
 from server import calibration, model

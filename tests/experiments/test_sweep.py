@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from experiments import runner, sweep
-from experiments.arm import RunError
+from core.records import provenance
+from experiments import commands, runner, sweep
+from experiments.process import RunError
 from experiments.report import page
-from experiments.scenario import ScenarioError
+from experiments.scenario import Scenario, ScenarioError, parse
 
 RAW: dict[str, Any] = {
     "name": "swept",
@@ -181,3 +184,100 @@ def test_a_folder_of_something_else_is_left_alone(runs: Runs, tmp_path: Path) ->
 def test_a_product_that_is_too_large_is_refused_at_once() -> None:
     with pytest.raises(ScenarioError, match=r"sweep makes 1,000,000 runs \(1000 x 1000\), expec"):
         cells({"seed": list(range(1000)), "limit": list(range(1, 1001))})
+
+
+HERE = provenance(None)
+ONE = parse(RAW)
+
+
+def leave(folder: Path, home: Path, scenario: Scenario, made: Mapping[str, Any]) -> None:
+    """A run that was priced by `made`, the last calibration of its victim."""
+    folder.mkdir(exist_ok=True)
+    (folder / "scenario.json").write_text(json.dumps({"calibration": made}))
+    (folder / "summary.json").write_text(
+        json.dumps({"arms": [{"policy": p, "server_code": 0} for p in ("none", "rate")]})
+    )
+    file = commands.calibration(scenario, home)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(made))
+
+
+def calibration(number: int, **changed: Any) -> dict[str, Any]:
+    where = {"host": HERE["host"], "git_revision": HERE["git_revision"]}
+    return {"fingerprint": "f", "t_max": number, "provenance": where, **changed}
+
+
+class Priced:
+    """Stands for the runner: every calibration is another."""
+
+    def __init__(self) -> None:
+        self.calibrated: list[bool] = []
+        self.prices: list[int] = []
+
+    def __call__(
+        self, scenario: Scenario, out: Path, home: Path, *, calibrate: bool, **_: Any
+    ) -> None:
+        self.calibrated.append(calibrate)
+        file = commands.calibration(scenario, home)
+        made = calibration(len(self.calibrated)) if calibrate else json.loads(file.read_text())
+        self.prices.append(made["t_max"])
+        leave(out, home, scenario, made)
+
+
+@pytest.fixture
+def priced(monkeypatch: pytest.MonkeyPatch) -> Priced:
+
+    made = Priced()
+    monkeypatch.setattr(runner, "run", made)
+    return made
+
+
+def sweep_over(out: Path, table: Mapping[str, Any]) -> None:
+    raw = {**RAW, "sweep": table}
+    quiet = Console(quiet=True)
+    home = out.parent / "home"
+    sweep.run(sweep.cells(raw), out, home, given=raw, command="again", console=quiet)
+
+
+def test_cells_alike_are_calibrated_once(priced: Priced, tmp_path: Path) -> None:
+    sweep_over(tmp_path / "a", {"clients.ann.pace": [1, 2], "server.t_max": [0.5, 1.0]})
+    assert priced.calibrated == [True, True, False, False]
+    assert priced.prices == [1, 2, 1, 2]  # what another cell calibrated in between is put back
+    sweep_over(tmp_path / "b", {"seed": [1, 2], "clients.ann.images": [5, 6]})
+    assert priced.calibrated[4:] == [True, False, True, False]
+    sweep_over(tmp_path / "c", {"server.measure": ["entropy", "gap"]})
+    assert priced.calibrated[8:] == [True, True]
+
+
+def test_a_sweep_that_goes_on_keeps_its_price(priced: Priced, tmp_path: Path) -> None:
+    table = {"clients.ann.pace": [1, 2, 3]}
+    sweep_over(tmp_path / "a", table)
+    (tmp_path / "a" / "3-pace=3" / "summary.json").unlink()
+    leave(tmp_path / "other", tmp_path / "home", ONE, calibration(77))
+    sweep_over(tmp_path / "a", table)
+    assert (priced.calibrated[3:], priced.prices[3:]) == ([False], [1])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        calibration(1, fingerprint="of another victim"),
+        calibration(1, provenance={**HERE, "host": "elsewhere"}),
+        calibration(1, provenance={**HERE, "git_revision": "another"}),
+        {},
+        None,
+    ],
+)
+def test_a_calibration_that_is_not_of_here_is_made_anew(tmp_path: Path, made: Any) -> None:
+    known = sweep.Calibrations(tmp_path / "home")
+    leave(tmp_path / "run", tmp_path / "home", ONE, calibration(2))
+    (tmp_path / "run" / "scenario.json").write_text(json.dumps({"calibration": made}))
+    known.note(ONE, tmp_path / "run")
+    assert not known.restore(ONE)
+    known.note(ONE, tmp_path / "nowhere")
+    assert not known.restore(ONE)
+    leave(tmp_path / "run", tmp_path / "home", ONE, calibration(2))
+    known.note(ONE, tmp_path / "run")
+    assert known.restore(ONE)
+    steep = replace(ONE, server=replace(ONE.server, t_max=9.0))
+    assert not known.restore(steep)

@@ -1,7 +1,7 @@
 """Becomes another program that dies with its parent, at a given niceness, on given cores. Linux;
-elsewhere the leash is off and only a clean end of the parent stops the child.
+elsewhere only a clean end of the parent stops the child.
 
-    python leash.py PARENT_PID NICENESS CORE COMMAND...
+    python launcher.py PARENT_PID NICENESS CORE COMMAND...
 
 CORE is a position among the cores this process may use, negative from the last; "any" leaves all.
 Niceness 19 also means the idle scheduling class: a nice process that computes without pause still
@@ -27,13 +27,13 @@ ignores a signal hands that on: the command is to be stopped all the same."""
 
 
 def main(arguments: list[str]) -> None:
-    """Puts itself on the leash, then becomes the command."""
+    """Ties its life to the parent's, then becomes the command."""
     parent, niceness, core, *command = arguments
     for number in STOPS:
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        if os.getppid() != int(parent):  # it died before the leash was on
+        if os.getppid() != int(parent):  # it died before that
             sys.exit(1)
         if core != "any":
             allowed = sorted(os.sched_getaffinity(0))

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from core.records import read
-from experiments.arm import Commands, Place, RunError, run_arm
+from experiments.commands import Commands, Start
+from experiments.process import RunError, healthy
+from experiments.runner import run_arm
 
 GATE = (
     "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
@@ -44,15 +46,18 @@ def run(
     folder: Path, clients: Mapping[str, str], *, gate: str = GATE, **options: Any
 ) -> Mapping[str, str]:
     view = options.pop("view", None) or Watcher()
+    places = options.pop("places", {})
     run_arm(
         folder,
         Commands(
             server=python(gate),
-            clients={name: (lambda _, code=code: python(code)) for name, code in clients.items()},
-            places=options.pop("places", {}),
+            clients={
+                name: Start(command=lambda _, code=code: python(code), **places.get(name, {}))
+                for name, code in clients.items()
+            },
         ),
         header={},
-        view=view,
+        view=view.update,
         check=options.pop("check", lambda target, seconds: None),
         **{"limit": 20.0, "grace": 0.3, **options},
     )
@@ -124,9 +129,9 @@ def test_those_in_the_background_are_stopped_when_the_others_are_done(tmp_path: 
             "bad": "import sys; sys.exit(1)",
         },
         places={
-            "busy": Place(background=True),
-            "quick": Place(background=True),
-            "late": Place(background=True, start=60.0),
+            "busy": {"background": True},
+            "quick": {"background": True},
+            "late": {"background": True, "after": 60.0},
         },
     )
     assert 0.5 < time.monotonic() - start < 5
@@ -149,7 +154,7 @@ def test_clients_start_when_they_are_due(tmp_path: Path) -> None:
     states = run(
         tmp_path / "arm",
         {"late": "pass", "soon": "pass", "never": "pass"},
-        places={"late": Place(start=0.4), "never": Place(start=60.0)},
+        places={"late": {"after": 0.4}, "never": {"after": 60.0}},
         view=Watch(),
         limit=1.0,
     )
@@ -209,8 +214,6 @@ def test_a_server_that_is_never_ready(tmp_path: Path) -> None:
 
 
 def test_a_server_that_listens_but_is_not_healthy(tmp_path: Path) -> None:
-    from experiments.arm import healthy
-
     with pytest.raises(RunError, match=r"127\.0\.0\.1:1 did not answer its health check"):
         run(tmp_path / "arm", {}, check=lambda target, _: healthy(target, 0.3))
     assert left(tmp_path) == []
@@ -236,7 +239,7 @@ def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the leash is a Linux one")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     tell = (
         "import os; idle = os.sched_getscheduler(0) == os.SCHED_IDLE;"
@@ -245,7 +248,7 @@ def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     run(
         tmp_path / "arm",
         {"ann": tell, "bob": tell},
-        places={"bob": Place(niceness=3, core=-1)},
+        places={"bob": {"niceness": 3, "core": -1}},
     )
     cores = sorted(os.sched_getaffinity(0))
     logs = tmp_path / "arm" / "logs"
@@ -254,11 +257,11 @@ def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     assert (logs / "bob.txt").read_text() == f"{min(base + 3, 19)} False {cores[-1:]}\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the leash is a Linux one")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_children_die_with_a_runner_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys, time
-from experiments.processes import Child
+from experiments.process import Child
 Child("deaf", [sys.executable, "-c", {STUBBORN!r}], pathlib.Path({str(tmp_path / "deaf.txt")!r}))
 time.sleep(60)
 """
