@@ -20,7 +20,7 @@ WRITERS: Mapping[str, str] = {
     "results": "experiments.report.publish",
     "strength": "experiments.studies.strength_pages",
     "defences": "experiments.studies.defences",
-    "prices": "experiments.studies.price_tables",
+    "prices": "experiments.studies.prices",
 }
 
 

@@ -24,6 +24,7 @@ from core.documents import read_json
 from core.home import default_data, default_home
 from core.learning.artifacts import write_atomically
 from experiments.report.tables import Column, markdown
+from experiments.studies import HONEST
 from experiments.terminal import command_line, say
 from server import measures
 
@@ -44,7 +45,6 @@ MEASURES = (
 )
 """What is compared by default; `teachers` comes first because the others are held against it."""
 
-HONEST = "in-distribution"
 BATCH = 64
 BATCHES = 200
 """Batches drawn from each source for the AUC per batch."""

@@ -25,7 +25,6 @@ from server.pricing.vectorised import (
     COST,
     COUNTED,
     Floats,
-    PriceList,
     RatePrices,
     Terms,
     batches,
@@ -79,61 +78,6 @@ class PaperPrices:
         return clipped
 
 
-def mean_overhead(
-    prices: PriceList, terms: Terms, history: Floats, size: int, state: Floats | None = None
-) -> float:
-    """(service + work) / service over all queries of all clients."""
-    images, found = overheads(prices, terms, history, size, state=state)
-    return float(np.average(found.mean(axis=1), weights=images))
-
-
-def filled(
-    prices: PriceList, terms: Terms, useful: Floats, filler: Floats, fill: NDArray[np.bool_]
-) -> float:
-    """With filler in the places of `fill` (n, queries); all is paid, in batches of 64."""
-    images, found = overheads(prices, terms, np.where(fill, filler, useful), BATCH)
-    return float((found * np.array(images)[:, None]).sum() / (~fill).sum())
-
-
-def unpaid(prices: PriceList, terms: Terms, useful: Floats, filler: Floats) -> float:
-    """With a batch of filler that is never paid before each of 64."""
-    images, wanted = batches(prices.scores(useful), BATCH)
-    _, noise = batches(prices.scores(filler), BATCH)
-    scores = np.stack([noise, wanted], axis=1).reshape(-1, *wanted.shape[1:])
-    sizes = np.repeat(images, 2)
-    paid = np.zeros((len(sizes), wanted.shape[-1]), dtype=bool)
-    paid[1::2] = True
-    seconds, _ = play(prices, [int(size) for size in sizes], scores, paid=paid)
-    total = float((sizes[:, None] * (1 + paid * terms.work(seconds))).sum())
-    return total / float((sizes[:, None] * paid).sum())
-
-
-def delayed(prices: PriceList, terms: Terms, useful: Floats) -> float:
-    """Of attackers that ask as many batches as may be unpaid, then retry and pay.
-
-    A row keeps the work it was first asked for, so a retry costs what the account looked like then;
-    that is no less than with the earlier ones counted, paid or not.
-    """
-    images, scores = batches(prices.scores(useful), BATCH)
-    state = prices.start(scores.shape[-1])
-    spent = 0.0
-    for start in range(0, len(images), MAX_UNPAID):
-        group = range(start, min(start + MAX_UNPAID, len(images)))
-        counted = []
-        waiting = state
-        for step in group:
-            counting = prices.counting(state, images[step], scores[step])
-            waiting = prices.counting(waiting, images[step], scores[step])
-            asked = np.maximum(prices.seconds(counting), prices.seconds(waiting))
-            spent += float((images[step] * (1 + terms.work(asked))).sum())
-            counted.append(prices.at_once(state, images[step], scores[step]))
-            state = np.where(counted[-1], counting, state)
-        for step, before in zip(group, counted, strict=True):
-            counting = prices.counting(state, images[step], scores[step])
-            state = np.where(before, state, counting)
-    return spent / float(sum(images) * scores.shape[-1])
-
-
 @dataclass(frozen=True, slots=True)
 class Steering:
     """How an attacker reacts to prices: useful queries while the last is at most `bearable`.
@@ -148,95 +92,145 @@ class Steering:
     size: int  # images a batch
 
 
-def steered(
-    prices: PriceList, terms: Terms, useful: Floats, filler: Floats, tactic: Steering
-) -> float:
-    """Of attackers that read the price; inf where they get nothing.
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A price list, and the terms on which its seconds become service times."""
 
-    A row of `useful` and `filler` is an attacker; it goes on for the whole history.
-    """
-    _, wanted = batches(prices.scores(useful), tactic.size)
-    _, calm = batches(prices.scores(filler), tactic.size)
-    limit = tactic.bearable * terms.t_min
-    attackers = wanted.shape[-1]
-    state = prices.start(attackers)
-    last = np.full(attackers, terms.t_min)
-    spent = got = 0.0
-    open_batches = np.zeros(attackers)
-    for want, fill in zip(wanted, calm, strict=True):
-        tries = last <= limit
-        score = np.where(tries, want, fill)
-        counting = prices.counting(state, tactic.size, score)
-        asked = rounded(prices.seconds(counting), terms.t_min, terms.t_max)
-        left = tries & (asked > limit) & (open_batches < MAX_UNPAID) & tactic.leave
-        open_batches += left
-        counts = ~left | prices.at_once(state, tactic.size, score)
-        state = np.where(counts, counting, state)
-        spent += float((1 + np.where(left, 0.0, asked / terms.service)).sum())
-        got += float((tries & ~left).sum())
-        last = asked
-    return spent / got if got else float("inf")
+    prices: RatePrices | PaperPrices
+    terms: Terms
 
+    def mean_overhead(self, history: Floats, size: int, state: Floats | None = None) -> float:
+        """(service + work) / service over all queries of all clients."""
+        images, found = overheads(self.prices, self.terms, history, size, state=state)
+        return float(np.average(found.mean(axis=1), weights=images))
 
-def recovery(
-    prices: PriceList, terms: Terms, before: Floats, bad: Floats, after: Floats, size: int
-) -> Floats:
-    """Honest queries (n,) after one bad batch until the overhead is at most 2 for good.
+    def filled(self, useful: Floats, filler: Floats, fill: NDArray[np.bool_]) -> float:
+        """With filler in the places of `fill` (n, queries); all is paid, in batches of 64."""
+        images, found = overheads(self.prices, self.terms, np.where(fill, filler, useful), BATCH)
+        return float((found * np.array(images)[:, None]).sum() / (~fill).sum())
 
-    Within `after`; clients that do not get there have all its queries.
-    """
-    _, state = play(prices, *batches(prices.scores(before), BATCH))
-    _, state = play(prices, *batches(prices.scores(bad), bad.shape[1]), state=state)
-    images, found = overheads(prices, terms, after, size, state=state)
-    expensive = found > 2
-    last = len(images) - np.argmax(expensive[::-1], axis=0)
-    return np.where(expensive.any(axis=0), np.minimum(last, len(images)), 0) * float(size)
+    def unpaid(self, useful: Floats, filler: Floats) -> float:
+        """With a batch of filler that is never paid before each of 64."""
+        images, wanted = batches(self.prices.scores(useful), BATCH)
+        _, noise = batches(self.prices.scores(filler), BATCH)
+        scores = np.stack([noise, wanted], axis=1).reshape(-1, *wanted.shape[1:])
+        sizes = np.repeat(images, 2)
+        paid = np.zeros((len(sizes), wanted.shape[-1]), dtype=bool)
+        paid[1::2] = True
+        seconds, _ = play(self.prices, [int(size) for size in sizes], scores, paid=paid)
+        total = float((sizes[:, None] * (1 + paid * self.terms.work(seconds))).sum())
+        return total / float((sizes[:, None] * paid).sum())
 
+    def delayed(self, useful: Floats) -> float:
+        """Of attackers that ask as many batches as may be unpaid, then retry and pay.
 
-def hoarded(
-    prices: RatePrices | PaperPrices, terms: Terms, useful: Floats, size: int, at_once: int
-) -> float:
-    """Of hoarders, a row of `useful` each, with so many batches of `size` images open at a time.
+        A row keeps the work it was first asked for, so a retry costs what the account looked like
+        then; that is no less than with the earlier ones counted, paid or not.
+        """
+        images, scores = batches(self.prices.scores(useful), BATCH)
+        state = self.prices.start(scores.shape[-1])
+        spent = 0.0
+        for start in range(0, len(images), MAX_UNPAID):
+            group = range(start, min(start + MAX_UNPAID, len(images)))
+            counted = []
+            waiting = state
+            for step in group:
+                counting = self.prices.counting(state, images[step], scores[step])
+                waiting = self.prices.counting(waiting, images[step], scores[step])
+                asked = np.maximum(self.prices.seconds(counting), self.prices.seconds(waiting))
+                spent += float((images[step] * (1 + self.terms.work(asked))).sum())
+                counted.append(self.prices.at_once(state, images[step], scores[step]))
+                state = np.where(counted[-1], counting, state)
+            for step, before in zip(group, counted, strict=True):
+                counting = self.prices.counting(state, images[step], scores[step])
+                state = np.where(before, state, counting)
+        return spent / float(sum(images) * scores.shape[-1])
 
-    Each query is computed twice: when it is asked, and when it is retried. An account has paid its
-    entry, or there is none.
-    """
-    now = [1.8e9]  # Unix seconds that only move when told to
-    tariff = PolicyTariff(prices.policy, FLOOR / terms.t_min, prices.honest, Puzzles("sha1"))
-    ledger = SqliteLedger(
-        ":memory:",
-        fingerprint="prices",
-        tariff=tariff,
-        clock=lambda: now[0],
-        retention=math.inf,
-    )
-    costs = prices.scores(useful)[0]  # what the price list takes for the cost of an image
-    hoards = [_cut(row, size) for row in costs]
-    steps = range(len(hoards[0]))
-    groups = [steps[at : at + at_once] for at in range(0, len(steps), at_once)]
-    spent = 0.0
-    try:
-        for group in groups:
-            charges = _done(
-                ledger.ask(f"{who}", f"{step}", DIGEST, hoard[step])
-                for step in group
-                for who, hoard in enumerate(hoards)
-            )
-            now[0] = max(charge.expires for charge in charges) + CLOCK_SKEW + 1
-        for group in groups:
-            places = [(f"{who}", f"{step}") for step in group for who in range(len(hoards))]
-            retried = _done(ledger.recall(who, step, DIGEST) for who, step in places)
-            paid = []
-            for (who, step), charge in zip(places, retried, strict=True):
-                assert isinstance(charge, Charge)
-                seconds = min(charge.work * BATCH / charge.images / tariff.rate, terms.t_max)
-                spent += charge.images * (2 + seconds / terms.service)
-                payment = Payment(ledger.books, step, DIGEST, charge.puzzle)
-                paid.append(ledger.settle(who, payment))
-            _done(paid)
-    finally:
-        ledger.close()
-    return spent / useful.size
+    def steered(self, useful: Floats, filler: Floats, tactic: Steering) -> float:
+        """Of attackers that read the price; inf where they get nothing.
+
+        A row of `useful` and `filler` is an attacker; it goes on for the whole history.
+        """
+        _, wanted = batches(self.prices.scores(useful), tactic.size)
+        _, calm = batches(self.prices.scores(filler), tactic.size)
+        limit = tactic.bearable * self.terms.t_min
+        attackers = wanted.shape[-1]
+        state = self.prices.start(attackers)
+        last = np.full(attackers, self.terms.t_min)
+        spent = got = 0.0
+        open_batches = np.zeros(attackers)
+        for want, fill in zip(wanted, calm, strict=True):
+            tries = last <= limit
+            score = np.where(tries, want, fill)
+            counting = self.prices.counting(state, tactic.size, score)
+            asked = rounded(self.prices.seconds(counting), self.terms.t_min, self.terms.t_max)
+            left = tries & (asked > limit) & (open_batches < MAX_UNPAID) & tactic.leave
+            open_batches += left
+            counts = ~left | self.prices.at_once(state, tactic.size, score)
+            state = np.where(counts, counting, state)
+            spent += float((1 + np.where(left, 0.0, asked / self.terms.service)).sum())
+            got += float((tries & ~left).sum())
+            last = asked
+        return spent / got if got else float("inf")
+
+    def recovery(self, before: Floats, bad: Floats, after: Floats, size: int) -> Floats:
+        """Honest queries (n,) after one bad batch until the overhead is at most 2 for good.
+
+        Within `after`; clients that do not get there have all its queries.
+        """
+        _, state = play(self.prices, *batches(self.prices.scores(before), BATCH))
+        _, state = play(self.prices, *batches(self.prices.scores(bad), bad.shape[1]), state=state)
+        images, found = overheads(self.prices, self.terms, after, size, state=state)
+        expensive = found > 2
+        last = len(images) - np.argmax(expensive[::-1], axis=0)
+        return np.where(expensive.any(axis=0), np.minimum(last, len(images)), 0) * float(size)
+
+    def hoarded(self, useful: Floats, size: int, at_once: int) -> float:
+        """Of hoarders, a row of `useful` each, with so many batches of `size` open at a time.
+
+        Each query is computed twice: when it is asked, and when it is retried. An account has paid
+        its entry, or there is none.
+        """
+        now = [1.8e9]  # Unix seconds that only move when told to
+        tariff = PolicyTariff(
+            self.prices.policy, FLOOR / self.terms.t_min, self.prices.honest, Puzzles("sha1")
+        )
+        ledger = SqliteLedger(
+            ":memory:",
+            fingerprint="prices",
+            tariff=tariff,
+            clock=lambda: now[0],
+            retention=math.inf,
+        )
+        costs = self.prices.scores(useful)[0]  # what the price list takes for the cost of an image
+        hoards = [_cut(row, size) for row in costs]
+        steps = range(len(hoards[0]))
+        groups = [steps[at : at + at_once] for at in range(0, len(steps), at_once)]
+        spent = 0.0
+        try:
+            for group in groups:
+                charges = _done(
+                    ledger.ask(f"{who}", f"{step}", DIGEST, hoard[step])
+                    for step in group
+                    for who, hoard in enumerate(hoards)
+                )
+                now[0] = max(charge.expires for charge in charges) + CLOCK_SKEW + 1
+            for group in groups:
+                places = [(f"{who}", f"{step}") for step in group for who in range(len(hoards))]
+                retried = _done(ledger.recall(who, step, DIGEST) for who, step in places)
+                paid = []
+                for (who, step), charge in zip(places, retried, strict=True):
+                    assert isinstance(charge, Charge)
+                    seconds = min(
+                        charge.work * BATCH / charge.images / tariff.rate, self.terms.t_max
+                    )
+                    spent += charge.images * (2 + seconds / self.terms.service)
+                    payment = Payment(ledger.books, step, DIGEST, charge.puzzle)
+                    paid.append(ledger.settle(who, payment))
+                _done(paid)
+        finally:
+            ledger.close()
+        return spent / useful.size
 
 
 def _cut(costs: Floats, size: int) -> list[Batch]:

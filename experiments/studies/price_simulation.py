@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,9 @@ import numpy as np
 
 from core.learning import artifacts, datasets
 from core.learning.drift import DRIFTS, drifted
-from experiments.studies import price_attacks as attacks
-from experiments.studies.price_attacks import PaperPrices, Steering
-from experiments.studies.price_tables import INSIDE, NATURAL, NEAR, NOISE, goals
-from experiments.studies.sources import HONEST, costs_file, model_name
+from experiments.studies import HONEST, INSIDE, NATURAL, NEAR, NOISE
+from experiments.studies.price_attacks import Market, PaperPrices, Steering
+from experiments.studies.sources import costs_file, model_name
 from server import measures, model
 from server.calibration import traffic
 from server.calibration.fit import QUERIES, SIZES, fit, parts
@@ -31,7 +32,6 @@ from server.ledger import MAX_UNPAID
 from server.pricing import BATCH, Paper
 from server.pricing.vectorised import (
     Floats,
-    PriceList,
     RatePrices,
     Terms,
     batches,
@@ -47,7 +47,8 @@ TYPICAL_IMAGES = 100
 """Cheapest honest images that an attacker dilutes with: more than a ledger remembers."""
 
 Prices = dict[str, RatePrices | PaperPrices]
-Figures = Callable[[RatePrices | PaperPrices], dict[str, float]]
+Found = dict[str, float]
+Figures = Callable[[Market], Found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,49 +151,53 @@ def price_lists(
 
 def simulate(
     costs: Costs, terms: Terms, *, entry: float, clients: int, seed: int, scale: Scale
-) -> dict[str, Any]:
-    """Policies with their constants, rows, and goals. Raises TooNoisy.
+) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
+    """The constants of each policy, and rows. Raises TooNoisy.
 
     `entry` is the entry work in service times, `clients` the number of each honest kind.
     """
     rng = np.random.default_rng(seed)
     seen, unseen, _ = parts(costs.calibration, rng)
     fitted, constants = price_lists(seen, unseen, terms, rng)
+    markets = {name: Market(prices, terms) for name, prices in fitted.items()}
     rows: list[dict[str, Any]] = []
-
-    def play_all(behaviours: Iterator[tuple[str, str, Figures]]) -> None:
-        for behaviour, accounts, figures in behaviours:  # all policies see the same histories
-            values = {name: figures(prices) for name, prices in fitted.items()}
-            for figure in values["rate"]:
-                own = {name: value[figure] for name, value in values.items()}
-                about = {"behaviour": behaviour, "accounts": accounts, "figure": figure}
-                rows.append({**about, "values": own})
-
-    play_all(honest_behaviours(costs, terms, entry, clients, rng, scale))
-    play_all(attacks_by_accounts(costs, terms, entry, rng, scale))
-    play_all(tricks(costs, terms, rng, scale))
-    return {"policies": constants, "goals": goals(rows), "rows": rows}
+    for behaviour, accounts, figures in chain(
+        honest_behaviours(costs, entry, clients, rng, scale),
+        attacks_by_accounts(costs, entry, rng, scale),
+        tricks(costs, rng, scale),
+    ):
+        # All policies see the same histories.
+        values = {name: figures(market) for name, market in markets.items()}
+        for figure in values["rate"]:
+            own = {name: value[figure] for name, value in values.items()}
+            about = {"behaviour": behaviour, "accounts": accounts, "figure": figure}
+            rows.append({**about, "values": own})
+    return constants, rows
 
 
 def honest_behaviours(
-    costs: Costs, terms: Terms, entry: float, n: int, rng: np.random.Generator, scale: Scale
+    costs: Costs, entry: float, n: int, rng: np.random.Generator, scale: Scale
 ) -> Iterator[tuple[str, str, Figures]]:
     """What honest clients do, and what a bad batch does to them."""
     for queries, sizes in ((QUERIES, SIZES), (scale.long, (BATCH,))):
         for kind, history in traffic.kinds(costs.honest, n, queries, rng).items():
-            yield f"honest {kind}", f"1 of {queries}", _honest(terms, history, sizes, entry)
+            yield (
+                f"honest {kind}",
+                f"1 of {queries}",
+                partial(_honest, history, sizes, entry),
+            )
     # A ledger counts an image once, so whoever repeats it goes on paying what the first one cost.
     once = traffic.iid(costs.honest.costs, 100 * n, 1, rng)
-    yield "honest repeated image", "1 of any", _honest(terms, once, (1,), 0.0)
+    yield "honest repeated image", "1 of any", partial(_honest, once, (1,), 0.0)
     for source in (NATURAL, NOISE):
         if source in costs.foreign:
             honest = traffic.iid(costs.honest.costs, n, 2 * scale.tricks, rng)
             bad = traffic.iid(costs.foreign[source], n, BATCH, rng)
-            yield f"bad batch of {BATCH}, {source}", "1", _recovery(terms, honest, bad)
+            yield f"bad batch of {BATCH}, {source}", "1", partial(_recovery, honest, bad)
 
 
 def attacks_by_accounts(
-    costs: Costs, terms: Terms, entry: float, rng: np.random.Generator, scale: Scale
+    costs: Costs, entry: float, rng: np.random.Generator, scale: Scale
 ) -> Iterator[tuple[str, str, Figures]]:
     """Foreign images, asked with one account or many, or after an honest past."""
     past = traffic.iid(costs.honest.costs, 20, scale.long, rng)
@@ -200,17 +205,25 @@ def attacks_by_accounts(
         for accounts, columns in ((1, 20), (100, 200)):
             queries = scale.budget // accounts
             history = traffic.iid(cost, columns, queries, rng)
-            yield source, f"{accounts} of {queries}", _cheapest(terms, history)
+            yield source, f"{accounts} of {queries}", partial(_cheapest, history, 0.0, None)
         for queries in scale.tiny:
             history = traffic.iid(cost, 400, queries, rng)
-            yield source, f"many of {queries}", _cheapest(terms, history, entry / queries)
+            yield (
+                source,
+                f"many of {queries}",
+                partial(_cheapest, history, entry / queries, None),
+            )
         if source in (NATURAL, NEAR, NOISE, INSIDE):
             history = traffic.iid(cost, 20, scale.budget, rng)
-            yield f"{source}, after {scale.long} honest", "1", _cheapest(terms, history, past=past)
+            yield (
+                f"{source}, after {scale.long} honest",
+                "1",
+                partial(_cheapest, history, 0.0, past),
+            )
 
 
 def tricks(
-    costs: Costs, terms: Terms, rng: np.random.Generator, scale: Scale
+    costs: Costs, rng: np.random.Generator, scale: Scale
 ) -> Iterator[tuple[str, str, Figures]]:
     """Filler, steering, retries and hoarding."""
     calm, shape = costs.honest.costs, (20, scale.tricks)
@@ -219,7 +232,7 @@ def tricks(
             continue
         cost = costs.foreign[source]
         hoards = traffic.iid(cost, 5, scale.hoarded, rng)
-        yield f"{source}, hoarding", "1", _hoarding(terms, hoards, scale)
+        yield f"{source}, hoarding", "1", partial(_hoarding, hoards, scale)
         useful = traffic.iid(cost, *shape, rng)
         fillers = {
             "honest": traffic.iid(calm, *shape, rng),
@@ -228,88 +241,66 @@ def tricks(
         }
         for kind, filler in fillers.items():
             chance = rng.random(shape)  # the same for every policy
-            yield f"{source}, filler: {kind}", "1", _filler(terms, useful, filler, chance)
-            yield f"{source}, steering: {kind}", "1", _steering(terms, useful, filler, scale)
-            yield f"{source}, retries: {kind}", "1", _retries(terms, useful, filler)
+            yield f"{source}, filler: {kind}", "1", partial(_filler, useful, filler, chance)
+            yield (
+                f"{source}, steering: {kind}",
+                "1",
+                partial(_steering, useful, filler, scale),
+            )
+            yield f"{source}, retries: {kind}", "1", partial(_retries, useful, filler)
 
 
-def _honest(terms: Terms, history: Floats, sizes: Sequence[int], entry: float) -> Figures:
-    def figures(prices: PriceList) -> dict[str, float]:
-        found, clients = [], []
-        for size in sizes:
-            images, overhead = overheads(prices, terms, history, size)
-            found.append(overhead.ravel())
-            clients.append(np.average(overhead, axis=0, weights=images))
-        median, p99 = np.quantile(np.concatenate(found), (0.5, 0.99))
-        whole = np.quantile(np.concatenate(clients) + entry / history.shape[1], 0.99)
-        return {
-            "median": float(median),
-            "p99": float(p99),
-            "p99 over clients, entry included": float(whole),
-        }
-
-    return figures
+def _honest(history: Floats, sizes: Sequence[int], entry: float, market: Market) -> Found:
+    found, clients = [], []
+    for size in sizes:
+        images, overhead = overheads(market.prices, market.terms, history, size)
+        found.append(overhead.ravel())
+        clients.append(np.average(overhead, axis=0, weights=images))
+    median, p99 = np.quantile(np.concatenate(found), (0.5, 0.99))
+    whole = np.quantile(np.concatenate(clients) + entry / history.shape[1], 0.99)
+    return {
+        "median": float(median),
+        "p99": float(p99),
+        "p99 over clients, entry included": float(whole),
+    }
 
 
-def _recovery(terms: Terms, honest: Floats, bad: Floats) -> Figures:
+def _recovery(honest: Floats, bad: Floats, market: Market) -> Found:
     before, after = np.split(honest, 2, axis=1)
-
-    def figures(prices: PriceList) -> dict[str, float]:
-        queries = attacks.recovery(prices, terms, before, bad, after, 16)
-        return {"queries, p99": float(np.quantile(queries, 0.99))}
-
-    return figures
+    queries = market.recovery(before, bad, after, 16)
+    return {"queries, p99": float(np.quantile(queries, 0.99))}
 
 
-def _cheapest(
-    terms: Terms, history: Floats, entry: float = 0.0, past: Floats | None = None
-) -> Figures:
+def _cheapest(history: Floats, entry: float, past: Floats | None, market: Market) -> Found:
     """The mean overhead with the size of batch that suits the attacker best."""
     queries = history.shape[1]
     sizes = [size for size in (1, 4, 16, 64) if size <= queries <= 640 * size]
-
-    def figures(prices: PriceList) -> dict[str, float]:
-        state = None
-        if past is not None:
-            _, state = play(prices, *batches(prices.scores(past), BATCH))
-        found = (attacks.mean_overhead(prices, terms, history, size, state) for size in sizes)
-        return {"per query": min(found) + entry}
-
-    return figures
+    state = None
+    if past is not None:
+        _, state = play(market.prices, *batches(market.prices.scores(past), BATCH))
+    found = (market.mean_overhead(history, size, state) for size in sizes)
+    return {"per query": min(found) + entry}
 
 
-def _filler(terms: Terms, useful: Floats, filler: Floats, chance: Floats) -> Figures:
-    def figures(prices: PriceList) -> dict[str, float]:
-        found = (attacks.filled(prices, terms, useful, filler, chance < share) for share in SHARES)
-        return {"per useful query, paid": min(found)}
-
-    return figures
+def _filler(useful: Floats, filler: Floats, chance: Floats, market: Market) -> Found:
+    found = (market.filled(useful, filler, chance < share) for share in SHARES)
+    return {"per useful query, paid": min(found)}
 
 
-def _steering(terms: Terms, useful: Floats, filler: Floats, scale: Scale) -> Figures:
-    def figures(prices: PriceList) -> dict[str, float]:
-        found = (attacks.steered(prices, terms, useful, filler, way) for way in scale.steering)
-        return {"per useful query": min(found)}
-
-    return figures
+def _steering(useful: Floats, filler: Floats, scale: Scale, market: Market) -> Found:
+    found = (market.steered(useful, filler, tactic) for tactic in scale.steering)
+    return {"per useful query": min(found)}
 
 
-def _retries(terms: Terms, useful: Floats, filler: Floats) -> Figures:
-    def figures(prices: PriceList) -> dict[str, float]:
-        none = attacks.mean_overhead(prices, terms, useful, BATCH)
-        left = attacks.unpaid(prices, terms, useful, filler)
-        later = attacks.delayed(prices, terms, useful)
-        return {"unpaid, ratio": left / none, "retried, ratio": later / none}
-
-    return figures
+def _retries(useful: Floats, filler: Floats, market: Market) -> Found:
+    none = market.mean_overhead(useful, BATCH)
+    left, later = market.unpaid(useful, filler), market.delayed(useful)
+    return {"unpaid, ratio": left / none, "retried, ratio": later / none}
 
 
-def _hoarding(terms: Terms, useful: Floats, scale: Scale) -> Figures:
-    def figures(prices: RatePrices | PaperPrices) -> dict[str, float]:
-        paid, ratios = [], []
-        for size, at_once in scale.hoarding:
-            paid.append(attacks.hoarded(prices, terms, useful, size, at_once))
-            ratios.append(paid[-1] / attacks.mean_overhead(prices, terms, useful, size))
-        return {"per useful query": min(paid), "hoarded, ratio": min(ratios)}
-
-    return figures
+def _hoarding(useful: Floats, scale: Scale, market: Market) -> Found:
+    paid, ratios = [], []
+    for size, at_once in scale.hoarding:
+        paid.append(market.hoarded(useful, size, at_once))
+        ratios.append(paid[-1] / market.mean_overhead(useful, size))
+    return {"per useful query": min(paid), "hoarded, ratio": min(ratios)}

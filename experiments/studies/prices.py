@@ -1,20 +1,189 @@
-"""The verb `prices`: what honest clients and attackers would pay, from costs that were recorded."""
+"""The verb `prices`: what honest clients and attackers would pay, from costs that were recorded.
+
+`experiments.studies.price_simulation` plays them; here are the goals, and the tables of
+docs/pricing.md, which are functions of its rows. A row is one figure of a behaviour, by policy, in
+service times (queries where it says so): behaviour, accounts ("10 of 1000" are 10 accounts of 1000
+queries), figure, values.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from core import records
 from core.home import default_data, default_home
 from core.learning.artifacts import write_atomically
+from core.learning.drift import DRIFTS
+from experiments.docs import write_block
+from experiments.report.tables import Column, markdown
+from experiments.studies import INSIDE, NATURAL, NEAR, NOISE
 from experiments.studies.measures import rounded
 from experiments.terminal import command_line
 from server import measures
 from server.options import DEFAULT_MEASURE
+
+TRICKS = "per useful*"
+
+Goal = tuple[str, str, str, str, str]
+
+GOALS: tuple[Goal, ...] = (
+    ("honest iid, median", "<= 1.25", "honest iid", "*", "median"),
+    ("honest iid, p99", "<= 2", "honest iid", "*", "p99"),
+    ("honest skewed, p99", "<= 2", "honest skewed", "*", "p99"),
+    ("honest, levels apart by 10 %, p99", "<= 2", "honest varied", "*", "p99"),
+    *((f"honest {drift}, p99", "<= 2", f"honest {drift}", "*", "p99") for drift in DRIFTS),
+    ("honest repeated image, p99", "<= 2", "honest repeated image", "*", "p99"),
+    (
+        "honest iid of 640, entry included, p99 of clients",
+        "<= 2",
+        "honest iid",
+        "1 of 640",
+        "p99 over clients, entry included",
+    ),
+    ("queries to recover from a bad batch of 64, p99", "<= 2000", "bad batch of 64*", "*", "*"),
+    ("natural pool, 1 account", ">= 1000", NATURAL, "1 of *", "*"),
+    ("natural pool, 100 accounts", ">= 300", NATURAL, "100 of *", "*"),
+    ("natural pool, accounts of 1 to 64, entry work included", ">= 30", NATURAL, "many of *", "*"),
+    ("natural pool, after 50000 honest queries", ">= 300", f"{NATURAL}, after *", "*", "*"),
+    ("near pool, 1 account", ">= 50", NEAR, "1 of *", "*"),
+    ("near pool, 100 accounts", ">= 20", NEAR, "100 of *", "*"),
+    ("noise, 1 account", ">= 100", NOISE, "1 of *", "*"),
+    ("noise, 100 accounts", ">= 30", NOISE, "100 of *", "*"),
+    (
+        "natural pool, per useful query: best paid filler",
+        ">= 3",
+        f"{NATURAL}, filler*",
+        "*",
+        TRICKS,
+    ),
+    ("natural pool, per useful query: steering", ">= 3", f"{NATURAL}, steering*", "*", TRICKS),
+    ("natural pool, per useful query: hoarding", ">= 3", f"{NATURAL}, hoarding", "*", TRICKS),
+    ("unpaid filler, against none", ">= 1", "*", "*", "unpaid, ratio"),
+    ("retries, against none", ">= 1", "*", "*", "retried, ratio"),
+    ("hoarding, against asking at once", ">= 1", "*", "*", "hoarded, ratio"),
+    ("attacker with the right data, 1 account", "-", INSIDE, "1 of *", "*"),
+)
+"""Name, what is wanted, and patterns of the rows that it is about, of which the worst counts."""
+
+
+def goals(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The goals, and what each policy reached; only those whose sources were recorded."""
+    found, kept = [], list(rows)
+    for name, wanted, *patterns in GOALS:
+        chosen = [
+            row["values"]
+            for row in kept
+            if all(map(fnmatchcase, (row["behaviour"], row["accounts"], row["figure"]), patterns))
+        ]
+        worst = min if wanted.startswith(">") else max
+        if chosen:
+            reached = {policy: worst(each[policy] for each in chosen) for policy in chosen[0]}
+            found.append({"goal": name, "wanted": wanted, "reached": reached})
+    return found
+
+
+def shown(value: float) -> str:
+    """Three digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def tabulate(result: Mapping[str, Any]) -> str:
+    """Markdown: the goals, then every row, a column for each policy."""
+    reached = [Column(name, "", f"reached.{name}", shown) for name in result["policies"]]
+    values = [Column(name, "", f"values.{name}", shown) for name in result["policies"]]
+    goal = [Column(name, "", name) for name in ("goal", "wanted")]
+    about = [Column(name, "", name) for name in ("behaviour", "accounts", "figure")]
+    head = f"## {result['dataset']}, {result['measure']}, seed {result['seed']}\n\n"
+    tables = markdown(goal + reached, result["goals"]), markdown(about + values, result["rows"])
+    return head + "\n".join(tables)
+
+
+# ── the page ─────────────────────────────────────────────────────────────────────────────────────
+
+TYPICALITY = "surprisal-typicality"
+DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+RIVALS = ("rate", "cost", "tail", "errors", "cusum")
+"""Of the committed results; `errors` and `cusum` are no longer simulated."""
+
+MEASURES = {"heads": "`heads`", "surprisal-entropy-typicality": "`entropy+typicality`"}
+OLD_NAMES = {"thief with the right data, 1 account": GOALS[-1][0]}
+"""What goals were called when the committed results were made."""
+
+Source = tuple[str, str, str]
+"""Heading of a column, results, policy."""
+
+
+def write_docs(docs: Path) -> None:
+    """Writes the tables of the page on prices."""
+    blocks: dict[str, list[Source]] = {
+        "goals": [
+            (f"{title} `{policy}`", f"{short}-{TYPICALITY}", policy)
+            for short, title in DATASETS.items()
+            for policy in ("paper", "rate")
+        ],
+        "rivals": [
+            (f"{DATASETS[short]} `{policy}`", f"{short}-{TYPICALITY}", policy)
+            for short in ("mnist", "cifar10")
+            for policy in RIVALS
+        ],
+        "measures": [
+            (f"{DATASETS[short]} {title}", f"{short}-{measure}", "rate")
+            for short in ("mnist", "cifar10")
+            for measure, title in MEASURES.items()
+        ],
+    }
+    for name, columns in blocks.items():
+        write_block(docs / "pricing.md", name, table(docs / "results", columns))
+
+
+def table(results: Path, sources: Sequence[Source]) -> str:
+    """Goals down, sources across; missed goals in bold."""
+    contents = {name: _read(results, name) for name in {name for _, name, _ in sources}}
+    rows: dict[str, dict[str, Any]] = {}
+    for _, name, _ in sources:
+        for goal, each in contents[name].items():
+            rows.setdefault(goal, {"goal": goal, "wanted": each["wanted"]})
+
+    def reached(name: str, policy: str) -> Callable[[Mapping[str, Any]], str]:
+        def cell(row: Mapping[str, Any]) -> str:
+            value = contents[name].get(row["goal"], {}).get("reached", {}).get(policy)
+            return "-" if value is None else _marked(value, row["wanted"])
+
+        return cell
+
+    signs = str.maketrans({"<": "≤", ">": "≥", "=": ""})
+    columns = [
+        Column("", "who, and what of them", "goal"),
+        Column("goal", "what is wanted", lambda row: row["wanted"].translate(signs)),
+        *(Column(heading, "", reached(name, policy)) for heading, name, policy in sources),
+    ]
+    return markdown(columns, rows.values())
+
+
+def _read(results: Path, name: str) -> dict[str, dict[str, Any]]:
+    """Goals of a result by name."""
+    content = json.loads((results / f"prices-{name}.json").read_text(encoding="utf-8"))
+    return {OLD_NAMES.get(goal["goal"], goal["goal"]): goal for goal in content["goals"]}
+
+
+def _marked(value: float, wanted: str) -> str:
+    """The value, in bold where it misses what is wanted ("<= 2", ">= 30", "-")."""
+    sign, _, bound = wanted.partition(" ")
+    text = shown(value)
+    missed = (sign == "<=" and float(text) > float(bound)) or (
+        sign == ">=" and float(text) < float(bound)
+    )
+    return f"**{text}**" if missed else text
+
+
+# ── the verb ─────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +226,7 @@ def check(flags: Flags) -> None:
 def run(flags: Flags) -> None:
     """Simulates prices."""
     check(flags)
-    from experiments.studies import price_simulation, price_tables  # with them comes torch
+    from experiments.studies import price_simulation  # with it comes torch
     from server.calibration.make import CAP
     from server.calibration.targets import SERVICE_SHARE
     from server.pricing.vectorised import Terms
@@ -65,7 +234,7 @@ def run(flags: Flags) -> None:
     home, data = flags.home or default_home(), flags.data or default_data()
     costs = price_simulation.record(flags.dataset, flags.measure, flags.seed, home, data)
     t_min = SERVICE_SHARE * flags.service
-    found = price_simulation.simulate(
+    policies, rows = price_simulation.simulate(
         costs,
         Terms(flags.service, t_min, CAP * t_min),
         entry=flags.entry * SERVICE_SHARE,
@@ -74,8 +243,9 @@ def run(flags: Flags) -> None:
         scale=price_simulation.Scale(),
     )
     names = ("dataset", "measure", "seed", "entry", "service")
-    result = {**{name: getattr(flags, name) for name in names}, **found}
-    print(price_tables.tabulate(result), end="")
+    result = {name: getattr(flags, name) for name in names}
+    result |= {"policies": policies, "goals": goals(rows), "rows": rows}
+    print(tabulate(result), end="")
     if flags.json is not None:
         command, about = shlex.join(command_line()), records.provenance(flags.seed)
         content = rounded({"command": command, "provenance": about, **result}, 4)

@@ -18,16 +18,16 @@ from core.arrays import to_float
 from core.learning import artifacts, datasets
 from core.learning.drift import DRIFTS, drifted
 from core.learning.images import Images
+from experiments.studies import HONEST, NATURAL, NEAR, NOISE
 from server import measures, model
 from server.model import Model
 from server.victims import Victim, answers, needed_network
 
 Costs = NDArray[np.float64]
 
-HONEST = "in-distribution"
 POOLS = {
-    "emnist": "npz:ood_emnist_letters.npz",
-    "tinyimagenet": "npz:ood_tinyimagenet32.npz",
+    NEAR: "npz:ood_emnist_letters.npz",
+    NATURAL: "npz:ood_tinyimagenet32.npz",
     "photos": "photos",
 }
 """Natural pools; one whose file is not there is left out."""
@@ -90,7 +90,7 @@ def sources(
 
 def _made(victim: Victim, honest: Images, rng: np.random.Generator) -> Iterator[tuple[str, Images]]:
     """What is made of honest images (n, c, h, w), and noise."""
-    yield "noise", rng.integers(0, 256, honest.shape, dtype=np.uint8)
+    yield NOISE, rng.integers(0, 256, honest.shape, dtype=np.uint8)
     yield "perturbed", perturbed(victim, honest, STEP)
     yield "perturbed away", perturbed(victim, honest, -STEP)
     other = honest[rng.permutation(len(honest))]

@@ -14,18 +14,8 @@ from meaning import assert_same_answers, assert_same_page
 
 from core.learning.drift import DRIFTS
 from experiments.__main__ import main
-from experiments.studies import measures, price_simulation, price_tables, prices
-from experiments.studies.price_attacks import (
-    PaperPrices,
-    Steering,
-    delayed,
-    filled,
-    hoarded,
-    mean_overhead,
-    recovery,
-    steered,
-    unpaid,
-)
+from experiments.studies import measures, price_simulation, prices
+from experiments.studies.price_attacks import Market, PaperPrices, Steering
 from server.calibration import fit, traffic
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID, NANO, Account
@@ -39,6 +29,7 @@ BAND = Band((1, 64, 4096), ((4.0, 1.375, 1.1), (4.0, 1.375, 1.06), (4.0, 1.375, 
 """Of honest images of mean 1: a cost of 1.5 is expensive after some, 12 at once."""
 
 RATE = RatePrices(Rate((Score(0.0, 1.0, BAND, 8.0),), 0.05, TERMS.t_min, TERMS.t_max))
+MARKET = Market(RATE, TERMS)
 PAPER = Paper(base=1.0075, slope=0.8, intercept=-3.0, t_min=0.004, t_max=3000.0)
 
 step = st.tuples(
@@ -48,10 +39,10 @@ step = st.tuples(
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(step, min_size=1, max_size=12), st.booleans())
-@pytest.mark.parametrize("prices", [RATE, PaperPrices(PAPER, 0.8)], ids=["rate", "paper"])
-def test_the_simulator_charges_what_the_gate_charges(prices, history, all_paid):
-    policy = prices.policy
-    tariff = PolicyTariff(policy, 1e6, prices.honest, Puzzles("sha1"))
+@pytest.mark.parametrize("listed", [RATE, PaperPrices(PAPER, 0.8)], ids=["rate", "paper"])
+def test_the_simulator_charges_what_the_gate_charges(listed, history, all_paid):
+    policy = listed.policy
+    tariff = PolicyTariff(policy, 1e6, listed.honest, Puzzles("sha1"))
     images = [size for size, _ in history]
     nano = [[round(size * cost * NANO) for cost, _ in clients] for size, clients in history]
     paid = [[all_paid or pays for _, pays in clients] for _, clients in history]
@@ -64,7 +55,7 @@ def test_the_simulator_charges_what_the_gate_charges(prices, history, all_paid):
             if paid[at][client] or tariff.counts_at_once(account, counting):
                 account = counting
     found, _ = play(
-        prices,
+        listed,
         images,
         np.array(nano)[:, None] / NANO,
         paid=None if all_paid else np.array(paid),
@@ -74,7 +65,7 @@ def test_the_simulator_charges_what_the_gate_charges(prices, history, all_paid):
 
 def test_an_account_that_never_asked_pays_the_floor():
     assert RATE.seconds(RATE.start(3)).tolist() == [TERMS.t_min] * 3
-    assert mean_overhead(RATE, TERMS, np.ones((3, 640)), 64) == 1.25
+    assert MARKET.mean_overhead(np.ones((3, 640)), 64) == 1.25
 
 
 def test_an_unpaid_batch_counts_only_where_it_raises_the_price():
@@ -89,53 +80,53 @@ def test_an_unpaid_batch_counts_only_where_it_raises_the_price():
 def test_paid_filler_is_paid_for():
     useful = np.ones((4, 2048))
     fill = np.random.default_rng(0).random(useful.shape) < 0.75
-    assert filled(RATE, TERMS, useful, useful, fill) == pytest.approx(1.25 * 4, rel=0.05)
+    assert MARKET.filled(useful, useful, fill) == pytest.approx(1.25 * 4, rel=0.05)
 
 
 def test_unpaid_filler_lowers_no_price():
     useful, filler = np.full((2, 512), 2.0), np.zeros((2, 512))
-    none = mean_overhead(RATE, TERMS, useful, 64)
+    none = MARKET.mean_overhead(useful, 64)
     # One more service for each useful query, and no less work.
-    assert unpaid(RATE, TERMS, useful, filler) == pytest.approx(none + 1)
+    assert MARKET.unpaid(useful, filler) == pytest.approx(none + 1)
 
 
 def test_asking_eight_batches_before_paying_gains_nothing_where_they_are_expensive():
     useful = np.full((2, 1024), 1.5)
-    assert delayed(RATE, TERMS, useful) == mean_overhead(RATE, TERMS, useful, 64)
+    assert MARKET.delayed(useful) == MARKET.mean_overhead(useful, 64)
 
 
 def test_an_attacker_that_steers_waits_until_the_price_is_bearable():
     useful, filler = np.full((2, 2048), 3.0), np.zeros((2, 2048))
-    blind = mean_overhead(RATE, TERMS, useful, 64)
-    assert 1.25 < steered(RATE, TERMS, useful, filler, Steering(4.0, False, 64)) < blind
+    blind = MARKET.mean_overhead(useful, 64)
+    assert 1.25 < MARKET.steered(useful, filler, Steering(4.0, False, 64)) < blind
 
 
 def test_an_attacker_leaves_what_is_too_expensive_until_its_places_are_taken():
     tactic, images = Steering(1.0, True, 64), 64 * MAX_UNPAID
     useful, filler = np.full((2, 2 * images), 12.0), np.zeros((2, 2 * images))
-    first = steered(RATE, TERMS, useful[:, :images], filler[:, :images], tactic)
+    first = MARKET.steered(useful[:, :images], filler[:, :images], tactic)
     assert math.isinf(first)  # every batch is left
-    assert steered(RATE, TERMS, useful, filler, tactic) > 100
+    assert MARKET.steered(useful, filler, tactic) > 100
 
 
 def test_an_account_recovers_from_one_bad_batch():
     good, bad = np.full((2, 4096), 1.0), np.full((2, 64), 5.0)
-    queries = recovery(RATE, TERMS, good, bad, good, 16)
+    queries = MARKET.recovery(good, bad, good, 16)
     assert (queries > 0).all()
     assert (queries < 4096).all()
-    assert not recovery(RATE, TERMS, good, bad / 5, good, 16).any()
+    assert not MARKET.recovery(good, bad / 5, good, 16).any()
 
 
 @pytest.mark.parametrize(("size", "at_once"), [(1, 8), (4, 1), (16, 1), (16, 8)])
 def test_hoarding_costs_no_less_than_asking_at_once(size, at_once):
     foreign = np.full((2, 96), 5.0)
-    directly = mean_overhead(RATE, TERMS, foreign, size)
-    paid = hoarded(RATE, TERMS, foreign, size, at_once)
+    directly = MARKET.mean_overhead(foreign, size)
+    paid = MARKET.hoarded(foreign, size, at_once)
     assert paid > 5 * 2.25
     # Asked once more; and a ledger keeps its costs in nano-units, so few prices are one step off.
     assert paid == pytest.approx(directly + 1, rel=0.02)
     honest = np.ones((2, 32))
-    assert hoarded(RATE, TERMS, honest, size, at_once) == 2 + TERMS.t_min / TERMS.service
+    assert MARKET.hoarded(honest, size, at_once) == 2 + TERMS.t_min / TERMS.service
 
 
 SMALL = price_simulation.Scale(
@@ -174,24 +165,28 @@ def test_the_table_of_a_simulation(monkeypatch):
     monkeypatch.setattr(traffic, "RESAMPLES", 2)
 
     costs = drawn()
-    result = price_simulation.simulate(costs, TERMS, entry=125.0, clients=10, seed=0, scale=SMALL)
-    assert set(result["policies"]) == {"paper", "rate", "cost", "tail"}
-    reached = {goal["goal"]: goal["reached"]["rate"] for goal in result["goals"]}
+    policies, rows = price_simulation.simulate(
+        costs, TERMS, entry=125.0, clients=10, seed=0, scale=SMALL
+    )
+    assert set(policies) == {"paper", "rate", "cost", "tail"}
+    reached = {goal["goal"]: goal["reached"]["rate"] for goal in prices.goals(rows)}
     assert reached["honest iid, median"] == 1.25
-    natural, right = reached["natural pool, 1 account"], reached[price_tables.GOALS[-1][0]]
+    natural, right = reached["natural pool, 1 account"], reached[prices.GOALS[-1][0]]
     assert natural > right
-    assert set(dict.fromkeys(goal[0] for goal in price_tables.GOALS)) - set(reached) == {
+    assert set(dict.fromkeys(goal[0] for goal in prices.GOALS)) - set(reached) == {
         "near pool, 1 account",
         "near pool, 100 accounts",  # nobody recorded one
     }
-    tiny = [row for row in result["rows"] if row["accounts"] == "many of 1"]
+    tiny = [row for row in rows if row["accounts"] == "many of 1"]
     assert all(row["values"]["rate"] >= 1.25 + 125 for row in tiny)
     assert reached["hoarding, against asking at once"] >= 1
-    about = {"dataset": "digits", "measure": "gap", "seed": 0}
-    assert "| natural pool, 1 account | >= 1000 |" in price_tables.tabulate({**about, **result})
+    result = {"dataset": "digits", "measure": "gap", "seed": 0, "policies": policies, "rows": rows}
+    assert "| natural pool, 1 account | >= 1000 |" in prices.tabulate(
+        {**result, "goals": prices.goals(rows)}
+    )
     rng = np.random.default_rng(0)  # the same seed fits the same prices
     seen, unseen, _ = fit.parts(costs.calibration, rng)
-    assert price_simulation.price_lists(seen, unseen, TERMS, rng)[1] == result["policies"]
+    assert price_simulation.price_lists(seen, unseen, TERMS, rng)[1] == policies
 
 
 @pytest.mark.process
@@ -239,7 +234,7 @@ def test_the_page_shows_the_committed_results(tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         for file in (ROOT / "docs" / folder).glob(name):
             (tmp_path / folder / file.name).write_text(file.read_text())
-    price_tables.write_docs(tmp_path)
+    prices.write_docs(tmp_path)
     assert_same_page((tmp_path / "pricing.md").read_text(), (ROOT / "docs/pricing.md").read_text())
     for file in (ROOT / "docs/results").glob("prices-*.json"):
         content = json.loads(file.read_text())
@@ -254,7 +249,7 @@ def test_a_missed_goal_is_bold(tmp_path):
         {"goal": "said", "wanted": "-", "reached": {"rate": 7.0}},
     ]
     (tmp_path / "prices-x.json").write_text(json.dumps({"goals": goals}))
-    text = price_tables.table(tmp_path, [("A", "x", "rate"), ("B", "x", "paper")])
+    text = prices.table(tmp_path, [("A", "x", "rate"), ("B", "x", "paper")])
     assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]] == [
         ["low", "≤ 2", "2", "**2.1**"],
         ["high", "≥ 30", "30", "**29.9**"],
