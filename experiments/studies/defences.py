@@ -15,10 +15,12 @@ Lists of cells, all with "defence" (its name and settings), "seed" of the client
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from core.learning.artifacts import write_atomically
 from experiments import sweep
@@ -26,12 +28,23 @@ from experiments.docs import write_block
 from experiments.groups import Attacker
 from experiments.records import Run
 from experiments.report.lines import Drawing, Line, Panel, lines
-from experiments.report.tables import NOTHING, Column, markdown, whole
-from experiments.studies.collect import Cell, Content, Estimate, among, load, revisions
+from experiments.report.tables import NOTHING
+from experiments.studies.cells import (
+    Cell,
+    Cells,
+    Content,
+    among,
+    known,
+    load,
+    percent,
+    revisions,
+    short,
+    table,
+)
 
 KEYS = {
-    "benign": ("defence", "seed"),
     "thefts": ("defence", "thief", "seed"),
+    "benign": ("defence", "seed"),
     "wire": ("defence", "policy", "client", "seed"),
     "learning": ("defence", "source", "images", "epochs", "queries", "seed"),
 }
@@ -118,18 +131,18 @@ def write_docs(docs: Path) -> None:
         if content is not None:
             study = Study(scenario, content)
             parts += study.parts()
-            drawing = study.draw()
-            write_atomically(docs / "results" / f"{scenario}.svg", f"{drawing.svg}\n".encode())
+            svg = study.draw().svg
+            write_atomically(docs / "results" / f"{scenario}.svg", f"{svg}\n".encode())
     write_block(docs / "defences.md", "defences", "\n".join(parts))
 
 
 class Study:
-    """The results of one scenario, in the order that it has."""
+    """The results of one scenario; defences and attackers are in its order."""
 
     def __init__(self, scenario: str, content: Content) -> None:
         runs = [run.scenario for run in sweep.load(scenario)]
-        self.name, self.content = scenario, content
-        self.title, self.victim = content["title"], content["victim"]
+        self.name, self.title, self.victim = scenario, content["title"], content["victim"]
+        self.thefts, self.benign, self.wire, self.learning = (content[kind] for kind in KEYS)
         self.shields = {label(asdict(run.server)): asdict(run.server) for run in runs}
         attackers = [client for client in runs[0].clients if isinstance(client, Attacker)]
         pools = {each.pool: each.label for each in reversed(attackers)}
@@ -138,180 +151,135 @@ class Study:
 
     def parts(self) -> Iterator[str]:
         """Sentences and tables, in Markdown."""
-        thefts, benign, wire = (self.content[kind] for kind in ("thefts", "benign", "wire"))
         again = f"again by `python -m experiments run {self.name} --data FOLDER`"
-        if thefts:
-            queries = sorted({cell["queries"] for cell in thefts})
+        if self.thefts:
+            queries = sorted({cell["queries"] for cell in self.thefts})
             yield (
                 f"### {self.title}\n\n"
                 f"{self.victim['network']}, {100 * self.victim['accuracy']:.1f} % right on"
                 f" {self.victim['images']:,} held-out images; attackers ask"
                 f" {' or '.join(f'{n:,}' for n in queries)} images. Clones: accuracy (fidelity), in"
                 f" %. [{self.name}.json](results/{self.name}.json), made at"
-                f" {revisions([*thefts, *benign])}; {again}.\n"
+                f" {revisions([*self.thefts, *self.benign])}; {again}.\n"
             )
-            yield self._table("thefts", self._clones())
+            yield table([self._clones(each) for each in self._tried()], ["defence"])
             yield f"![{CAPTION}](results/{self.name}.svg)\n"
             yield (
                 "What that costs: honest users' accuracy in %, mean L1 moved on their images and on"
                 " those of each attacker, and milliseconds an image in the gate.\n"
             )
-            yield self._table("benign", self._costs())
-        if wire:
+            yield table([self._costs(each) for each in self._tried()], ["defence"])
+        if self.wire:
             yield (
                 f"### {self.title}, with and without proof of work, over loopback\n\n"
                 f"The same victim and attackers, each a process, beside an honest user; all ask at"
                 f" once, without work and with the work that policy `rate` asks. An image:"
                 f" milliseconds of the client's wall time, on a machine that had other work, too;"
                 f" solving is drawn, not spent; work in hashes; the server's CPU time is that of"
-                f" victim and defence, from the table above. Made at {revisions(wire)}; {again}.\n"
+                f" victim and defence, from the table above. Made at {revisions(self.wire)};"
+                f" {again}.\n"
             )
-            yield self._wire()
-        if self.content["learning"]:
-            yield from self._learning()
-
-    def _table(self, kind: str, columns: Sequence[Column]) -> str:
-        """A row for each defence that has cells of a kind."""
-        rows = [{"defence": shield} for shield in self.shields]
-        there = {cell["defence"] for cell in self.content[kind]}
-        return markdown(columns, [row for row in rows if row["defence"] in there])
-
-    def _clones(self) -> list[Column]:
-        thefts = self.content["thefts"]
-
-        def seeds(row: Mapping[str, Any]) -> int:
-            return len({cell["seed"] for cell in among(thefts, **row)})
-
-        def clone(attacker: str) -> Callable[[Mapping[str, Any]], str]:
-            return lambda row: _clone(among(thefts, thief=attacker, **row))
-
-        return [
-            Column("defence", "and its settings", "defence"),
-            Column("seeds", "of the attacker", seeds, whole),
-            *(Column(each, "its clone", clone(each), _right) for each in self.attackers),
-        ]
-
-    def _costs(self) -> list[Column]:
-        benign, thefts = self.content["benign"], self.content["thefts"]
-
-        def honest(key: str) -> Callable[[Mapping[str, Any]], Estimate | None]:
-            return lambda row: _of(among(benign, **row), key)
-
-        def asked(attacker: str) -> Callable[[Mapping[str, Any]], Estimate | None]:
-            return lambda row: _of(among(thefts, thief=attacker, **row), "l1")
-
-        return [
-            Column("defence", "and its settings", "defence"),
-            Column("honest accuracy", "of answers", honest("accuracy"), _percent),
-            Column("top class kept", "by honest answers", honest("kept"), _share),
-            Column("L1, honest", "how far honest answers were moved", honest("l1"), _mean),
-            *(Column(f"L1, {each}", "its answers", asked(each), _mean) for each in self.pools),
-            Column("victim ms", "an image", honest("victim_ms"), _mean),
-            Column("defence ms", "an image", honest("defence_ms"), _mean),
-        ]
-
-    def _wire(self) -> str:
-        """A row for each defence and client, whose policies are side by side."""
-        wire, benign = self.content["wire"], self.content["benign"]
-        policies = list(dict.fromkeys(cell["policy"] for cell in wire))
-        priced = [policy for policy in policies if policy != "none"]
-
-        def of(policy: str, key: str) -> Callable[[Mapping[str, Any]], Estimate | None]:
-            return lambda row: _of(among(wire, policy=policy, **row), key)
-
-        def clone(policy: str) -> Callable[[Mapping[str, Any]], str]:
-            return lambda row: _clone(among(wire, policy=policy, **row))
-
-        def seeds(row: Mapping[str, Any]) -> int:
-            return len(list(among(wire, policy=policies[0], **row)))
-
-        def spent(row: Mapping[str, Any]) -> Estimate | None:
-            mine = among(benign, defence=row["defence"])
-            return Estimate.of(cell["victim_ms"] + cell["defence_ms"] for cell in mine)
-
-        columns = [
-            Column("defence", "and its settings", "defence"),
-            Column("client", "of the scenario", "client"),
-            Column("seeds", "of the client", seeds, whole),
-            *(Column(f"clone, {each}", "of the client", clone(each), _right) for each in policies),
-            *(
-                Column(f"client ms, {each}", "an image", of(each, "total_seconds"), _ms)
-                for each in policies
-            ),
-        ]
-        for each in priced:
-            columns.append(
-                Column(f"of it solving, {each}", "an image", of(each, "solve_seconds"), _ms)
+            pairs = dict.fromkeys((cell["defence"], cell["client"]) for cell in self.wire)
+            yield table([self._priced(*pair) for pair in pairs], ["defence", "client"])
+        if self.learning:
+            shield = self.learning[-1]["defence"]
+            yield (
+                f"### {self.title}, by what the surrogates have learnt\n\n"
+                f"{shield} against `{self.attackers[0]}`: how often a surrogate is right on"
+                f" held-out images, how often the best score is that of the surrogates' own class,"
+                f" what honest users get, and the accuracy of clones, in %. Made at"
+                f" {revisions(self.learning)} by code that is no longer here"
+                f" (`experiments/defences/learning.py`).\n"
             )
-            columns.append(Column(f"work, {each}", "hashes", of(each, "work_per_image"), _hashes))
-        columns.append(Column("server CPU ms", "an image", spent, _mean))
-        pairs = dict.fromkeys((cell["defence"], cell["client"]) for cell in wire)
-        return markdown(columns, [{"defence": shield, "client": who} for shield, who in pairs])
+            names = KEYS["learning"][:4]
+            sets = dict.fromkeys(tuple(cell[name] for name in names) for cell in self.learning)
+            found = [dict(zip(names, each, strict=True)) for each in sets]
+            yield table([self._learnt(each) for each in found], ["surrogates learnt"])
 
-    def _learning(self) -> Iterator[str]:
-        cells = self.content["learning"]
-        shield = cells[-1]["defence"]
-        yield (
-            f"### {self.title}, by what the surrogates have learnt\n\n"
-            f"{shield} against `{self.attackers[0]}`: how often a surrogate is right on held-out"
-            f" images, how often the best score is that of the surrogates' own class, what honest"
-            f" users get, and the accuracy of clones, in %. Made at {revisions(cells)} by code that"
-            f" is no longer here (`experiments/defences/learning.py`).\n"
-        )
-        queries = sorted({cell["queries"] for cell in cells})
+    def _tried(self) -> list[str]:
+        return [shield for shield in self.shields if among(self.thefts, defence=shield)]
 
-        def once(key: str) -> Callable[[Mapping[str, Any]], Estimate | None]:
-            return lambda row: _of(among(cells, queries=queries[0], **row), key)
+    def _clones(self, shield: str) -> dict[str, str]:
+        mine = among(self.thefts, defence=shield)
+        clones = {who: clone(among(mine, thief=who)) for who in self.attackers}
+        return {"defence": shield, "seeds": seeds(mine), **clones}
 
-        def clone(asked: int) -> Callable[[Mapping[str, Any]], Estimate | None]:
-            return lambda row: _of(among(cells, queries=asked, **row), "accuracy")
+    def _costs(self, shield: str) -> dict[str, str]:
+        mine = among(self.benign, defence=shield)
+        asked = {who: among(self.thefts, defence=shield, thief=who) for who in self.pools}
+        return {
+            "defence": shield,
+            "honest accuracy": percent(known(mine, "accuracy")),
+            "top class kept": percent(known(mine, "kept"), interval=False),
+            "L1, honest": short(known(mine, "l1")),
+            **{f"L1, {who}": short(known(cells, "l1")) for who, cells in asked.items()},
+            "victim ms": short(known(mine, "victim_ms")),
+            "defence ms": short(known(mine, "defence_ms")),
+        }
 
-        def seeds(row: Mapping[str, Any]) -> int:
-            return len(list(among(cells, queries=queries[0], **row)))
+    def _priced(self, shield: str, client: str) -> dict[str, str]:
+        """Over the wire, policies side by side."""
+        policies = dict.fromkeys(cell["policy"] for cell in self.wire)
+        mine = among(self.wire, defence=shield, client=client)
+        by = {policy: among(mine, policy=policy) for policy in policies}
+        row = {"defence": shield, "client": client, "seeds": seeds(mine)}
+        row |= {f"clone, {policy}": clone(cells) for policy, cells in by.items()}
+        for policy, cells in by.items():
+            row[f"client ms, {policy}"] = short(known(cells, "total_seconds"), 1e-3)
+        for policy, cells in by.items():
+            if policy != "none":
+                row[f"of it solving, {policy}"] = short(known(cells, "solve_seconds"), 1e-3)
+                row[f"work, {policy}"] = f"{np.mean(known(cells, 'work_per_image')):,.0f}"
+        honest = among(self.benign, defence=shield)
+        spent = [cell["victim_ms"] + cell["defence_ms"] for cell in honest]
+        return {**row, "server CPU ms": short(spent)}
 
-        columns = [
-            Column("surrogates learnt", "from what", _learnt),
-            Column("seeds", "of the attacker", seeds, whole),
-            Column("right", "surrogates", once("right"), _share),
-            Column("own class, honest", "best score", once("own_class_honest"), _share),
-            Column("own class, thief's", "best score", once("own_class_asked"), _share),
-            Column("honest accuracy", "of answers", once("honest_accuracy"), _share),
-            Column("L1, honest", "of answers", once("honest_l1"), _mean),
-            *(Column(f"clone of {n:,}", "accuracy", clone(n), _percent) for n in queries),
-        ]
-        names = ("defence", "source", "images", "epochs")
-        rows = dict.fromkeys(tuple(cell[name] for name in names) for cell in cells)
-        yield markdown(columns, [dict(zip(names, row, strict=True)) for row in rows])
+    def _learnt(self, learnt: Mapping[str, Any]) -> dict[str, str]:
+        mine = among(self.learning, **learnt)
+        queries = sorted({cell["queries"] for cell in self.learning})
+        once = among(mine, queries=queries[0])
+        whose = "own images" if learnt["source"] == "own" else "of the images asked"
+        times = "once" if learnt["epochs"] == 1 else f"{learnt['epochs']} times"
+        what = f"{learnt['images']:,} {whose}, {times}" if learnt["epochs"] else "nothing"
+        shares = {
+            "right": "right",
+            "own class, honest": "own_class_honest",
+            "own class, thief's": "own_class_asked",
+            "honest accuracy": "honest_accuracy",
+        }
+        return {
+            "surrogates learnt": "no defence" if learnt["defence"] == "none" else what,
+            "seeds": seeds(once),
+            **{name: percent(known(once, key), interval=False) for name, key in shares.items()},
+            "L1, honest": short(known(once, "honest_l1")),
+            **{
+                f"clone of {n:,}": percent(known(among(mine, queries=n), "accuracy"))
+                for n in queries
+            },
+        }
 
     def draw(self) -> Drawing:
         """A row for each attacker, one point for each defence that it met."""
-        thefts, panels = self.content["thefts"], []
-        for attacker in self.attackers:
-            mine = list(among(thefts, thief=attacker))
-            for moved, where in (
-                (mine, f"{attacker}: its images"),
-                (self.content["benign"], "honest images"),
-            ):
-                panels.append(self._panel(mine, moved, where))
+        panels = []
+        for who in self.attackers:
+            mine = among(self.thefts, thief=who)
+            panels.append(self._panel(f"{who}: its images", mine, mine))
+            panels.append(self._panel("honest images", mine, self.benign))
         title = f"{self.title}: clones against the distance of answers"
         return lines(self.name, title, CAPTION, panels, across=2, size=(4.2, 2.3), share=True)
 
-    def _panel(self, thefts: Sequence[Cell], moved: Sequence[Cell], title: str) -> Panel:
+    def _panel(self, title: str, thefts: Cells, moved: Cells) -> Panel:
         kinds: dict[str, list[tuple[float, float]]] = {}
         for shield, server in self.shields.items():
-            x = _of(among(moved, defence=shield), "l1")
-            y = _of(among(thefts, defence=shield), "accuracy")
-            if x is not None and y is not None:
+            l1 = known(among(moved, defence=shield), "l1")
+            accuracy = known(among(thefts, defence=shield), "accuracy")
+            if l1 and accuracy:
                 untrained = ", untrained" if server["defence_config"].get("untrained") else ""
-                kind = f"{server['defence']}{untrained}"
-                kinds.setdefault(kind, []).append((x.mean, 100 * y.mean))
+                points = kinds.setdefault(f"{server['defence']}{untrained}", [])
+                points.append((float(np.mean(l1)), float(100 * np.mean(accuracy))))
         bare = kinds.pop("none", [])
-        drawn = []
-        for kind, points in kinds.items():
-            x_s, y_s = zip(*sorted(points), strict=True)
-            drawn.append(Line(kind, x_s, y_s, ""))
         return Panel(
-            drawn,
+            [Line(k, [x for x, _ in each], [y for _, y in each], "") for k, each in kinds.items()],
             title=title,
             x="mean L1 distance of an answer",
             y="accuracy (%)",
@@ -321,49 +289,14 @@ class Study:
         )
 
 
-def _of(cells: Iterator[Cell], key: str) -> Estimate | None:
-    return Estimate.of(cell.get(key) for cell in cells)
+def clone(cells: Cells) -> str:
+    """Accuracy, and fidelity in brackets; an honest user has none."""
+    if not known(cells, "accuracy"):
+        return NOTHING
+    fidelity = percent(known(cells, "fidelity"), interval=False)
+    return f"{percent(known(cells, 'accuracy'))} ({fidelity})"
 
 
-def _clone(cells: Iterator[Cell]) -> str:
-    """Accuracy, and fidelity in brackets; of an honest user there is none."""
-    known = [cell for cell in cells if cell["accuracy"] is not None]
-    accuracy, fidelity = (
-        Estimate.of(cell[key] for cell in known) for key in ("accuracy", "fidelity")
-    )
-    return f"{_percent(accuracy)} ({_share(fidelity)})" if accuracy and fidelity else NOTHING
-
-
-def _right(text: str) -> str:
-    """Aligns text to the right."""
-    return text
-
-
-def _percent(found: Estimate) -> str:
-    return found.percent(1)
-
-
-def _share(found: Estimate) -> str:
-    return f"{100 * found.mean:.1f}"
-
-
-def _mean(found: Estimate) -> str:
-    return f"{found.mean:.3g}"
-
-
-def _ms(found: Estimate) -> str:
-    return f"{1e3 * found.mean:.3g}"
-
-
-def _hashes(found: Estimate) -> str:
-    return f"{found.mean:,.0f}"
-
-
-def _learnt(row: Mapping[str, Any]) -> str:
-    if row["defence"] == "none":
-        return "no defence"
-    if not row["epochs"]:
-        return "nothing"
-    whose = "own images" if row["source"] == "own" else "of the images asked"
-    times = "once" if row["epochs"] == 1 else f"{row['epochs']} times"
-    return f"{row['images']:,} {whose}, {times}"
+def seeds(cells: Cells) -> str:
+    """How many seeds there are."""
+    return str(len({cell["seed"] for cell in cells}))

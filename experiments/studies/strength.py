@@ -31,7 +31,7 @@ from core.documents import read_json
 from experiments import sweep
 from experiments.records import Run
 from experiments.report.tables import NOTHING
-from experiments.studies.collect import Cell, Content, Estimate
+from experiments.studies.cells import Cell, Cells, Content
 
 KEYS = {"cells": ("attack", "variant", "seed")}
 SCENARIOS = ("strength-mnist", "strength-cifar10")
@@ -137,7 +137,7 @@ class Result:
 
     scenario: str
     name: str
-    cells: Sequence[Cell]
+    cells: Cells
 
     @property
     def attack(self) -> str:
@@ -154,25 +154,15 @@ class Result:
         """Queries at which every seed has a surrogate, in order."""
         return sorted(set.intersection(*({row[0] for row in c["curve"]} for c in self.cells)))
 
-    def accuracy(self, queries: float, column: int = 1) -> Estimate:
-        """Accuracy on held-out images, between two surrogates on the line through both."""
-        values = []
-        for cell in self.cells:
-            curve = np.asarray(cell["curve"], float)
-            values.append(float(np.interp(queries, curve[:, 0], curve[:, column])))
-        found = Estimate.of(values)
-        assert found is not None
-        return found
+    def accuracy(self, queries: float, column: int = 1) -> list[float]:
+        """Of each seed on held-out images, between two surrogates on the line through both."""
+        curves = [np.asarray(cell["curve"], float) for cell in self.cells]
+        return [float(np.interp(queries, curve[:, 0], curve[:, column])) for curve in curves]
 
-    def fidelity(self, queries: float) -> Estimate:
-        """The share of held-out images on which surrogate and victim agree."""
+    def fidelity(self, queries: float) -> list[float]:
+        """The share of held-out images on which surrogate and victim agree, of each seed."""
         return self.accuracy(queries, 2)
 
-    def mean(self, key: str) -> float:
-        """The mean over seeds of a number that each cell has."""
-        return fmean(cell[key] for cell in self.cells)
-
-    @property
     def pool(self) -> str:
         """The pool's name without what says where it is kept."""
         given = self.cells[0]["setting"]
@@ -214,23 +204,23 @@ def goal(result: Result, found: Mapping[str, Result]) -> tuple[str, str]:
     least = GOALS.get(result.scenario, {}).get(result.name)
     if least is not None:
         wanted.append(f"≥ {100 * least:.1f}")
-        met.append(result.accuracy(result.queries[-1]).mean >= least)
+        met.append(fmean(result.accuracy(result.queries[-1])) >= least)
     random = rival(result, found)
     if random is not None:
         wanted.append(f"above random at {'; '.join(f'{n:,}' for n in ABOVE)}")
-        met += [result.accuracy(n).mean > random.accuracy(n).mean for n in ABOVE]
+        met += [fmean(result.accuracy(n)) > fmean(random.accuracy(n)) for n in ABOVE]
     if not wanted:
         return NOTHING, ""
     count = f" ({sum(met)} of {len(met)})" if len(met) > 1 else ""
     return "; ".join(wanted), ("met" if all(met) else "missed") + count
 
 
-def published(paper: Paper, name: str, queries: float) -> float | None:
+def published(paper: Paper, name: str, queries: float) -> str:
     """The paper's accuracy after so many queries, in per cent, by its last record until then."""
     until = [
         accuracy for asked, accuracy in paper.get(PAPERS.get(name, ""), ()) if asked <= queries
     ]
-    return until[-1] if len(until) > 1 else None  # the first is before any query
+    return f"{until[-1]:.1f}" if len(until) > 1 else NOTHING  # the first is before any query
 
 
 def read_paper(results: Path) -> Mapping[str, Paper]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from core.learning.artifacts import write_atomically
 from experiments.docs import write_block
 from experiments.report.lines import Drawing, Line, Panel, lines
-from experiments.report.tables import NOTHING, Column, markdown, whole
-from experiments.studies.collect import Content, Estimate, load, revisions
+from experiments.report.tables import NOTHING
+from experiments.studies.cells import Content, half_width, known, load, percent, revisions, table
 from experiments.studies.strength import (
     KEYS,
     PAPERS,
@@ -30,29 +31,10 @@ CAPTION = (
     "Surrogates on all held-out images, policy none; bands are 95 % intervals of the mean over"
     " seeds. Dashed: the paper's record of the attack. Dotted: the victim."
 )
-
 ACROSS = 3
 """Panels in a row of the figure."""
-
-
-def _tenths(value: float) -> str:
-    return f"{value:.1f}"
-
-
-COLUMNS = (
-    Column("attack", "its name", "name"),
-    Column("pool", "where its queries come from", "pool"),
-    Column("queries", "images asked", "queries", whole),
-    Column("seeds", "of the attacker", "seeds", whole),
-    Column("accuracy %", "on held-out images", "accuracy", Estimate.percent),
-    Column("fidelity %", "agreement with the victim on them", "fidelity", Estimate.percent),
-    Column("of the victim's %", "accuracy as a share of the victim's", "share", _tenths),
-    Column("paper %", "the paper's accuracy at as many queries", "paper", _tenths),
-    Column("goal", "what was wanted", "goal"),
-    Column("", "whether it was met", "met"),
-    Column("CPU s", "of the attacker's process", "cpu", lambda value: f"{value:.0f}"),
-    Column("overhead ms", "of a request, without training and puzzle", "overhead", _tenths),
-)
+MOST = 12
+"""Rows of a curve on a page, at most."""
 
 
 def write_docs(docs: Path) -> None:
@@ -65,102 +47,77 @@ def write_docs(docs: Path) -> None:
         if content is None:
             continue
         found, paper = results(content, scenario), papers.get(scenario, {})
-        drawing = draw(content, scenario, found, paper)
-        write_atomically(kept / f"{scenario}.svg", f"{drawing.svg}\n".encode())
-        overview.append(table(content, found, paper))
+        svg = draw(content, scenario, found, paper).svg
+        write_atomically(kept / f"{scenario}.svg", f"{svg}\n".encode())
+        rows = [row(content, result, found, paper) for result in found.values()]
+        title = f"**{content['title']}** (`{content['dataset']}`; victim {_victim(content)})"
+        overview.append(f"{title}\n\n{table(rows, ['attack', 'pool', 'goal', ''])}")
         for result in found.values():
             sections.setdefault(result.attack, []).append(section(content, result, found, paper))
     write_block(docs / "strength.md", "strength", "\n".join(overview))
     for page in sorted((docs / "attacks").glob("*.md")):
-        if "<!-- strength:begin -->" not in page.read_text(encoding="utf-8"):
-            continue
-        unknown = ["Not measured: no scenario strength-… has this attack.\n"]
-        write_block(page, "strength", "\n".join(sections.get(page.stem, unknown)))
+        if "<!-- strength:begin -->" in page.read_text(encoding="utf-8"):
+            unknown = ["Not measured: no scenario strength-… has this attack.\n"]
+            write_block(page, "strength", "\n".join(sections.get(page.stem, unknown)))
 
 
-def table(content: Content, found: Mapping[str, Result], paper: Paper) -> str:
-    """Markdown: a row for each attacker, where it ended."""
+def _victim(content: Content) -> str:
     victim = content["victim"]
-    rows = []
-    for result in found.values():
-        last = result.queries[-1]
-        accuracy = result.accuracy(last)
-        wanted, met = goal(result, found)
-        rows.append(
-            {
-                "name": result.name,
-                "pool": result.pool,
-                "queries": last,
-                "seeds": len(result.cells),
-                "accuracy": accuracy,
-                "fidelity": result.fidelity(last),
-                "share": 100 * accuracy.mean / victim["accuracy"],
-                "paper": published(paper, result.name, last),
-                "goal": wanted,
-                "met": met,
-                "cpu": result.mean("cpu_seconds"),
-                "overhead": result.mean("overhead_ms"),
-            }
-        )
-    return (
-        f"**{content['title']}** (`{content['dataset']}`; victim {victim['network']}, "
-        f"{100 * victim['accuracy']:.2f} % on {victim['images']:,} held-out images)\n\n"
-        f"{markdown(COLUMNS, rows)}"
-    )
+    accuracy = f"{100 * victim['accuracy']:.2f} % on {victim['images']:,} held-out"
+    return f"{victim['network']}, {accuracy} images"
+
+
+def row(
+    content: Content, result: Result, found: Mapping[str, Result], paper: Paper
+) -> dict[str, str]:
+    """Where an attacker ended, as the overview says it."""
+    last = result.queries[-1]
+    accuracy = result.accuracy(last)
+    wanted, met = goal(result, found)
+    return {
+        "attack": result.name,
+        "pool": result.pool(),
+        "queries": f"{last:,}",
+        "seeds": str(len(result.cells)),
+        "accuracy %": percent(accuracy, 2),
+        "fidelity %": percent(result.fidelity(last), 2),
+        "of the victim's %": f"{100 * fmean(accuracy) / content['victim']['accuracy']:.1f}",
+        "paper %": published(paper, result.name, last),
+        "goal": wanted,
+        "": met,
+        "CPU s": f"{fmean(known(result.cells, 'cpu_seconds')):.0f}",
+        "overhead ms": f"{fmean(known(result.cells, 'overhead_ms')):.1f}",
+    }
 
 
 def section(content: Content, result: Result, found: Mapping[str, Result], paper: Paper) -> str:
-    """Markdown: the curve of one attacker on the page of its attack, and how to get it again."""
-    columns = [
-        Column("queries", "images asked", "at", whole),
-        Column(
-            "accuracy %",
-            "on held-out images",
-            lambda row: result.accuracy(row["at"]),
-            Estimate.percent,
-        ),
-        Column("fidelity %", "agreement", lambda row: result.fidelity(row["at"]), Estimate.percent),
-    ]
-    random = rival(result, found)
-    if random is not None:
-        columns.append(
-            Column(
-                "random %",
-                "random queries",
-                lambda row: random.accuracy(row["at"]),
-                Estimate.percent,
-            )
-        )
-    if result.name in PAPERS:
-        columns.append(
-            Column(
-                "paper %",
-                "the paper's",
-                lambda row: published(paper, result.name, row["at"]),
-                _tenths,
-            )
-        )
-    victim, given = content["victim"], result.cells[0]["setting"]
-    settings = ", ".join(f"{key} {value}" for key, value in given["config"].items())
-    pool = "no pool" if result.pool == NOTHING else f"pool {result.pool}"
+    """The curve of one attacker on the page of its attack, and how to get it again."""
+    random, rows, queries = rival(result, found), [], result.queries
+    picked = np.linspace(0, len(queries) - 1, min(MOST, len(queries))).round().astype(int)
+    for at in [queries[place] for place in picked]:
+        line = {
+            "queries": f"{at:,}",
+            "accuracy %": percent(result.accuracy(at), 2),
+            "fidelity %": percent(result.fidelity(at), 2),
+        }
+        if random is not None:
+            line["random %"] = percent(random.accuracy(at), 2)
+        if result.name in PAPERS:
+            line["paper %"] = published(paper, result.name, at)
+        rows.append(line)
+    config = result.cells[0]["setting"]["config"]
+    settings = ", ".join(f"{key} {value}" for key, value in config.items())
+    pool = "no pool" if result.pool() == NOTHING else f"pool {result.pool()}"
+    cpu, overhead = (fmean(known(result.cells, k)) for k in ("cpu_seconds", "overhead_ms"))
     return (
         f"**{content['title']}{f', {result.variant}' if result.variant else ''}**: the victim is a"
-        f" {victim['network']}, {100 * victim['accuracy']:.2f} % on {victim['images']:,} held-out"
-        f" images; {pool}; {settings}.\n\n"
-        f"{markdown(columns, [{'at': at} for at in _few(result.queries)])}\n"
-        f"{result.mean('cpu_seconds'):.0f} s of one core, {result.mean('overhead_ms'):.1f} ms of"
+        f" {_victim(content)}; {pool}; {settings}.\n\n"
+        f"{table(rows, [])}\n"
+        f"{cpu:.0f} s of one core, {overhead:.1f} ms of"
         f" overhead a batch. Made at {revisions(result.cells)}"
         f" ([{result.scenario}.json](../results/{result.scenario}.json)); again by"
         f" `python -m experiments run {result.scenario} --data FOLDER`.\n"
     )
-
-
-def _few(queries: Sequence[int], most: int = 12) -> list[int]:
-    """At most so many of them, evenly, the last one included."""
-    if len(queries) <= most:
-        return list(queries)
-    picked = np.unique(np.linspace(0, len(queries) - 1, most).round().astype(int))
-    return [queries[at] for at in picked]
 
 
 def draw(content: Content, scenario: str, found: Mapping[str, Result], paper: Paper) -> Drawing:
@@ -177,14 +134,13 @@ def draw(content: Content, scenario: str, found: Mapping[str, Result], paper: Pa
                 drawn.append(Line("the paper", x, y, "--", marks=False, ink=True))
         for random in filter(None, (rival(result, found) for result in mine)):
             drawn.append(_line(random, "random, likewise", ink=True))
-        lowest = min(min(line.y) for line in drawn)
         panels.append(
             Panel(
                 drawn,
                 title=attack,
                 x="queries",
                 y="" if len(panels) % ACROSS else "accuracy (%)",
-                bottom=10 * math.floor(lowest / 10),
+                bottom=10 * math.floor(min(min(line.y) for line in drawn) / 10),
                 top=100,
                 level=(100 * content["victim"]["accuracy"], "the victim"),
             )
@@ -194,12 +150,7 @@ def draw(content: Content, scenario: str, found: Mapping[str, Result], paper: Pa
 
 
 def _line(result: Result, name: str, *, ink: bool = False) -> Line:
-    points = [result.accuracy(queries) for queries in result.queries]
-    return Line(
-        name,
-        result.queries,
-        [100 * each.mean for each in points],
-        marks=not ink,
-        band=None if ink else [100 * (each.half or 0.0) for each in points],
-        ink=ink,
-    )
+    accuracies = [result.accuracy(at) for at in result.queries]
+    means = [100 * float(np.mean(each)) for each in accuracies]
+    band = None if ink else [100 * half_width(each) for each in accuracies]
+    return Line(name, result.queries, means, marks=not ink, band=band, ink=ink)

@@ -15,8 +15,7 @@ from scipy import stats
 from experiments import sweep
 from experiments.report.page import write
 from experiments.scenario import read
-from experiments.studies import collect, defences, strength, strength_pages
-from experiments.studies.collect import Estimate
+from experiments.studies import cells, collect, defences, strength, strength_pages
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS = DOCS / "results"
@@ -25,7 +24,7 @@ STUDIES += [(defences, name) for name in defences.SCENARIOS]
 
 
 def kept(module, name):
-    return collect.load(RESULTS / f"{name}.json", module.KEYS)
+    return cells.load(RESULTS / f"{name}.json", module.KEYS)
 
 
 @pytest.mark.parametrize("name", strength.SCENARIOS)
@@ -85,13 +84,13 @@ def test_the_committed_results_came_from_clean_revisions():
 
 
 def test_an_interval_is_students():
-    found = Estimate.of([0.90, None, 0.92, 0.97])
-    low, high = stats.t.interval(0.95, 2, loc=0.93, scale=stats.sem([0.90, 0.92, 0.97]))
-    assert found.mean == pytest.approx(0.93)
-    assert found.half == pytest.approx((high - low) / 2)
-    assert found.percent() == f"93.00 ± {50 * (high - low):.2f}"
-    assert Estimate.of([0.5]).percent(1) == "50.0"
-    assert Estimate.of([None]) is None
+    values = [0.90, 0.92, 0.97]
+    low, high = stats.t.interval(0.95, 2, loc=0.93, scale=stats.sem(values))
+    assert cells.half_width(values) == pytest.approx((high - low) / 2)
+    assert cells.percent(values, 2) == f"93.00 ± {50 * (high - low):.2f}"
+    assert cells.percent(values, interval=False) == "93.0"
+    assert cells.percent([0.5]) == "50.0"
+    assert cells.percent([]) == "–"  # noqa: RUF001
 
 
 def cell(name, seed, *curve):
@@ -99,8 +98,9 @@ def cell(name, seed, *curve):
     return {"attack": attack, "variant": variant.strip("()"), "seed": seed, "curve": curve}
 
 
-def result(name, *cells, scenario="strength-mnist"):
-    return strength.Result(scenario, name, [cell(name, n, *curve) for n, curve in enumerate(cells)])
+def result(name, *curves, scenario="strength-mnist"):
+    made = [cell(name, seed, *curve) for seed, curve in enumerate(curves)]
+    return strength.Result(scenario, name, made)
 
 
 def test_a_curve_is_read_between_its_surrogates():
@@ -108,8 +108,8 @@ def test_a_curve_is_read_between_its_surrogates():
         "random", [(100, 0.90, 0.91), (200, 0.96, 0.97)], [(64, 0.8, 0.8), (200, 1.0, 1.0)]
     )
     assert two.queries == [200]
-    assert two.accuracy(150).mean == pytest.approx((0.93 + 0.926470) / 2)
-    assert two.fidelity(200).mean == pytest.approx(0.985)
+    assert two.accuracy(150) == pytest.approx([0.93, 0.926470])
+    assert two.fidelity(200) == [0.97, 1.0]
 
 
 def test_a_goal_is_met_or_missed():
@@ -136,8 +136,8 @@ def test_a_goal_is_met_or_missed():
 def test_the_papers_accuracy_is_the_last_until_then(tmp_path):
     paper = {"standard": [(0.0, 10.0), (100.0, 94.2), (300.0, 96.6)]}
     accuracies = [strength.published(paper, "random", n) for n in (99, 299, 10_000)]
-    assert accuracies == [None, 94.2, 96.6]
-    assert strength.published(paper, "gap", 10_000) is None
+    assert accuracies == ["–", "94.2", "96.6"]  # noqa: RUF001
+    assert strength.published(paper, "gap", 10_000) == "–"  # noqa: RUF001
     assert strength.read_paper(tmp_path) == {}
     (tmp_path / strength.PAPER).write_text('{"accuracy": []}')
     with pytest.raises(ValueError, match="does not hold the paper's accuracies"):
@@ -274,7 +274,7 @@ def test_every_study_runs_over_the_wire(digits_home, tmp_path):
         )
         assert len(folders) == 1
         collect.run(collect.Flags(tmp_path / name, tmp_path))
-        content = collect.load(tmp_path / f"{name}.json", module.KEYS)
+        content = cells.load(tmp_path / f"{name}.json", module.KEYS)
         assert content["victim"]["accuracy"] > 0.8
         if module is strength:
             assert not list(folders[0].glob("calibration.json"))
