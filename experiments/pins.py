@@ -17,7 +17,6 @@ from experiments import commands
 from experiments.groups import Attacker, npz
 from experiments.process import RunError
 from experiments.scenario import Scenario
-from server.defences import trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,8 @@ class Pins:
 
 def take(scenario: Scenario, out: Path, home: Path) -> Pins:
     """The files of a run whose steps are done, as they are now."""
-    from server import model  # with it comes torch
+    from server import model  # with these comes torch
+    from server.defences import trained
 
     name, server = commands.model_name(scenario), scenario.server
     files = {
