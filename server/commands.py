@@ -22,8 +22,8 @@ from protos import codec
 from server import calibration, logs, measures, model, secret, transport
 from server.authentication import ApiKeys, Authenticator, NoAuthentication
 from server.calibration import Calibration, CalibrationError, make
+from server.calibration.make import Targets
 from server.calibration.plot import draw
-from server.calibration.targets import Targets
 from server.defences import configured, trained
 from server.gate import Gate, unrecorded
 from server.ledger.sqlite import SqliteLedger

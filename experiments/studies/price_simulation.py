@@ -25,8 +25,7 @@ from experiments.studies.sources import costs_file, model_name
 from server import measures, model
 from server.calibration import traffic
 from server.calibration.fit import QUERIES, SIZES, fit, parts
-from server.calibration.make import PAPER_BASE, line
-from server.calibration.targets import OVERHEAD_P99
+from server.calibration.make import OVERHEAD_P99, PAPER_BASE, line
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing import BATCH, Paper

@@ -227,8 +227,7 @@ def run(flags: Flags) -> None:
     """Simulates prices."""
     check(flags)
     from experiments.studies import price_simulation  # with it comes torch
-    from server.calibration.make import CAP
-    from server.calibration.targets import SERVICE_SHARE
+    from server.calibration.make import CAP, SERVICE_SHARE
     from server.pricing.vectorised import Terms
 
     home, data = flags.home or default_home(), flags.data or default_data()

@@ -34,8 +34,8 @@ Signed = Annotated[float, Field(ge=-MOST, le=MOST)]
 Overhead = Annotated[float, Field(ge=0)]
 
 
-class CalibrationError(Exception):
-    """A calibration that cannot be made or must not be used; one readable line."""
+class CalibrationError(ValueError):
+    """A calibration that cannot be read or must not be used; one readable line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,7 +231,7 @@ def test_names_say_their_parts_and_files():
 
 def test_a_surprisal_keeps_images_that_calibration_leaves_alone(victim, digits_home):
     from server import calibration, model
-    from server.calibration.make import costs_of
+    from server.measures import costs_of
 
     name, files = "surprisal:entropy+gap", model.folder(digits_home, "m")
     model.prepare(digits_home, "m", dataset="digits", network="lenet-thin", measure=name, seed=0)
@@ -243,7 +243,7 @@ def test_a_surprisal_keeps_images_that_calibration_leaves_alone(victim, digits_h
     honest = load("digits", home=digits_home).splits["calibration"]
     taken, left = measures.reserve(name, honest)
     assert len(loaded.measure.arrays()["honest"]) == len(taken) == 90
-    costs = costs_of(loaded, left.images)
+    costs = costs_of(loaded.measure, loaded.victim, left.images)
     assert costs.mean() == pytest.approx(1, abs=0.3)
     assert loaded.fingerprint != model.load(digits_home, "m", "heads").fingerprint
 
