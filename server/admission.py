@@ -1,6 +1,6 @@
-"""What callers may hold at the door: places, bytes and time, each with an owner and an end.
+"""Limits of calls: places, bytes and time, each with an owner and an end.
 
-A call has an owner before it may hold anything: who shows no key is refused unread. A client's
+A call has an owner before it may hold anything: without a key it is refused unread. A client's
 calls wait for places of its own, never for another's, and give up after a while.
 """
 
@@ -16,10 +16,8 @@ from server.limits import counted
 from server.refusals import BodyTooSlow, StreamOver, TooManyCalls
 
 BODY_BYTES = 64 * 2**20
-"""Of all messages that are being received at once, as long as four of the largest are no more.
-
-As much again for calls that are no predictions.
-"""
+"""Of all messages of predictions that are received at once, but never less than four of the
+largest; as much again for other calls."""
 
 SHARE = 4
 """One client may have one part in so many of the messages being received."""
@@ -73,9 +71,9 @@ class Pace:
         self._next = clock() - self._credit
 
     async def turn(self, at_most: float) -> None:
-        """Waits for the turn of one call more. Raises TimeoutError where it is too far away.
+        """Waits for the turn of one more call. Raises TimeoutError if it is too far away.
 
-        Also then it has waited, each call for another time: what came at once does not end at once.
+        It has waited then, too, each call for another time: what came at once does not end at once.
         """
         now = self._clock()
         turn = max(self._next, now - self._credit)
@@ -94,20 +92,15 @@ class Pace:
         return self._next <= self._clock() - self._credit
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Of one client, for calls of one kind: to be served, and of those to be received."""
-
-    served: asyncio.Semaphore
-    received: asyncio.Semaphore
-
-
 @dataclass(slots=True)
 class _Client:
-    """The places of one client, and how fast it asks."""
+    """Places of one client, of its predictions and of its other calls, and its pace.
 
-    predicts: _Places
-    calls: _Places
+    Each kind has places of calls that are served, and of those whose message is received.
+    """
+
+    served: dict[bool, asyncio.Semaphore]
+    received: dict[bool, asyncio.Semaphore]
     pace: Pace
     here: int = 0
 
@@ -118,9 +111,8 @@ class Admission:
     def __init__(self, message_bytes: int, limits: Limits) -> None:
         self.limits = limits
         bodies = max(SHARE, BODY_BYTES // message_bytes)
-        # Work that is done never waits for questions that are still coming in.
-        self._predicts = asyncio.Semaphore(bodies)
-        self._calls = asyncio.Semaphore(bodies)
+        # By whether they are predictions: a redemption never waits for questions to come in.
+        self._received = {predict: asyncio.Semaphore(bodies) for predict in (True, False)}
         self._bodies_each = bodies // SHARE
         self._clock = asyncio.get_running_loop().time
         self._clients: dict[str, _Client] = {}
@@ -135,16 +127,24 @@ class Admission:
 
         Raises TooManyCalls, BodyTooSlow.
         """
-        mine = self._client(client)
-        if mine.here >= self.limits.waiting:
+        mine, limits = self._client(client), self.limits
+        if mine.here >= limits.waiting:
             raise TooManyCalls(f"{mine.here} calls of this client are here; expected no more")
-        places, shared, seconds = mine.predicts, self._predicts, self.limits.body_seconds
-        if not predict:
-            places, shared, seconds = mine.calls, self._calls, min(seconds, SMALL_SECONDS)
+        seconds = limits.body_seconds if predict else min(limits.body_seconds, SMALL_SECONDS)
         mine.here += 1
         try:
             async with AsyncExitStack() as place, AsyncExitStack() as body:
-                await self._turn(mine, places, shared, place, body)
+                try:
+                    async with asyncio.timeout(limits.turn_seconds):
+                        await mine.pace.turn(limits.turn_seconds)
+                        await place.enter_async_context(mine.served[predict])
+                        await body.enter_async_context(mine.received[predict])
+                        await body.enter_async_context(self._received[predict])
+                except TimeoutError as error:
+                    raise TooManyCalls(
+                        f"{mine.here} calls of this client are here; "
+                        f"this one waited {limits.turn_seconds:g} s for its turn"
+                    ) from error
                 try:
                     async with asyncio.timeout(seconds):
                         data = await read()
@@ -156,28 +156,6 @@ class Admission:
         finally:
             mine.here -= 1
 
-    async def _turn(
-        self,
-        mine: _Client,
-        places: _Places,
-        shared: asyncio.Semaphore,
-        place: AsyncExitStack,
-        body: AsyncExitStack,
-    ) -> None:
-        """Enters a place of the client, and one for the body of a message. Raises TooManyCalls."""
-        seconds = self.limits.turn_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await mine.pace.turn(seconds)
-                await place.enter_async_context(places.served)
-                await body.enter_async_context(places.received)
-                await body.enter_async_context(shared)
-        except TimeoutError as error:
-            raise TooManyCalls(
-                f"{mine.here} calls of this client are here; "
-                f"this one waited {seconds:g} s for its turn"
-            ) from error
-
     def _client(self, name: str) -> _Client:
         found = self._clients.get(name)
         if found is None:
@@ -185,15 +163,14 @@ class Admission:
                 for other, kept in list(self._clients.items()):
                     if not kept.here and kept.pace.rested():
                         del self._clients[other]
+            limits = self.limits
+            served = {True: limits.predicts, False: limits.calls}
             found = self._clients[name] = _Client(
-                self._places(self.limits.predicts),
-                self._places(self.limits.calls),
-                Pace(self.limits.rate, self.limits.burst, self._clock),
+                {predict: asyncio.Semaphore(most) for predict, most in served.items()},
+                {predict: asyncio.Semaphore(self._bodies_each) for predict in served},
+                Pace(limits.rate, limits.burst, self._clock),
             )
         return found
-
-    def _places(self, served: int) -> _Places:
-        return _Places(asyncio.Semaphore(served), asyncio.Semaphore(self._bodies_each))
 
     async def refusal(self) -> None:
         """Waits until a caller without a key may be told so.
@@ -213,7 +190,7 @@ class Admission:
     async def stream(self, client: str) -> AsyncIterator[Turn]:
         """Room for a stream of a client. Raises TooManyCalls, and StreamOver when time is up.
 
-        What it yields waits for the turn of one message more, which counts as a call.
+        What it yields waits for the turn of one more message, which counts as a call.
         """
 
         async def turn() -> None:
@@ -225,18 +202,17 @@ class Admission:
         await turn()
         if self._streams[client] >= self.limits.streams:
             raise TooManyCalls(f"{self._streams[client]} streams are open; expected no more")
-        with counted(self._streams, client):
-            try:
-                async with asyncio.timeout(self.limits.stream_seconds):
+        seconds = self.limits.stream_seconds
+        try:
+            with counted(self._streams, client):
+                async with asyncio.timeout(seconds):
                     yield turn
-            except TimeoutError as error:
-                raise StreamOver(
-                    f"the stream was open for {self.limits.stream_seconds:g} s; open it again"
-                ) from error
+        except TimeoutError as error:
+            raise StreamOver(f"the stream was open for {seconds:g} s; open it again") from error
 
     @asynccontextmanager
     async def check(self) -> AsyncIterator[None]:
-        """Room for a call of nobody's; where there is none, the oldest one has to go.
+        """Room for a health check, which needs no key; if there is none, the oldest one ends.
 
         What a load balancer asks is answered at once: those that stay have not sent their message.
         Raises BodyTooSlow.

@@ -169,8 +169,27 @@ class Gate:
                         self.ledger.ask(client, request_id, identity, batch)
                     )
         with steps.timed("seal"):
-            sealed = self._seal(client, request_id, identity, charge, answer, started)
+            open_now = charge.paid or charge.work == 0
+            challenge = self.keyring.issue(
+                Puzzle(charge.puzzle.algorithm, 0, 0) if open_now else charge.puzzle,
+                audience=str(self.audience),
+                client=client,
+                request_id=request_id,
+                digest=identity,
+                now=self.clock(),
+                expires=charge.expires,
+            )
+            key = self.keyring.sealing_key(challenge)
+            ciphertext = AESGCM(key).encrypt(_ZERO_NONCE, self.encode(answer), challenge.token)
         account = charge.account
+        sealed = Sealed(
+            challenge=challenge.token,
+            ciphertext=ciphertext,
+            key=key if open_now else None,
+            charged=account.charged,
+            work=0 if open_now else charge.work,
+            seconds=time.perf_counter() - started,
+        )
         self._write(
             "predict",
             client=client,
@@ -217,36 +236,6 @@ class Gate:
             self.record(kind, **fields)
         except OSError:
             _LOG.exception("a line of the record is lost")
-
-    def _seal(
-        self,
-        client: str,
-        request_id: str,
-        identity: bytes,
-        charge: Charge,
-        answer: NDArray[np.float32],
-        started: float,
-    ) -> Sealed:
-        open_now = charge.paid or charge.work == 0
-        challenge = self.keyring.issue(
-            Puzzle(charge.puzzle.algorithm, 0, 0) if open_now else charge.puzzle,
-            audience=str(self.audience),
-            client=client,
-            request_id=request_id,
-            digest=identity,
-            now=self.clock(),
-            expires=charge.expires,
-        )
-        key = self.keyring.sealing_key(challenge)
-        ciphertext = AESGCM(key).encrypt(_ZERO_NONCE, self.encode(answer), challenge.token)
-        return Sealed(
-            challenge=challenge.token,
-            ciphertext=ciphertext,
-            key=key if open_now else None,
-            charged=charge.account.charged,
-            work=0 if open_now else charge.work,
-            seconds=time.perf_counter() - started,
-        )
 
 
 def check_request_id(request_id: str) -> None:

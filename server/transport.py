@@ -24,15 +24,6 @@ HANDSHAKE_MS = 5_000
 IDLE_MS = 60_000
 """How long a connection without a call stays open; a client connects again by itself."""
 
-AGE_MS = 600_000
-"""How long any connection lives: what a caller leaves open on it ends with it."""
-
-GRACE_MS = 60_000
-"""For the calls that are open on a connection when its time is up."""
-
-UNREAD_BYTES = 16_384
-"""Of a message that is not being received yet."""
-
 
 class _KnownMethods(cygrpc.AioServer):  # type: ignore[misc]
     """Serves registered methods only, and refuses any other call without a look at its name.
@@ -76,13 +67,12 @@ def options(message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", connections()),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.max_connection_idle_ms", IDLE_MS),
-        ("grpc.max_connection_age_ms", AGE_MS),
-        ("grpc.max_connection_age_grace_ms", GRACE_MS),
+        ("grpc.max_connection_age_ms", 600_000),  # what is left open on it ends with it
+        ("grpc.max_connection_age_grace_ms", 60_000),  # for the calls that are open then
         ("grpc.keepalive_time_ms", 30_000),  # a peer that is gone, or does not read, is found out
         ("grpc.keepalive_timeout_ms", 10_000),
-        # What is received of a message before there is room for it: no more than this a call.
         ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", UNREAD_BYTES),
+        ("grpc.http2.lookahead_bytes", 16_384),  # received of a message before it has room
     ]
 
 
