@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.documents import shown
 from core.learning.datasets import Split
 from core.suggest import suggest
 from server.victims import Answer, Victim, answers
@@ -169,14 +168,10 @@ def train(
 def restore(name: str, arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Measure:
     """A measure from what `arrays` and `config` of an earlier one gave. Raises ValueError."""
     check(name, victim)
-    if not isinstance(config, Mapping):
-        raise ValueError(f"config is {shown(config)}, expected a table")
     measure: Measure
     if name.startswith(SURPRISAL):
-        parts, named = config.get("parts"), parse(name)
-        if isinstance(parts, Mapping) and parts and set(parts) != set(named):
-            raise ValueError(f"config has parts {shown(list(parts))}, expected {', '.join(named)}")
-        measure = import_module("server.measures.surprisal").restore(arrays, config, victim)
+        surprisal = import_module("server.measures.surprisal")
+        measure = surprisal.restore(parse(name), arrays, config, victim)
     else:
         measure = import_module(MEASURES[name].module).restore(arrays, config, victim)
     return measure
@@ -200,12 +195,14 @@ def checked(costs: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
 
 def features_of(answer: Answer, width: int, measure: str) -> NDArray[np.float32]:
     """The victim's features (b, width). Raises ValueError where they are missing or differ."""
-    if answer.features is None:
+    found = answer.features
+    if found is None:
         raise ValueError(f"the victim gives no features; measure {measure} needs them")
-    if answer.features.ndim != 2 or answer.features.shape[1] != width:
-        found = answer.features.shape[1] if answer.features.ndim == 2 else answer.features.shape
-        raise ValueError(f"features have width {found}; measure {measure} expects {width}")
-    if not np.isfinite(answer.features).all():
-        wrong = answer.features[~np.isfinite(answer.features)][0]
+    if found.ndim != 2 or found.shape[1] != width:
+        raise ValueError(
+            f"features have shape {found.shape}; measure {measure} expects (b, {width})"
+        )
+    if not np.isfinite(found).all():
+        wrong = found[~np.isfinite(found)][0]
         raise ValueError(f"features contain {wrong}; measure {measure} expects finite numbers")
-    return answer.features
+    return found

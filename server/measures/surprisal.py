@@ -7,7 +7,10 @@ the sum, whose parts depend on each other, is held against the honest sums in tu
 thus has the same scale: about exponential(1) over honest images.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.documents import shown
 from core.learning.datasets import Split
+from core.validation import FORBID, validate
 from server import measures
 from server.measures import REFERENCE, Arrays, Measure, checked, stored
 from server.victims import Answer, Victim
@@ -24,6 +28,13 @@ CLIP = 5.0
 
 DIGITS = 9
 """Decimals of a cost that are compared, a nano-unit: the same votes cost the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    __pydantic_config__ = FORBID
+    parts: dict[str, dict[str, Any]]
+    clip: float
 
 
 class Tail:
@@ -84,10 +95,9 @@ def train(
     Parts that are in `trained`, by name, are taken from there. Raises ValueError without REFERENCE
     honest images.
     """
-    count = 0 if reference is None else len(reference)
-    if reference is None or count < REFERENCE:
+    if reference is None or len(reference) < REFERENCE:
         raise ValueError(
-            f"surprisal has {count} held-out honest images to compare with; "
+            f"surprisal has {len(reference or ())} held-out honest images to compare with; "
             f"expected at least {REFERENCE}"
         )
     parts = {
@@ -101,23 +111,21 @@ def train(
     return Surprisal(parts, tails, Tail(_sum(costs, tails)))
 
 
-def restore(arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Surprisal:
+def restore(
+    names: Sequence[str], arrays: Arrays, config: Mapping[str, Any], victim: Victim
+) -> Surprisal:
     """A surprisal as `arrays` and `config` gave it. Raises ValueError for another clip."""
-    for name in ("clip", "parts"):
-        if name not in config:
-            raise ValueError(f"config has no {name!r}")
-    if config["clip"] != CLIP:
-        raise ValueError(
-            f"the surprisal ends at {shown(config['clip'])}, not at {CLIP}; prepare again"
-        )
-    if not isinstance(config["parts"], Mapping) or not config["parts"]:
-        raise ValueError(f"config has parts = {shown(config['parts'])}, expected a table")
-    parts, tails = {}, {}
-    for name, part in config["parts"].items():
-        if name not in measures.MEASURES:
-            raise ValueError(f"config has the unknown part {shown(name)}")
-        parts[name] = measures.restore(name, stored.under(arrays, name), part, victim)
-        tails[name] = _tail(arrays, f"honest.{name}")
+    settings = validate(Config, config, "config")
+    if settings.clip != CLIP:
+        raise ValueError(f"the surprisal ends at {settings.clip:g}, not at {CLIP}; prepare again")
+    if set(settings.parts) != set(names):
+        found = shown(list(settings.parts))
+        raise ValueError(f"config has parts {found}, expected {', '.join(names)}")
+    parts = {
+        name: measures.restore(name, stored.under(arrays, name), part, victim)
+        for name, part in settings.parts.items()
+    }
+    tails = {name: _tail(arrays, f"honest.{name}") for name in parts}
     return Surprisal(parts, tails, _tail(arrays, "honest"))
 
 
