@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -26,6 +25,7 @@ from server.defences.mad_argmax import poisoned_below_top
 from server.defences.modelguard_w import guarded
 from server.defences.surrogates import Surrogates
 
+BATCH = 64
 NETWORKS = {"lenet": (1, 28, 28), "resnet10-thin": (3, 32, 32)}
 
 GOALS = {
@@ -40,12 +40,7 @@ FORWARD_PASSES = 4.0
 """Surrogate forward passes that gradient redirection may take in all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flags(turns.Flags):
-    """Time the defences on one thread, beside a surrogate's forward pass."""
-
-    batch: int = 64
-    """Images at once."""
+Flags = turns.Flags
 
 
 def probes(flags: Flags, stack: ExitStack) -> Iterator[Probe]:
@@ -53,14 +48,14 @@ def probes(flags: Flags, stack: ExitStack) -> Iterator[Probe]:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     for classes in (10, 100):
-        yield from arithmetic(rng, flags.batch, classes)
+        yield from arithmetic(rng, classes)
     for name, shape in NETWORKS.items():
-        yield from redirections(rng, flags.batch, name, shape)
+        yield from redirections(rng, name, shape)
 
 
-def arithmetic(rng: np.random.Generator, batch: int, k: int) -> Iterator[Probe]:
+def arithmetic(rng: np.random.Generator, k: int) -> Iterator[Probe]:
     """What comes after the surrogate's forward pass."""
-    y, p = (rng.dirichlet(np.full(k, a), size=batch) for a in (0.3, 3.0))
+    y, p = (rng.dirichlet(np.full(k, a), size=BATCH) for a in (0.3, 3.0))
     s = rng.normal(size=y.shape)
     calls: dict[str, Callable[[], object]] = {
         "redirect": lambda: redirect(y, s, 1.0),
@@ -75,12 +70,12 @@ def arithmetic(rng: np.random.Generator, batch: int, k: int) -> Iterator[Probe]:
 
 
 def redirections(
-    rng: np.random.Generator, batch: int, name: str, shape: tuple[int, int, int]
+    rng: np.random.Generator, name: str, shape: tuple[int, int, int]
 ) -> Iterator[Probe]:
     """Gradient redirection in all, beside one forward pass."""
     students = [networks.build(name, shape, 10, seed=seed).eval() for seed in range(3)]
-    images = rng.random((batch, *shape), dtype=np.float32)
-    y = rng.dirichlet(np.full(10, 0.3), size=batch)
+    images = rng.random((BATCH, *shape), dtype=np.float32)
+    y = rng.dirichlet(np.full(10, 0.3), size=BATCH)
     forward = Row(f"{name}: forward")
     yield timed(forward, partial(training.logits, students[0], images))
     ways: tuple[tuple[str, int, Redirection], ...] = (
@@ -93,6 +88,6 @@ def redirections(
         row = Row(
             f"{name}: gradient redirection{kind}",
             against=forward.name,
-            ratio_goal=None if kind else FORWARD_PASSES,
+            goal=None if kind else FORWARD_PASSES,
         )
         yield timed(row, partial(config.perturb, y, images, asked))

@@ -78,18 +78,14 @@ def probes(flags: Flags, stack: ExitStack) -> Iterator[Probe]:
 
         def once(kind: str = kind) -> list[list[float]]:
             cpu, start = used(), time.monotonic()
-            flooding = None
-            if kind != QUIET:
-                flooding = pool.submit(flood, address, kind, flags.seconds)
+            flooding = pool.submit(flood, address, kind, flags.seconds)
             waited = ask_at_a_pace(address, flags.seconds)
-            samples = [waited, [(used() - cpu) / (time.monotonic() - start)]]
-            if flooding is not None:
-                answers = flooding.result()
-                done = sum(answers[reason] for reason in ("DONE", "WRONG_COUNTERS"))
-                samples += [[count / flags.seconds] for count in (sum(answers.values()), done)]
-            return samples
+            share = (used() - cpu) / (time.monotonic() - start)
+            answers = flooding.result()
+            done = answers["DONE"] + answers["WRONG_COUNTERS"]
+            return [waited, [share], [answers.total() / flags.seconds], [done / flags.seconds]]
 
-        yield Probe(rows[:2] if kind == QUIET else rows, once, warm=False)
+        yield Probe(rows, once, warm=False)
 
 
 def ask_at_a_pace(address: str, seconds: float) -> list[float]:
@@ -111,6 +107,8 @@ def flood(address: str, kind: str, seconds: float) -> Counter[str]:
     metadata = (("client-id", str(uuid.uuid4())),)
     with grpc.insecure_channel(address, DIRECT) as channel:
         stub = GateStub(channel)
+        if kind == QUIET:
+            return seen
         if asking:
             send = partial(_ask, stub, metadata if kind == UNPAID else ())
         else:

@@ -1,7 +1,6 @@
-"""What the gate costs by itself: its steps, its ledger, and whole queries over loopback.
+"""What the gate costs: its ledger, beside bare appends to the same disk, and whole queries.
 
-The ledger is compared with a bare append and flush on the same disk. How fast the measures are,
-`benchmarks.measures` says.
+`benchmarks.measures` and `benchmarks.puzzles` say what measures and puzzles take of it.
 """
 
 from __future__ import annotations
@@ -12,97 +11,50 @@ import multiprocessing
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from benchmarks import turns
-from benchmarks.measures import BATCH, CLASSES, SHAPE, untrained_heads, untrained_victim
-from benchmarks.turns import Probe, Row, single, timed
+from benchmarks.measures import BATCH, untrained_victim
+from benchmarks.turns import Probe, Row, single
 from client.offer import Exchange
 from client.session import Session
-from core.arrays import to_float
-from pow.audience import Audience
-from pow.challenge import Challenge, Keyring, verify_counters
-from pow.puzzle import Puzzle
-from pow.solver import solve
+from pow.challenge import Keyring
 from protos import codec
 from server.authentication import NoAuthentication
 from server.gate import Gate
 from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Batch, Ledger
 from server.ledger.sqlite import SqliteLedger
+from server.measures.entropy import Entropy
 from server.model import Model
 from server.pricing import Paper, PolicyTariff, no_price
 from server.puzzles import Puzzles
 from server.serve import running
 
-CALLERS = (1, 16, 64)
-CALLS = 200  # of what takes microseconds, in a round
 SPELL = 0.1  # seconds of what waits for the disk, in a round
+REQUESTS = 25  # whole queries of each size, in a round
 RECORD_BYTES = 256  # about what one charge has to say
 
 FLAT = PolicyTariff(Paper(1.0, 0.0, 0.0, 1.0, 1.0), 256.0, 0.0, Puzzles("argon2id"))
 """64 tries for 16 images, whoever asks: the least that argon2id is asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flags(turns.Flags):
-    """Measure the gate itself: its steps, its ledger, and whole queries over loopback."""
-
-    requests: int = 25
-    """Whole queries of each size in a round."""
+Flags = turns.Flags
 
 
 def probes(flags: Flags, stack: ExitStack) -> Iterator[Probe]:
     """All of it."""
-    yield from steps()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="powgate-gate-")))
     yield from durable(folder, stack)
     address, _ = stack.enter_context(serving(no_price("sha1")))
-    yield from loopback(address, flags.requests, stack)
-
-
-def steps() -> Iterator[Probe]:
-    """What happens inside one thread: codec and challenge."""
-    rng = np.random.default_rng(0)
-    raw = rng.integers(0, 256, (BATCH, *SHAPE), dtype=np.uint8)
-    for images in (raw, to_float(raw)):
-        row = Row(f"codec to bytes and back, 64x1x28x28 {images.dtype}", "us")
-        yield timed(row, lambda images=images: codec.loads(codec.dumps(images)), CALLS)  # type: ignore[misc]
-    ring, digest, now = Keyring([rng.bytes(32)]), rng.bytes(32), time.time()
-    answer = codec.dumps(rng.dirichlet(np.ones(CLASSES), BATCH).astype(np.float32))
-    audience = Audience(fingerprint="0" * 16, ledger="0" * 16, books="0" * 16, calibration="0" * 16)
-
-    def seal() -> Challenge:
-        challenge = ring.issue(
-            Puzzle("sha1", 8, 16),
-            audience=str(audience),
-            client="client",
-            request_id=str(uuid.UUID(int=4)),
-            digest=digest,
-            now=now,
-            expires=int(now) + 600,
-        )
-        AESGCM(ring.sealing_key(challenge)).encrypt(bytes(12), answer, challenge.token)
-        return challenge
-
-    def redeem() -> bytes:
-        challenge = ring.verify(issued.token, client="client", now=now)
-        verify_counters(challenge, counters)
-        return ring.sealing_key(challenge)
-
-    issued = seal()
-    counters = solve(issued, solver="python").counters
-    yield timed(Row("issue a challenge, seal 64x10 with AES-GCM", "us"), seal, CALLS)
-    yield timed(Row("verify a challenge and its 16 stamps, key", "us"), redeem, CALLS)
+    yield from loopback(address, stack)
 
 
 def durable(folder: Path, stack: ExitStack) -> Iterator[Probe]:
@@ -125,7 +77,7 @@ def durable(folder: Path, stack: ExitStack) -> Iterator[Probe]:
     ledger = SqliteLedger(file, fingerprint="f" * 64, tariff=FLAT, clock=time.time)
     stack.callback(ledger.close)
     serial = itertools.count()
-    for callers in CALLERS:
+    for callers in (1, 16, 64):
         name = f"ledger charges, {callers} caller{'s' * (callers > 1)} in flight"
         row = Row(name, "1/s", "wall", against=bare.name)
         yield single(row, partial(_charges_per_second, ledger, callers, serial))
@@ -153,7 +105,7 @@ def _charges_per_second(ledger: Ledger, callers: int, serial: Iterator[int]) -> 
     return asyncio.run(all_callers())
 
 
-def loopback(target: str, requests: int, stack: ExitStack) -> Iterator[Probe]:
+def loopback(target: str, stack: ExitStack) -> Iterator[Probe]:
     """Whole queries of one client to the gate at `target`, which must ask for no work."""
     told: list[Exchange] = []
     session = Session(target, client_id="benchmark", solver="python", observe=told.append)
@@ -162,7 +114,7 @@ def loopback(target: str, requests: int, stack: ExitStack) -> Iterator[Probe]:
 
     def ask(images: NDArray[np.uint8]) -> list[list[float]]:
         samples = []
-        for _ in range(requests):
+        for _ in range(REQUESTS):
             started = time.perf_counter()
             session.predict(images)
             seconds, found = time.perf_counter() - started, told.pop()
@@ -188,8 +140,8 @@ def serving(tariff: PolicyTariff) -> Iterator[tuple[str, Callable[[], float]]]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with tempfile.TemporaryDirectory(prefix="powgate-benchmark-") as folder:
-        arguments = (Path(folder) / "ledger.db", tariff, theirs)
-        process = context.Process(target=_run, args=arguments, daemon=True)
+        file = Path(folder) / "ledger.db"
+        process = context.Process(target=_run, args=(file, tariff, theirs), daemon=True)
         process.start()
         theirs.close()
 
@@ -204,16 +156,14 @@ def serving(tariff: PolicyTariff) -> Iterator[tuple[str, Callable[[], float]]]:
             process.join()
 
 
-def _run(file: Path, tariff: PolicyTariff, pipe: Connection) -> None:
-    asyncio.run(_serve(file, tariff, pipe))
+def _run(*arguments: Any) -> None:
+    asyncio.run(_serve(*arguments))
 
 
 async def _serve(file: Path, tariff: PolicyTariff, pipe: Connection) -> None:
-    victim = untrained_victim()
-    measure = untrained_heads(250, victim.network.width)
     ledger = SqliteLedger(file, fingerprint="benchmark", tariff=tariff, clock=time.time)
     gate = Gate(
-        model=Model("untrained", "none", victim, measure, "0" * 64),
+        model=Model("untrained", "none", untrained_victim(), Entropy(), "0" * 64),
         ledger=ledger,
         keyring=Keyring([bytes(range(32))]),
         encode=codec.dumps,

@@ -64,7 +64,7 @@ def probes(flags: Flags, stack: ExitStack) -> Iterator[Probe]:
     logits = rng.standard_normal((BATCH, CLASSES), dtype=np.float32)
     answer = Answer.of_logits(logits, rng.random((BATCH, WIDTH), dtype=np.float32))
     for name, measure in _measures(rng, flags.images):
-        yield timed(_row(name, against="victim"), partial(measure.cost, images, answer))
+        yield timed(_row(name), partial(measure.cost, images, answer))
 
     left = flags.images * 4 // 6  # of an archive, to the victim
     pictures = rng.integers(0, 256, (left, *SHAPE), dtype=np.uint8)
@@ -76,8 +76,8 @@ def probes(flags: Flags, stack: ExitStack) -> Iterator[Probe]:
     yield timed(_row("training 250 teachers"), one, factor=250, every=10)
 
 
-def _row(name: str, against: str | None = None) -> Row:
-    return Row(name, goal=GOALS.get(name), against=against)
+def _row(name: str) -> Row:
+    return Row(name, goal=GOALS.get(name))
 
 
 def _measures(rng: np.random.Generator, images: int) -> Iterator[tuple[str, Measure]]:

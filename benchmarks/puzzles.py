@@ -7,7 +7,8 @@ threads    n threads on one challenge: n x hashes / CPU seconds; `wall`: hashes 
 peers      hashlib: a loop over fresh objects, as a plain Python client does it
            hashcash: Debian's program, tries it reports / its user time (SHA-1 only)
            openssl: `openssl speed -evp`, 64-byte messages (two compressions each, like stamps)
-refusals   wrong argon2id answers a server can refuse in a second, fresh or the same again
+
+What refusing wrong argon2id answers costs a gate, `benchmarks.flood` measures.
 """
 
 from __future__ import annotations
@@ -24,11 +25,9 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from benchmarks import turns
-from benchmarks.turns import Probe, Row, cpu_seconds, single
-from pow.challenge import Keyring, VerifiedDigests, WrongCounters, verify_counters
+from benchmarks.turns import Probe, Row, single
 from pow.native.compiled import kernel_name
 from pow.native.search import KERNELS, Search
-from pow.puzzle import puzzle_for
 from pow.rate import host_name, measure
 from pow.solver import Cancelled
 
@@ -67,11 +66,7 @@ def probes(flags: Flags, stack: ExitStack) -> Iterator[Probe]:
 def _calls(algorithm: Algorithm) -> dict[str, Callable[[], float]]:
     """One thread each; the best kernel this host can run comes first."""
     if algorithm == "argon2id":
-        return {
-            "rate": partial(_rate, algorithm, "auto"),
-            "refusals/fresh": partial(refusals, 200, fresh=True),
-            "refusals/repeated": partial(refusals, 5_000, fresh=False),
-        }
+        return {"rate": partial(_rate, algorithm, "auto")}
     kernels = KERNELS if kernel_name() == KERNELS[0] else KERNELS[1:]
     calls: dict[str, Callable[[], float]] = {
         f"kernels/{kernel}": partial(_rate, algorithm, kernel) for kernel in kernels
@@ -98,28 +93,6 @@ def about(rows: turns.Rows) -> dict[str, Any]:
         if "kernels" in entry:
             entry["kernel"], entry["rate"] = next(iter(entry["kernels"].items()))
     return {"host": host_name(), "rates": found}
-
-
-def refusals(count: int, *, fresh: bool) -> float:
-    """Wrong argon2id answers refused in a second of CPU time, with the cache of digests."""
-    now = int(time.time())
-    challenge = Keyring([bytes(32)]).issue(
-        puzzle_for(1 << 20, "argon2id"),
-        audience="benchmark",
-        client="flood",
-        request_id="0",
-        digest=b"",
-        now=now,
-        expires=now + 600,
-    )
-    verified = VerifiedDigests()
-    answers = iter([[f"{i * 4 * fresh + j:06x}" for j in range(4)] for i in range(count)])
-
-    def refuse() -> None:
-        with suppress(WrongCounters):
-            verify_counters(challenge, next(answers), verified)
-
-    return 1 / cpu_seconds(refuse, count)
 
 
 def _rate(algorithm: str, kernel: str) -> float:

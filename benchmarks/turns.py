@@ -23,8 +23,6 @@ from experiments import terminal
 from experiments.report.tables import Column, present
 from experiments.report.tables import terminal as parts
 
-SCALES = {"us": 1e6, "ms": 1e3, "s": 1.0}
-
 Rows = dict[str, dict[str, Any]]
 """What was measured, by the name of the row; see `summarise`."""
 
@@ -41,14 +39,13 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measured quantity; a goal is the most it, or its ratio to `against`, should be."""
+    """One measured quantity; a goal is the most it should be, or its ratio if there is one."""
 
     name: str
-    unit: str = "ms"  # us, ms, s, 1/s, or "" for a share
+    unit: str = "ms"  # ms, 1/s, or "" for a share
     clock: str = "cpu"  # "cpu" of the thread, or "wall"
     against: str | None = None  # the row it is compared with
     goal: float | None = None
-    ratio_goal: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +58,15 @@ class Probe:
     warm: bool = True  # run once before the first round: what happens once is not measured
 
 
-def cpu_seconds(call: Callable[[], object], times: int = 1) -> float:
-    """CPU time of this thread for one call, the mean over `times`."""
-    started = time.thread_time()
-    for _ in range(times):
+def timed(row: Row, call: Callable[[], object], *, factor: float = 1.0, every: int = 1) -> Probe:
+    """CPU milliseconds of a call; `factor` turns the part that is timed into the whole."""
+
+    def once() -> list[list[float]]:
+        started = time.thread_time()
         call()
-    return (time.thread_time() - started) / times
+        return [[(time.thread_time() - started) * 1e3 * factor]]
 
-
-def timed(
-    row: Row, call: Callable[[], object], times: int = 1, *, factor: float = 1.0, every: int = 1
-) -> Probe:
-    """CPU time of a call; `factor` turns the part that is timed into the whole."""
-    scale = SCALES[row.unit] * factor
-    return Probe((row,), lambda: [[cpu_seconds(call, times) * scale]], every, warm=every == 1)
+    return Probe((row,), once, every, warm=every == 1)
 
 
 def single(row: Row, value: Callable[[], float]) -> Probe:
@@ -113,8 +105,7 @@ def summarise(samples: Mapping[Row, Sequence[Sequence[float]]]) -> Rows:
         ratio = None
         if row.against is not None:
             pairs = zip(values[row.name], values[row.against], strict=True)
-            median = float(np.median([a / b for a, b in pairs]))
-            ratio = {"of": row.against, "median": median, "goal": row.ratio_goal}
+            ratio = {"of": row.against, "median": float(np.median([a / b for a, b in pairs]))}
         many = len(rounds[0]) > 1
         table[row.name] = {
             "unit": row.unit,
@@ -155,20 +146,18 @@ def _ratio(row: Mapping[str, Any]) -> str | None:
 
 
 def _goal(row: Mapping[str, Any]) -> str | None:
-    """What was aimed at, of the ratio or of the figure itself."""
-    of = row["ratio"] if row["goal"] is None else row
-    if of is None or of["goal"] is None:
+    if row["goal"] is None:
         return None
-    return f"{_figure(of['goal'])}{' (missed)' if of['median'] > of['goal'] else ''}"
+    late = (row["ratio"] or row)["median"] > row["goal"]
+    return f"{_figure(row['goal'])}{' (missed)' if late else ''}"
 
 
 COLUMNS = (
     Column("what", "what was measured", "name"),
     Column("median", "over the rounds", "median", _figure),
     Column("least", "of the rounds", lambda row: min(row["rounds"]), _figure),
-    Column("most", "of the rounds", lambda row: max(row["rounds"]), _figure),
     Column("p99", "of all samples", "p99", _figure),
-    Column("unit", "microseconds, milliseconds, or a second", "unit"),
+    Column("unit", "milliseconds, or a second", "unit"),
     Column("clock", "CPU time of the thread, or the wall clock", "clock"),
     Column("ratio", "within a round", _ratio),
     Column("goal", "the most aimed at", _goal),
