@@ -25,14 +25,15 @@ from server.pricing.vectorised import (
     COST,
     COUNTED,
     Floats,
+    Prices,
     RatePrices,
     Terms,
     batches,
-    count_windows,
+    count,
     overheads,
     play,
     rounded,
-    start_windows,
+    start,
 )
 from server.puzzles import Puzzles
 
@@ -46,7 +47,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class PaperPrices:
+class PaperPrices(Prices):
     """`server.pricing.Paper`, for every column."""
 
     policy: Paper
@@ -55,24 +56,13 @@ class PaperPrices:
     def scores(self, costs: Floats) -> Floats:
         return costs[None]
 
-    def start(self, accounts: int) -> Floats:
-        return start_windows(accounts, 1)
-
-    def counting(self, state: Floats, images: int, score: Floats) -> Floats:
-        return count_windows(state, images, score)
-
-    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
-        expensive: NDArray[np.bool_] = score[0] > self.honest * images
-        after = self.counting(state, images, score)
-        return expensive & (self._distance(after) > self._distance(state))
-
-    def _distance(self, state: Floats) -> Floats:
+    def excess(self, state: Floats) -> Floats:
         line = self.policy.slope * state[COUNTED] + self.policy.intercept
         distance: Floats = np.abs(state[COST] - line)
         return distance
 
     def seconds(self, state: Floats) -> Floats:
-        exponent = self._distance(state) * math.log(self.policy.base)
+        exponent = self.excess(state) * math.log(self.policy.base)
         seconds = np.exp(np.minimum(exponent, math.log(self.policy.t_max)))
         clipped: Floats = np.clip(seconds, self.policy.t_min, self.policy.t_max)
         return clipped
@@ -128,21 +118,21 @@ class Market:
         then; that is no less than with the earlier ones counted, paid or not.
         """
         images, scores = batches(self.prices.scores(useful), BATCH)
-        state = self.prices.start(scores.shape[-1])
+        state = start(scores.shape[-1], scores.shape[1])
         spent = 0.0
-        for start in range(0, len(images), MAX_UNPAID):
-            group = range(start, min(start + MAX_UNPAID, len(images)))
+        for first in range(0, len(images), MAX_UNPAID):
+            group = range(first, min(first + MAX_UNPAID, len(images)))
             counted = []
             waiting = state
             for step in group:
-                counting = self.prices.counting(state, images[step], scores[step])
-                waiting = self.prices.counting(waiting, images[step], scores[step])
+                counting = count(state, images[step], scores[step])
+                waiting = count(waiting, images[step], scores[step])
                 asked = np.maximum(self.prices.seconds(counting), self.prices.seconds(waiting))
                 spent += float((images[step] * (1 + self.terms.work(asked))).sum())
                 counted.append(self.prices.at_once(state, images[step], scores[step]))
                 state = np.where(counted[-1], counting, state)
             for step, before in zip(group, counted, strict=True):
-                counting = self.prices.counting(state, images[step], scores[step])
+                counting = count(state, images[step], scores[step])
                 state = np.where(before, state, counting)
         return spent / float(sum(images) * scores.shape[-1])
 
@@ -155,14 +145,14 @@ class Market:
         _, calm = batches(self.prices.scores(filler), tactic.size)
         limit = tactic.bearable * self.terms.t_min
         attackers = wanted.shape[-1]
-        state = self.prices.start(attackers)
+        state = start(attackers, wanted.shape[1])
         last = np.full(attackers, self.terms.t_min)
         spent = got = 0.0
         open_batches = np.zeros(attackers)
         for want, fill in zip(wanted, calm, strict=True):
             tries = last <= limit
             score = np.where(tries, want, fill)
-            counting = self.prices.counting(state, tactic.size, score)
+            counting = count(state, tactic.size, score)
             asked = rounded(self.prices.seconds(counting), self.terms.t_min, self.terms.t_max)
             left = tries & (asked > limit) & (open_batches < MAX_UNPAID) & tactic.leave
             open_batches += left

@@ -19,9 +19,9 @@ from server.pricing.vectorised import (
     RatePrices,
     Terms,
     batches,
-    count_windows,
+    count,
     exponential,
-    start_windows,
+    start,
     window_means,
 )
 
@@ -143,9 +143,9 @@ def band(honest: Traffic, threshold: float = 0.0) -> Band:
     worst = np.zeros((len(WINDOWS), len(GRID)))
     for history in honest.values():
         scores = np.maximum(history - threshold, 0.0)[None]
-        state, before = start_windows(len(history), 1), 0
+        state, before = start(len(history), 1), 0
         for at, until in enumerate(GRID):
-            state = count_windows(state, until - before, scores[:, :, before:until].sum(axis=2))
+            state = count(state, until - before, scores[:, :, before:until].sum(axis=2))
             limits = np.quantile(window_means(state)[0], BAND_QUANTILE, axis=1)
             worst[:, at] = np.maximum(worst[:, at], limits)
             before = until
@@ -157,9 +157,9 @@ def excesses(rate: Rate, history: Floats) -> Floats:
     sizes = SIZES if history.shape[1] <= QUERIES else SIZES[-1:]
     prices, found = RatePrices(rate), []
     for size in sizes:
-        state = prices.start(len(history))
+        state = start(len(history), len(rate.scores))
         for images, score in zip(*batches(prices.scores(history), size), strict=True):
-            state = prices.counting(state, images, score)
+            state = count(state, images, score)
             found.append(prices.excess(state))
     return np.concatenate(found)
 

@@ -1,16 +1,16 @@
 """Prices of many accounts at once: the price `rate` on arrays, for calibration and simulation.
 
-A price list keeps a state (k, n), one column an account, and turns it into seconds of work per 64
-images (n,). `RatePrices` is `Account.counting` with `Rate.price`: a test holds one against the
+A state (k, n) has one column for each account; prices turn it into seconds of work per 64 images
+(n,). `count` is `Account.counting` and `RatePrices` is `Rate`: a test holds one against the
 other step by step. Histories are costs (clients, queries); scores have one more axis before, s.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,42 +26,13 @@ COUNTED, COST, SUMS = 0, 1, 2
 """Rows of a window state; the sums of all windows come last."""
 
 
-class PriceList(Protocol):
-    """A policy over a state (k, n) of n accounts."""
-
-    @property
-    def honest(self) -> float:
-        """Mean score of an honest image."""
-        ...
-
-    def scores(self, costs: Floats) -> Floats:
-        """What counts of costs (n, queries): scores (s, n, queries); index 0 is the full cost."""
-        ...
-
-    def start(self, accounts: int) -> Floats:
-        """The state (k, accounts) of accounts that never asked."""
-        ...
-
-    def counting(self, state: Floats, images: int, score: Floats) -> Floats:
-        """The state after `images` images each, of together `score` (s, n), count, too."""
-        ...
-
-    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
-        """Whether a batch (n,), of together `score` (s, n), counts before it is paid for."""
-        ...
-
-    def seconds(self, state: Floats) -> Floats:
-        """Seconds (n,) of work per 64 images."""
-        ...
-
-
-def start_windows(accounts: int, scores: int) -> Floats:
+def start(accounts: int, scores: int) -> Floats:
     """The state of empty accounts: images, cost, and the forgetting sums of every score."""
     return np.zeros((SUMS + scores * len(WINDOWS), accounts))
 
 
-def count_windows(state: Floats, images: int, score: Floats) -> Floats:
-    """`server.ledger.Account.counting`, for every column."""
+def count(state: Floats, images: int, score: Floats) -> Floats:
+    """`server.ledger.Account.counting`: after `images` images of together `score` (s, n)."""
     kept = _KEEP**images
     sums = state[SUMS:].reshape(len(score), len(WINDOWS), -1)
     added = (score / images)[:, None] * (_WINDOWS * (1 - kept))
@@ -82,32 +53,40 @@ def window_means(state: Floats) -> Floats:
     return means
 
 
-@dataclass(frozen=True, slots=True)
-class RatePrices:
+class Prices(ABC):
+    """A policy over a state (k, n) of n accounts."""
+
+    honest: float
+    """Mean cost of an honest image."""
+
+    @abstractmethod
+    def scores(self, costs: Floats) -> Floats:
+        """What counts of costs (n, queries): scores (s, n, queries); index 0 is the full cost."""
+
+    @abstractmethod
+    def excess(self, state: Floats) -> Floats:
+        """`Policy.excess` (n,)."""
+
+    @abstractmethod
+    def seconds(self, state: Floats) -> Floats:
+        """Seconds (n,) of work per 64 images."""
+
+    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
+        """Whether a batch (n,), of together `score` (s, n), counts before it is paid for."""
+        expensive: NDArray[np.bool_] = score[0] > self.honest * images
+        return expensive & (self.excess(count(state, images, score)) > self.excess(state))
+
+
+class RatePrices(Prices):
     """`server.pricing.Rate`, for every column."""
 
-    policy: Rate
-
-    @property
-    def honest(self) -> float:
-        return self.policy.scores[0].honest
+    def __init__(self, policy: Rate) -> None:
+        self.policy, self.honest = policy, policy.scores[0].honest
 
     def scores(self, costs: Floats) -> Floats:
         return np.stack([np.maximum(costs - s.threshold, 0.0) for s in self.policy.scores])
 
-    def start(self, accounts: int) -> Floats:
-        return start_windows(accounts, len(self.policy.scores))
-
-    def counting(self, state: Floats, images: int, score: Floats) -> Floats:
-        return count_windows(state, images, score)
-
-    def at_once(self, state: Floats, images: int, score: Floats) -> NDArray[np.bool_]:
-        after = self.counting(state, images, score)
-        dear: NDArray[np.bool_] = score[0] > self.honest * images
-        return dear & (self.excess(after) > self.excess(state))
-
     def excess(self, state: Floats) -> Floats:
-        """`Rate.excess` (n,)."""
         counted = state[COUNTED]
         worst = np.zeros(len(counted))
         where = np.log(np.maximum(counted, 1))
@@ -162,7 +141,7 @@ def batches(scores: Floats, size: int) -> tuple[list[int], Floats]:
 
 
 def play(
-    prices: PriceList,
+    prices: Prices,
     images: Sequence[int],
     scores: Floats,
     *,
@@ -174,21 +153,18 @@ def play(
     `scores` (t, s, n) of whole batches. A batch that is not `paid` (t, n) counts at once where
     `at_once` says so, and never otherwise.
     """
-    state = prices.start(scores.shape[-1]) if state is None else state
+    state = start(scores.shape[-1], scores.shape[1]) if state is None else state
     seconds = np.empty((len(scores), scores.shape[-1]))
     for step, (size, score) in enumerate(zip(images, scores, strict=True)):
-        counting = prices.counting(state, size, score)
-        seconds[step] = prices.seconds(counting)
-        if paid is None:
-            state = counting
-        else:
-            counts = paid[step] | prices.at_once(state, size, score)
-            state = np.where(counts, counting, state)
+        after = count(state, size, score)
+        seconds[step] = prices.seconds(after)
+        counts = True if paid is None else paid[step] | prices.at_once(state, size, score)
+        state = np.where(counts, after, state)
     return seconds, state
 
 
 def overheads(
-    prices: PriceList,
+    prices: Prices,
     terms: Terms,
     history: Floats,
     size: int,

@@ -20,7 +20,7 @@ from server.calibration import fit, traffic
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID, NANO, Account
 from server.pricing import Band, Paper, PolicyTariff, Rate, Score
-from server.pricing.vectorised import RatePrices, Terms, play
+from server.pricing.vectorised import RatePrices, Terms, count, play, start
 from server.puzzles import Puzzles
 
 ROOT = Path(__file__).parents[2]
@@ -64,16 +64,16 @@ def test_the_simulator_charges_what_the_gate_charges(listed, history, all_paid):
 
 
 def test_an_account_that_never_asked_pays_the_floor():
-    assert RATE.seconds(RATE.start(3)).tolist() == [TERMS.t_min] * 3
+    assert RATE.seconds(start(3, 1)).tolist() == [TERMS.t_min] * 3
     assert MARKET.mean_overhead(np.ones((3, 640)), 64) == 1.25
 
 
 def test_an_unpaid_batch_counts_only_where_it_raises_the_price():
-    state = RATE.counting(RATE.start(2), 64, np.array([[64 * 2.0, 64 * 2.0]]))
+    state = count(start(2, 1), 64, np.array([[64 * 2.0, 64 * 2.0]]))
     batch = np.array([[64 * 1.1, 64 * 3.0]])  # above honest, but only one above the account
     assert RATE.at_once(state, 64, batch).tolist() == [False, True]
     paper = PaperPrices(PAPER, 0.8)
-    below = paper.counting(paper.start(2), 64, np.array([[0.0, 64 * 2.0]]))
+    below = count(start(2, 1), 64, np.array([[0.0, 64 * 2.0]]))
     assert paper.at_once(below, 64, batch).tolist() == [False, True]  # nearer to the line: not
 
 

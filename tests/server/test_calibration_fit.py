@@ -14,7 +14,7 @@ from server.calibration.fit import TooNoisy, band, fit, ordinary, overhead
 from server.calibration.traffic import Sample
 from server.ledger import NANO, Account, Batch
 from server.pricing import Band, Rate, Score
-from server.pricing.vectorised import RatePrices, Terms, batches, play, rounded
+from server.pricing.vectorised import RatePrices, Terms, batches, count, play, rounded, start
 
 TERMS = Terms(service=1.0, t_min=0.25, t_max=2000.0)
 BAND = Band((1, 64, 4096), ((2.0, 1.0, 0.95), (2.0, 1.0, 0.9), (2.0, 1.0, 0.82)))
@@ -99,7 +99,7 @@ def test_one_client_in_a_hundred_leaves_the_band():
         score = Score(threshold, 1.0, band(histories, threshold), 1.0)
         prices = RatePrices(replace(RATE, scores=(score,), tolerance=0.0))
         first = prices.scores(histories["iid"][:, :64]).sum(axis=2)
-        state = prices.counting(prices.start(1_000), 64, first)
+        state = count(start(1_000, 1), 64, first)
         assert 10 <= (prices.excess(state) > 0).sum() <= 25  # 1 % by each of three windows
 
 
@@ -164,13 +164,13 @@ costs = st.lists(st.floats(0, 5), min_size=1, max_size=40)
 
 @given(st.lists(costs, min_size=1, max_size=8))
 def test_many_accounts_at_once_are_priced_as_one(history):
-    prices, account, state = RatePrices(RATE), Account(), RatePrices(RATE).start(2)
+    prices, account, state = RatePrices(RATE), Account(), start(2, 2)
     thresholds = [round(threshold * NANO) for threshold in RATE.thresholds]
     for images in history:
         new = Batch(tuple(round(c * NANO) for c in images), batch(len(images), 0).digests)
         account = account.with_batch(new, thresholds)
         score = prices.scores(np.array([images] * 2)).sum(axis=2)
-        state = prices.counting(state, len(images), score)
+        state = count(state, len(images), score)
         assert prices.seconds(state) == pytest.approx([RATE.price(account)] * 2, rel=1e-6)
         assert prices.excess(state) == pytest.approx([RATE.excess(account)] * 2, abs=1e-7)
 
