@@ -2,25 +2,17 @@
 
 import pytest
 
+from pow.challenge import ForgedChallenge
 from pow.puzzle import Puzzle
-from server.secret import SecretError, keyring, noise_key
+from server.secret import SecretError, _create, keyring, noise_key
 
 
 def issued(keys):
-    return keys.issue(
-        Puzzle("sha1", 0, 1),
-        audience="a",
-        client="c",
-        request_id="r",
-        digest=b"d",
-        now=1e9,
-        expires=2 * 10**9,
-    )
+    about = {"audience": "a", "client": "c", "request_id": "r", "digest": b"d"}
+    return keys.issue(Puzzle("sha1", 0, 1), **about, now=1e9, expires=2 * 10**9)
 
 
 def accepts(keys, challenge) -> bool:
-    from pow.challenge import ForgedChallenge
-
     try:
         keys.verify(challenge.token, client="c", now=1e9)
     except ForgedChallenge:
@@ -50,18 +42,12 @@ def test_rotation_keeps_the_previous_secret(tmp_path):
     assert not accepts(keyring(tmp_path), old)
 
 
-def test_a_secret_that_others_can_read_is_refused(tmp_path):
-    keyring(tmp_path)
-    (tmp_path / "secret").chmod(0o644)
-    with pytest.raises(SecretError, match="mode 644; expected 600"):
-        keyring(tmp_path)
-
-
-def test_a_secret_of_another_size_is_refused(tmp_path):
+def test_a_secret_that_must_not_be_used_is_refused(tmp_path):
     (tmp_path / "secret").write_bytes(b"short")
-    (tmp_path / "secret").chmod(0o600)
-    with pytest.raises(SecretError, match="5 bytes; expected 32"):
-        keyring(tmp_path)
+    for mode, message in ((0o644, "mode 644; expected 600"), (0o600, "5 bytes; expected 32")):
+        (tmp_path / "secret").chmod(mode)
+        with pytest.raises(SecretError, match=message):
+            keyring(tmp_path)
 
 
 def test_the_key_of_noise_belongs_to_the_current_secret(tmp_path):
@@ -74,9 +60,7 @@ def test_the_key_of_noise_belongs_to_the_current_secret(tmp_path):
     assert noise_key(tmp_path) != key
 
 
-def test_of_two_who_make_the_secret_the_first_wins_for_both(tmp_path):
-    from server.secret import _create
-
+def test_of_two_that_make_the_secret_the_first_wins_for_both(tmp_path):
     _create(tmp_path / "secret")
     first = (tmp_path / "secret").read_bytes()
     _create(tmp_path / "secret")
