@@ -9,7 +9,6 @@ Ink is `currentColor` with a style of its own for dark pages. Use as
 Nothing of the user's matplotlibrc gets into a figure, and no backend but that of SVG is asked for.
 """
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -59,8 +58,7 @@ SHEET = (
 DECIMALS = 2  # of a coordinate in points: finer than can be seen, coarser than processors differ
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_PLACED = ("d", "height", "points", "width", "x", "x1", "x2", "y", "y1", "y2")
-_GENERATED = re.compile(r"[a-zA-Z][0-9a-f]{10}")
+_LONG = re.compile(r"(?<!scale\()(?<![\d.])-?\d+\.\d{3,}")  # numbers, but of a scale
 
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", _XLINK)
@@ -76,11 +74,7 @@ def style() -> Iterator[None]:
 
 
 def svg(figure: Figure, description: str) -> str:
-    """The figure as one svg element with its own style sheet.
-
-    Coordinates are rounded, and generated ids are hashes of rounded content: the last bits of a
-    processor's results do not show.
-    """
+    """The figure as one svg element with its own style sheet; coordinates are rounded."""
     sink = io.BytesIO()
     figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(sink.getvalue())
@@ -88,10 +82,7 @@ def svg(figure: Figure, description: str) -> str:
         root.remove(metadata)
     for element in root.iter():
         for name, value in element.attrib.items():
-            if name in _PLACED or (name == "transform" and "scale" not in value):
-                short = re.sub(r"-?\d+\.\d+", _rounded, value)
-                element.set(name, " ".join(short.split()))
-    _rename(root)
+            element.set(name, " ".join(_LONG.sub(_rounded, value).split()))
     sheet = Element(f"{{{_SVG}}}style")
     sheet.text = SHEET
     root.insert(0, sheet)
@@ -104,20 +95,3 @@ def svg(figure: Figure, description: str) -> str:
 def _rounded(number: re.Match[str]) -> str:
     text = f"{float(number[0]):.{DECIMALS}f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
-
-
-def _rename(root: Element) -> None:
-    """Gives what matplotlib named by a hash of unrounded content a name by its rounded one."""
-    names = {}
-    for element in root.iter():
-        old = element.get("id", "")
-        if _GENERATED.fullmatch(old):
-            element.set("id", "")
-            content = ElementTree.tostring(element)
-            names[old] = old[0] + hashlib.sha256(content).hexdigest()[:10]
-            element.set("id", names[old])
-    for element in root.iter():
-        for name, value in element.attrib.items():
-            if "#" in value:
-                new = re.sub(r"#(\w{11})\b", lambda old: f"#{names.get(old[1], old[1])}", value)
-                element.set(name, new)
