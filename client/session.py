@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +69,6 @@ PAYMENTS = 3
 
 _LOG = logging.getLogger("powgate.client")
 
-_T = TypeVar("_T")
-
 
 class Session:
     """A client of one gate. Threads may share it; each predict() is one request and one payment.
@@ -113,7 +111,7 @@ class Session:
         self._endpoint = endpoint(
             target, keyed=key is not None, ca=ca, tls=tls, insecure=insecure, name=name
         )
-        self._calls = Calls(
+        self._call = Calls(
             metadata,
             timeout=timeout,
             fault=self._endpoint.fault if stub is None else lambda seconds: None,
@@ -121,7 +119,7 @@ class Session:
             sleep=sleep,
         )
         self._solving = Solving(
-            solver, threads=threads, max_work=max_work, rng=rng, cancel=self._calls.closed
+            solver, threads=threads, max_work=max_work, rng=rng, cancel=self._call.closed
         )
         self._client_id = client_id
         self._deadline = math.inf if deadline is None else deadline
@@ -142,7 +140,7 @@ class Session:
 
     def close(self) -> None:
         """Ends the session; a puzzle being solved is given up."""
-        self._calls.closed.set()
+        self._call.closed.set()
         if self._channel is not None:
             self._channel.close()
 
@@ -209,7 +207,7 @@ class Session:
         """What the gate serves, asked anew if that is what was known so far."""
         began = self._clock()  # who waits for another's call has waited for the gate
         with self._turn(self._describing, until):
-            self._calls.check_open()
+            self._call.check_open()
             if self._service is stale:
                 said = self._call(
                     self._stub.Describe, pb.DescribeRequest(), until=until, began=began
@@ -298,17 +296,13 @@ class Session:
     def _turn(self, turns: threading.Lock | threading.Semaphore, until: float) -> Iterator[None]:
         """One's turn among the threads that share this session, or DeadlineExceeded, or Closed."""
         while not turns.acquire(timeout=0.2):
-            self._calls.check_open()
+            self._call.check_open()
             if self._clock() >= until:
                 raise DeadlineExceeded("the deadline passed before earlier requests had ended")
         try:
             yield
         finally:
             turns.release()
-
-    def _call(self, method: Callable[..., _T], request: Any, **options: Any) -> _T:
-        """One RPC, made again while that helps; see `Calls`."""
-        return self._calls(method, request, **options)
 
     def _tell(self, exchange: Exchange) -> None:
         """An observer that fails must not cost a paid answer."""
