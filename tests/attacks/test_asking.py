@@ -42,7 +42,7 @@ def gate_of(hashes=64):
 def process(gate, folder, *, resume=True, config=CONFIG, accounts=None, priced=None):
     """The asking of one process."""
     pace = Pace(0, clock=time.monotonic, sleep=lambda seconds: None)
-    with asking(gate, solver="python", clock=time.monotonic) as session:
+    with asking(gate, clock=time.monotonic) as session:
         ask = Asking(
             accounts or Accounts([session]),
             pace=pace,

@@ -42,7 +42,16 @@ def attack(command, tmp_path):
 
     def run(address, name, *flags):
         given = ["--target", address, "--client-id", "mallory", "--home", str(tmp_path / "home")]
-        given += ["--data", str(tmp_path), "--network", "lenet-thin", "--pool-size", "400"]
+        given += [
+            "--solver",
+            "python",
+            "--data",
+            str(tmp_path),
+            "--network",
+            "lenet-thin",
+            "--pool-size",
+            "400",
+        ]
         code, out, err = command(name, *given, *flags)
         assert out == ""
         assert err.count("\n") == 1, err

@@ -31,7 +31,7 @@ CONFIG = RANDOM.Config(budget=60, batch=10, rounds=2, epochs=1)
 def attacker(gate, tmp_path, name="mallory", **changes):
     return Attacker(
         **{
-            "connection": Connection(target=gate.address, client_id=name),
+            "connection": Connection(target=gate.address, client_id=name, solver="python"),
             "home": tmp_path,
             "pool_size": 200,
             "network": "lenet-thin",
@@ -158,7 +158,7 @@ def test_a_gate_that_goes_away_leaves_what_was_learnt_and_paid(gate_with, tmp_pa
     up, over, gates = threading.Event(), threading.Event(), []
 
     def first_gate():
-        with gate_with(shape=(1, 8, 8), hashes=300_000) as gate:
+        with gate_with(shape=(1, 8, 8), hashes=100_000) as gate:
             gates.append(gate)
             up.set()
             while charged(gate) < 50 and not over.is_set():
@@ -167,7 +167,7 @@ def test_a_gate_that_goes_away_leaves_what_was_learnt_and_paid(gate_with, tmp_pa
     host = threading.Thread(target=first_gate)
     host.start()
     up.wait()
-    there = Connection(target=gates[0].address, client_id="mallory", timeout=1)
+    there = Connection(target=gates[0].address, client_id="mallory", timeout=1, solver="python")
     try:
         with pytest.raises(Unreachable):
             process.run(RANDOM, cfg, attacker(gates[0], tmp_path, connection=there))
@@ -191,7 +191,8 @@ def test_an_attacker_that_was_killed_does_not_pay_twice(gate_with, tmp_path):
 
     def run(gate, name, **changes):
         folder = {"surrogates": tmp_path / name, "record": tmp_path / f"{name}.jsonl"}
-        process.run(RANDOM, cfg, attacker(gate, tmp_path, **folder, **changes))
+        there = Connection(target=gate.address, client_id="mallory")
+        process.run(RANDOM, cfg, attacker(gate, tmp_path, connection=there, **folder, **changes))
 
     command = [sys.executable, "-m", "attacks", "random", "--client-id", "mallory"]
     command += ["--home", str(tmp_path), "--network", "lenet-thin", "--pool-size", "200"]

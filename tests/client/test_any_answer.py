@@ -110,9 +110,7 @@ def test_only_gate_errors_come_of_what_a_gate_sends(data):
     if "key" in hostile:
         gate.changed["Redeem"] = lambda said: pb.Key(key=data.draw(st.binary(max_size=40)))
     seen, errors = [], []
-    with asking(
-        gate, solver="python", observe=seen.append, timeout=2.0, deadline=20.0, max_work=1 << 14
-    ) as session:
+    with asking(gate, observe=seen.append, timeout=2.0, deadline=20.0, max_work=1 << 14) as session:
         try:
             answer = session.predict(IMAGES, request_id=MINE)
         except InvalidInputs:  # of a gate that says it serves others

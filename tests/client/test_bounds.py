@@ -27,20 +27,20 @@ def test_work_without_end_is_not_begun(puzzle, honest):
 
     gate.changed["Predict"] = endless
     refusal = pytest.raises(TooMuchWork if honest else BadAnswer)
-    with asking(gate, solver="python") as session, refusal:
+    with asking(gate) as session, refusal:
         session.predict(IMAGES)
 
 
 def test_work_is_read_from_the_puzzle_and_the_charge_stays():
-    gate = FakeGate(1 << 20)
-    message = r"16 stamps of 16 bits .* 1048576 .* max_work is 1"
+    gate = FakeGate(1 << 10)
+    message = r"16 stamps of 6 bits .* 1024 .* max_work is 1023"
     with (
-        asking(gate, max_work=(1 << 20) - 1) as session,
+        asking(gate, max_work=(1 << 10) - 1) as session,
         pytest.raises(TooMuchWork, match=message) as caught,
     ):
         session.predict(IMAGES)
-    assert (caught.value.work, caught.value.max_work) == (1 << 20, (1 << 20) - 1)
-    with asking(gate, max_work=1 << 20) as larger:
+    assert (caught.value.work, caught.value.max_work) == (1 << 10, (1 << 10) - 1)
+    with asking(gate, max_work=1 << 10) as larger:
         larger.predict(IMAGES, request_id=caught.value.request_id)
     first, second = gate.requests
     assert first == second
@@ -76,7 +76,7 @@ def test_what_has_no_bound():
     virtual = FakeGate(1 << 50, algorithm="virtual")
     with asking(virtual, solver="virtual", rng=np.random.default_rng(0)) as session:
         session.predict(IMAGES)
-    with asking(FakeGate(1 << 20), deadline=None, max_work=None) as session:
+    with asking(FakeGate(), deadline=None, max_work=None) as session:
         session.predict(IMAGES)
 
 
@@ -90,7 +90,7 @@ def test_the_most_expensive_price_of_a_default_calibration_is_paid(rate):
 def test_a_puzzle_is_given_up_at_the_deadline():
     gate = FakeGate(1 << 38)
     with (
-        asking(gate, deadline=0.3, solver="python") as session,
+        asking(gate, deadline=0.3) as session,
         pytest.raises(DeadlineExceeded, match="not solved in 0") as caught,
     ):
         session.predict(IMAGES)

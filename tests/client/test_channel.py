@@ -35,8 +35,14 @@ def secure(gate_with, certificates):
     return gate
 
 
-def port(gate):
-    return gate.address.rpartition(":")[2]
+def ask(target, **options):
+    with Session(target, **{"client_id": "anne", **options}) as session:
+        assert session.predict(IMAGES).shape == (2, 3)
+
+
+def local(gate):
+    """A gate by name."""
+    return f"localhost:{gate.address.rpartition(':')[2]}"
 
 
 @pytest.mark.parametrize(
@@ -103,8 +109,7 @@ def test_a_key_that_no_header_carries(what, key):
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
 def test_nothing_on_this_machine_goes_through_a_proxy(gate, monkeypatch, variable):
     monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody there
-    with Session(gate.address, client_id="anne", timeout=5) as session:
-        assert session.predict(IMAGES).shape == (2, 3)
+    ask(gate.address, timeout=5)
 
 
 def test_another_host_is_reached_through_the_proxy(monkeypatch):
@@ -120,11 +125,8 @@ def test_another_host_is_reached_through_the_proxy(monkeypatch):
 
         listening = threading.Thread(target=listen)
         listening.start()
-        with (
-            Session("gate.invalid:50051", client_id="anne", timeout=1.0) as session,
-            pytest.raises(Unreachable),
-        ):
-            session.predict(IMAGES)
+        with pytest.raises(Unreachable):
+            ask("gate.invalid:50051", timeout=1.0)
         listening.join(10)
     assert heard[0].startswith(b"CONNECT gate.invalid:50051")
 
@@ -164,28 +166,21 @@ def test_a_name_that_nobody_knows_is_told_at_once(monkeypatch, host, message):
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     began = time.monotonic()
-    with (
-        Session(f"{host}:50051", client_id="anne") as session,
-        pytest.raises(Unreachable, match=message),
-    ):
-        session.predict(IMAGES)
+    with pytest.raises(Unreachable, match=message):
+        ask(f"{host}:50051")
     assert time.monotonic() - began < SOON
 
 
-def test_a_host_is_not_taken_for_a_scheme(gate, monkeypatch, tmp_path):
+def test_a_host_is_not_taken_for_a_scheme(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     server = grpc.server(ThreadPoolExecutor(1))
     server.add_insecure_port(f"unix:{tmp_path}/50051")
     server.start()
     try:
-        channel = Endpoint.parse("unix:50051").open()
-        with channel, pytest.raises(grpc.FutureTimeoutError):
+        with Endpoint.parse("unix:50051").open() as channel, pytest.raises(grpc.FutureTimeoutError):
             grpc.channel_ready_future(channel).result(timeout=0.5)
     finally:
         server.stop(None).wait()
-    channel = Endpoint.parse(gate.address).open()
-    with channel:
-        grpc.channel_ready_future(channel).result(timeout=5)
 
 
 def test_a_gate_that_is_not_up_yet_is_waited_for():
@@ -194,47 +189,25 @@ def test_a_gate_that_is_not_up_yet_is_waited_for():
     assert Endpoint.parse(address).fault(1.0) is None
 
 
-def test_a_certificate_that_is_not_trusted_is_told_at_once(secure, certificates):
+def test_certificates_that_are_refused_are_told_at_once(secure, certificates):
+    ca, other = certificates("gate.example")[0], certificates("other")[0]
     began = time.monotonic()
-    with (
-        secure() as gate,
-        Session(
-            f"localhost:{port(gate)}", client_id="anne", ca=certificates("other")[0]
-        ) as session,
-        pytest.raises(Unreachable, match=r"certificate of localhost:\d+ is refused: self"),
-    ):
-        session.predict(IMAGES)
+    with secure("gate.example", hosts=("gate.example",)) as gate:
+        target = local(gate)
+        with pytest.raises(Unreachable, match=r"certificate of localhost:\d+ is refused: self"):
+            ask(target, ca=other)
+        with pytest.raises(Unreachable, match="is refused: Hostname mismatch"):
+            ask(target, ca=ca)
+        ask(target, ca=ca, name="gate.example")
     assert time.monotonic() - began < SOON
 
 
-def test_a_certificate_of_another_host_is_told_at_once(secure, certificates):
-    ca = certificates("gate.example")[0]
-    with secure("gate.example") as gate:
-        target = f"localhost:{port(gate)}"
-        with (
-            Session(target, client_id="anne", ca=ca) as session,
-            pytest.raises(Unreachable, match="is refused: Hostname mismatch"),
-        ):
-            session.predict(IMAGES)
-    with (
-        secure("gate.example", hosts=("gate.example",)) as gate,
-        Session(f"localhost:{port(gate)}", client_id="anne", ca=ca, name="gate.example") as session,
-    ):
-        assert session.predict(IMAGES).shape == (2, 3)
-
-
 def test_tls_and_clear_text_that_meet_are_told_at_once(gate, secure, own_certificate):
-    with (
-        Session(gate.address, client_id="anne", ca=own_certificate) as session,
-        pytest.raises(Unreachable, match="does not speak TLS"),
-    ):
-        session.predict(IMAGES)
-    with (
-        secure() as other,
-        Session(other.address, client_id="anne") as session,
-        pytest.raises(Unreachable, match="speaks TLS; give ca, or tls=True"),
-    ):
-        session.predict(IMAGES)
+    with pytest.raises(Unreachable, match="does not speak TLS"):
+        ask(gate.address, ca=own_certificate)
+    speaks = pytest.raises(Unreachable, match="speaks TLS; give ca, or tls=True")
+    with secure() as other, speaks:
+        ask(other.address)
 
 
 @pytest.mark.parametrize("content", ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
@@ -252,16 +225,10 @@ def test_tls_trusts_what_the_system_trusts(secure, own_certificate, tmp_path, mo
     monkeypatch.setenv("SSL_CERT_FILE", str(own_certificate if kind == "file" else tmp_path / "no"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path if kind == "folder" else tmp_path / "no"))
     keys = ApiKeys({"anne": "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"})
-    with (
-        secure(authenticator=keys) as gate,
-        Session(f"localhost:{port(gate)}", key="key", tls=True) as session,
-    ):
-        assert session.predict(IMAGES).shape == (2, 3)
-        with (
-            Session(f"localhost:{port(gate)}", key="other", tls=True) as another,
-            pytest.raises(Refused, match="UNKNOWN_KEY"),
-        ):
-            another.predict(IMAGES)
+    with secure(authenticator=keys) as gate:
+        ask(local(gate), key="key", client_id=None, tls=True)
+        with pytest.raises(Refused, match="UNKNOWN_KEY"):
+            ask(local(gate), key="other", client_id=None, tls=True)
 
 
 def test_a_system_that_trusts_nobody_says_so(monkeypatch, tmp_path):

@@ -20,7 +20,8 @@ def exchanges():
 
 @pytest.fixture
 def session(gate, exchanges):
-    with Session(gate.address, client_id="anne", observe=exchanges.append) as session:
+    options = {"client_id": "anne", "solver": "python", "observe": exchanges.append}
+    with Session(gate.address, **options) as session:
         yield session
 
 

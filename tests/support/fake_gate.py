@@ -154,7 +154,8 @@ class FakeGate:
 def asking(gate, time=None, **options):
     """A session that is handed a gate; time passes only while it sleeps."""
     time = time or FakeTime()
-    options = {"client_id": "anne", "clock": time, "sleep": time.sleep, **options}
+    options = {"client_id": "anne", "solver": "python", **options}
+    options = {"clock": time, "sleep": time.sleep, **options}
     return Session("gate.example:1", stub=gate, **options)
 
 
