@@ -41,7 +41,9 @@ def test_the_papers_prices(dataset):
         assert seconds == pytest.approx(point["timing"], rel=1e-9, abs=0)
 
 
-def test_the_papers_price_has_a_cap_that_does_not_crash():
+def test_the_papers_price_is_that_of_the_account_with_a_cap_that_does_not_crash():
+    gentle = Paper(1.0075, 0.25, 0.0, 0.001, 100.0)
+    assert gentle.price(charged((64, 0.5))) == pytest.approx(1.0075 ** (64 * 0.25))
     policy = Paper(1.0075, 0.26, -16.5, 0.1, 2948.467908)
     assert policy.seconds(64, 1e9) == 2948.467908
     assert policy.price(charged((64, 1e6))) == 2948.467908
@@ -53,32 +55,6 @@ def test_the_papers_price_has_a_cap_that_does_not_crash():
 def test_the_papers_price_refuses_what_is_no_cost(queries, cost):
     with pytest.raises(ValueError, match="expected a finite number"):
         Paper(1.0075, 0.26, -16.5, 0.1, 10.0).seconds(queries, cost)
-
-
-def test_the_paper_prices_the_account():
-    policy = Paper(1.0075, 0.25, 0.0, 0.001, 100.0)
-    account = charged((64, 0.5))
-    assert policy.price(account) == pytest.approx(1.0075 ** (64 * 0.25))
-
-
-def test_an_honest_account_pays_the_floor():
-    assert RATE.price(charged((64, 0.8), (64, 0.8))) == RATE.t_min
-    assert RATE.price(Account()) == RATE.t_min
-
-
-def test_the_excess_of_a_first_image_by_hand():
-    assert RATE.excess(charged((1, 3.2))) == pytest.approx(8 * ((3.2 - 2.0) / 0.8 - 0.05))
-
-
-def test_between_two_points_the_band_is_linear_in_the_logarithm():
-    assert RATE.excess(charged((8, 3.2))) == pytest.approx(8 * ((3.2 - 1.5) / 0.8 - 0.05))
-    assert BAND.after(512) == pytest.approx((0.975, 0.95, 0.91))
-
-
-def test_beyond_its_ends_the_band_is_constant():
-    late = Band((4, 8), ((2.0, 1.0),) * 3)
-    assert (late.after(1), late.after(4)) == ((2.0,) * 3, (2.0,) * 3)
-    assert (late.after(8), late.after(10**9)) == ((1.0,) * 3, (1.0,) * 3)
 
 
 def test_the_dearest_window_decides():
@@ -97,6 +73,21 @@ def test_the_dearest_score_decides():
     assert both.excess(account) == pytest.approx(2 * ((0.25 - 0.1) / 0.05 - 0.05))
     dear = charged((64, 3.2))  # its tail is not known to be dear
     assert both.excess(replace(dear, sums=(*dear.sums, 0.0, 0.0, 0.0))) == RATE.excess(dear)
+
+
+def test_the_band_is_linear_in_the_logarithm_between_its_points_and_constant_beyond():
+    for images, limit in ((1, 2.0), (8, 1.5)):
+        excess = RATE.excess(charged((images, 3.2)))
+        assert excess == pytest.approx(8 * ((3.2 - limit) / 0.8 - 0.05))
+    assert BAND.after(512) == pytest.approx((0.975, 0.95, 0.91))
+    late = Band((4, 8), ((2.0, 1.0),) * 3)
+    assert late.after(1) == late.after(4) == (2.0,) * 3
+    assert late.after(8) == late.after(10**9) == (1.0,) * 3
+
+
+@pytest.mark.parametrize("account", [(), ((64, 0.8), (64, 0.8)), ((64, 0.1),) * 50])
+def test_honest_and_cheap_accounts_pay_the_floor(account):
+    assert RATE.price(charged(*account)) == RATE.t_min
 
 
 @pytest.mark.parametrize(
@@ -129,10 +120,6 @@ def test_the_price_forgives_after_enough_honest_images():
     assert RATE.price(account) == RATE.t_min
 
 
-def test_cheap_images_are_not_punished():
-    assert RATE.price(charged(*[(64, 0.1)] * 50)) == RATE.t_min
-
-
 history = st.lists(st.tuples(st.integers(1, 256), st.floats(0, 5)), min_size=1, max_size=6)
 
 
@@ -153,13 +140,10 @@ def test_64_images_cost_a_power_of_two_and_others_in_proportion(seconds, images,
     assert work == -(-whole * images // 64)
 
 
-def test_work_is_linear_in_images():
-    assert work_for(1.0, 64, 1024.0) == 64 * work_for(1.0, 1, 1024.0)
-
-
-def test_nothing_is_free_but_the_free_policy():
-    assert PolicyTariff(NoPrice(), 1e6, 0.8, SHA1).work(charged((1, 9.0)), 1) == 0
+def test_nothing_is_free_but_the_policy_without_prices():
+    assert PolicyTariff(NoPrice(), 1e6, 0.8, SHA1, entry=500).work(charged((1, 9.0)), 1) == 0
     assert PolicyTariff(RATE, 1e6, 0.8, SHA1).work(charged((1, 0.8)), 1) > 0
+    assert work_for(1e300, 256, 1e9) == 2**60  # no more than a challenge can ask
 
 
 def test_an_account_pays_its_entry_until_it_has_entered():
@@ -168,14 +152,6 @@ def test_an_account_pays_its_entry_until_it_has_entered():
     assert tariff.work(new, 1) == tariff.work(replace(new, entered=True), 1) + 500
     dearest = PolicyTariff(RATE, 1e30, 0.8, SHA1, entry=500)
     assert dearest.work(new, 64) == 2**60
-
-
-def test_nobody_enters_where_nothing_is_asked():
-    assert PolicyTariff(NoPrice(), 1e6, 0.8, SHA1, entry=500).work(charged((1, 9.0)), 1) == 0
-
-
-def test_no_price_asks_more_than_a_challenge_can():
-    assert work_for(1e300, 256, 1e9) == 2**60
 
 
 def test_a_tariff_asks_in_the_algorithm_of_its_gate():
