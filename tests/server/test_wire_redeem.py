@@ -1,12 +1,11 @@
 """Every bad payment, over loopback: forged, foreign, expired, and counters of all wrong kinds."""
 
 import uuid
-from dataclasses import dataclass
 
 import grpc
 import pytest
 from asking import ANNE, BOB, counters_of, paid, redeem, refusal, request, solved
-from ledgers import FixedTariff
+from ledgers import Flat
 
 from pow.challenge import Challenge, Keyring, verify_counters
 from pow.hashcash import digest as hash_stamp
@@ -127,20 +126,6 @@ def test_a_challenge_the_ledger_knows_nothing_of(stub):
     verify_counters(genuine, counters)
     code, reason, _, _ = redeem(stub, genuine.token, counters)
     assert (code, reason) == ("FAILED_PRECONDITION", "NOTHING_TO_REDEEM")
-
-
-@dataclass(frozen=True)
-class Flat(FixedTariff):
-    """The same work for every batch."""
-
-    hashes: int = 64
-    algorithm: str = "sha1"
-
-    def work(self, account, images):
-        return self.hashes
-
-    def puzzle(self, work, images, account):
-        return puzzle_for(work, self.algorithm)
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """What tests of ledgers need: batches, a clock, tariffs, and a client that asks and pays."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import count
 
 from pow.puzzle import Puzzle, puzzle_for
 from server.ledger import DIGEST_BYTES, NANO, Account, Batch, Charge, Payment
+from server.puzzles import Puzzles
 
 _numbers = count()
 
@@ -46,6 +48,23 @@ class FixedTariff:
 
     def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
         return puzzle_for(work)
+
+
+@dataclass(frozen=True)
+class Flat(FixedTariff):
+    """The same work for every batch, which counts at once."""
+
+    hashes: int = 64
+    algorithm: str = "sha1"
+
+    def counts_at_once(self, before: Account, after: Account) -> bool:
+        return True
+
+    def work(self, account: Account, images: int) -> int:
+        return self.hashes
+
+    def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
+        return Puzzles(self.algorithm).choose(work, Fraction(work * 64, images))
 
 
 class Steps(FixedTariff):
