@@ -14,10 +14,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba
 from numba.core import config
@@ -62,12 +62,19 @@ def compiled(function: Kernel, name: str = "") -> Kernel:
 
     `name` is for one that is made by another function, as in `inlined`.
     """
-    kernel = inlined(function, name)
+    kernel: Any = inlined(function, name)
+    compile_now = kernel.compile
+
+    def compile_for(signature: object) -> object:
+        with _compiling():  # numba makes some of what a kernel calls only now
+            return compile_now(signature)
+
+    kernel.compile = compile_for
     folder = cache_folder()
-    kernel._cache = KernelCache(  # type: ignore[attr-defined]
+    kernel._cache = KernelCache(
         function, folder, _stamp(), "" if folder is not None and _writable(folder) else _advice()
     )
-    return kernel
+    return cast(Kernel, kernel)
 
 
 def inlined(function: Kernel, name: str = "") -> Kernel:
@@ -79,11 +86,18 @@ def inlined(function: Kernel, name: str = "") -> Kernel:
     """
     if name:
         function.__name__ = function.__qualname__ = name
+    with _compiling():
+        return cast(Kernel, numba.njit(nogil=True)(function))
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Lets numba compile, whatever NUMBA_DISABLE_JIT says."""
     settings = vars(config)  # filled at import, hence unknown to type checkers
     before = settings["DISABLE_JIT"]
     settings["DISABLE_JIT"] = 0
     try:
-        return cast(Kernel, numba.njit(nogil=True)(function))
+        yield
     finally:
         settings["DISABLE_JIT"] = before
 

@@ -1,4 +1,4 @@
-"""The whole path with real processes: victim, gate, an honest client and a thief, then the page."""
+"""The whole path with real processes: victim, gate, honest client, attacker, page."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 import experiments
 from core.records import read
+from experiments import commands, runner
+from experiments.scenario import Scenario, load
+from server import calibration, model
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 command = [sys.executable, "-m", "experiments", "run", "smoke"]
 
@@ -25,18 +34,34 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.mark.timeout(300)
+HOSTILE = {
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "grpc_proxy": "http://127.0.0.1:9",
+    "no_proxy": "",
+    "no_grpc_proxy": "",
+    "MPLBACKEND": "no-such-backend",
+    "PYTHONIOENCODING": "ascii",
+    "NUMBA_DISABLE_JIT": "1",
+    "COLUMNS": "40",
+}
+"""An environment that must not change a run."""
+
+
 def test_smoke(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 40\n")
     out = tmp_path / "out"
     flags = ["--out", str(out), "--home", str(home)]
-    done = subprocess.run([*command, *flags, "--web"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, *flags, "--web"],
+        env={**os.environ, **HOSTILE, "MATPLOTLIBRC": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        umask=0,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    first, *said = done.stdout.splitlines()
-    assert re.fullmatch(r"live: http://127\.0\.0\.1:\d+/", first)
-    assert [line.split(":")[0] for line in said if line.startswith("smoke, policy")] == [
-        "smoke, policy none",
-        "smoke, policy rate",
-    ]
+    assert re.search(r"http://127\.0\.0\.1:\d+/", done.stdout)
+    assert f"page: {out}" in done.stdout
     assert (out / "logs" / "evaluation.txt").read_text() == "scored none\nscored rate\n"
 
     summary = json.loads((out / "summary.json").read_text())
@@ -47,30 +72,35 @@ def test_smoke(home: Path, tmp_path: Path) -> None:
         for client, images in zip(arm["clients"], (64, 128), strict=True):
             assert (client["status"], client["images"]) == ("done", images), client
             assert client["cost_per_image"] > 0
-        thief = arm["clients"][1]
-        assert len(thief["checkpoints"]) == 2
-        assert 0 <= thief["accuracy"] <= 1
-        assert 0 <= thief["fidelity"] <= 1
+        attacker = arm["clients"][1]
+        assert len(attacker["checkpoints"]) == 2
+        assert 0 <= attacker["accuracy"] <= 1
+        assert 0 <= attacker["fidelity"] <= 1
     free, priced = (arm["clients"] for arm in summary["arms"])
     assert all(client["work"] == client["hashes"] == 0 for client in free)
     assert all(client["work"] > 0 for client in priced)
     # The price hides nothing from a payer.
     assert free[1]["accuracy"] == pytest.approx(priced[1]["accuracy"], abs=0.01)
-    assert (out / "report.html").read_text().count("<svg ") == 4
-    again = subprocess.run([*command, *flags], capture_output=True, text=True)
-    assert again.returncode == 1
-    assert again.stderr == f"error: {out} exists already: a run needs a folder of its own\n"
+    assert (out / "report.html").read_text(encoding="utf-8").count("<svg ") == 4
+    assert "font-size: 40" not in (out / "figures" / "work.svg").read_text(encoding="utf-8")
+    # Nothing of it can be read by others, although the umask would have let them.
+    private = [out, *out.rglob("*"), *(home / "models").rglob("*")]
+    modes = {str(p): oct(stat.S_IMODE(p.stat().st_mode)) for p in private}
+    assert modes == {str(p): "0o700" if p.is_dir() else "0o600" for p in private}
 
 
-IGNORING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-IN_BACKGROUND = [sys.executable, "-c", f"{IGNORING}; os.execv(sys.argv[1], sys.argv[1:])"]
-"""As a shell starts a job with `&`."""
+HANDLING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.{}); "
+BECOMING = "os.execv(sys.argv[1], sys.argv[1:])"
+TERMINAL, BACKGROUND = (
+    [sys.executable, "-c", HANDLING.format(how) + BECOMING] for how in ("SIG_DFL", "SIG_IGN")
+)
+"""As a shell starts a command, and a job with `&`, whatever started these tests."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "number"),
-    [([], signal.SIGINT), (IN_BACKGROUND, signal.SIGTERM)],
+    [(TERMINAL, signal.SIGINT), (BACKGROUND, signal.SIGTERM)],
     ids=["interrupted", "in the background"],
 )
 def test_a_stop_leaves_records_and_no_process(
@@ -116,8 +146,8 @@ clients.knockoff.accounts = [4]
 """
 
 
-@pytest.mark.timeout(300)
-def test_a_thief_under_several_names(home: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_attacker_under_several_names(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "sybil.toml"
     file.write_text(SYBIL)
     found = experiments.run(str(file), tmp_path / "out", home=home)
@@ -125,9 +155,9 @@ def test_a_thief_under_several_names(home: Path, tmp_path: Path) -> None:
     assert list(clients.index) == ["honest-1", "honest-2", "knockoff"]
     assert set(clients["status"]) == {"done"}
     assert set(clients["clients.knockoff.accounts"]) == {4}
-    thief = clients.loc["knockoff"]
-    assert (thief["accounts"], thief["images"]) == (4, 128)  # one budget
-    assert thief["work"] > 0
+    attacker = clients.loc["knockoff"]
+    assert (attacker["accounts"], attacker["images"]) == (4, 128)  # one budget
+    assert attacker["work"] > 0
     asked = found.requests[found.requests["client"] == "knockoff"]
     dealt = asked.groupby("account")["images"].sum()
     assert dealt.to_dict() == {f"knockoff-{number}": 32 for number in (1, 2, 3, 4)}
@@ -142,29 +172,40 @@ def mentions(pid: str, path: Path) -> bool:
         return False
 
 
-@pytest.mark.timeout(300)
-def test_a_run_ends_well_whatever_the_environment_says(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 40\n")
-    hostile = {
-        "http_proxy": "http://127.0.0.1:9",
-        "https_proxy": "http://127.0.0.1:9",
-        "grpc_proxy": "http://127.0.0.1:9",
-        "no_proxy": "",
-        "no_grpc_proxy": "",
-        "MATPLOTLIBRC": str(tmp_path),
-        "MPLBACKEND": "no-such-backend",
-        "PYTHONIOENCODING": "ascii",
-        "NUMBA_DISABLE_JIT": "1",
-        "COLUMNS": "40",
-    }
-    out = tmp_path / "out"
-    done = subprocess.run(
-        [*command, "--out", str(out), "--home", str(home)],
-        env={**os.environ, **hostile},
-        capture_output=True,
-        text=True,
+class Beside(Console):
+    """Stands for the terminal: when an arm begins, somebody calibrates with other prices."""
+
+    def __init__(self, home: Path, scenario: Scenario) -> None:
+        super().__init__(quiet=True)
+        self.calibration = commands.calibration(scenario, home)
+
+    def print(self, *words: Any, **_: Any) -> None:
+        if words == ("policy rate",):
+            content = json.loads(self.calibration.read_text())
+            content |= {name: content[name] * 128 for name in ("t_min", "t_max")}
+            self.calibration.write_text(json.dumps(content))
+
+
+@pytest.mark.slow
+def test_calibrating_beside_a_run_changes_no_price_in_it(home: Path, tmp_path: Path) -> None:
+    scenario, _ = load("smoke")
+    scenario = replace(
+        scenario,
+        server=replace(scenario.server, policies=("rate",)),
+        clients=scenario.clients[:1],
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (out / "report.html").read_text(encoding="utf-8").count("<svg ") == 4
-    assert "font-size: 40" not in (out / "figures" / "work.svg").read_text(encoding="utf-8")
-    assert f"page: {out}" in done.stdout
+    out = tmp_path / "out"
+    console = Beside(home, scenario)
+    runner.run(scenario, out, home, console=console)
+    about = json.loads((out / "scenario.json").read_text())
+    fingerprint = about["calibration"]["fingerprint"]
+    own = calibration.load(commands.pinned_calibration(out), fingerprint)
+    other = calibration.load(console.calibration, fingerprint)
+    assert other.t_min == 128 * own.t_min
+    rows = [json.loads(x) for x in (out / "rate" / "server.jsonl").read_text().splitlines()]
+    prices = [row["work"] for row in rows if row["kind"] == "predict" and row["images"] == 16]
+    least = [each.policy("rate").t_min * each.hash_rate() * 16 / 64 for each in (own, other)]
+    assert least[0] * 0.9 < min(prices) < least[1] / 8
+    name = commands.model_name(scenario)
+    digest = about["pinned"]["the victim"]
+    assert digest["file"] == str(model.victim_file(home, name))

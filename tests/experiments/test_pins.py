@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ from experiments import commands, evaluation, pins, runner
 from experiments.process import RunError
 from experiments.report import page
 from experiments.scenario import Scenario, load
-from server import calibration, model
 
 
 def made(tmp_path: Path) -> tuple[Scenario, dict[str, Path]]:
@@ -100,50 +97,3 @@ def test_a_model_prepared_again_between_two_arms_ends_the_run(
     assert json.loads((tmp_path / "out" / "calibration.json").read_text()) == {"first": 1}
     assert len(about["pinned"]["the victim"]["sha256"]) == 64
     assert (tmp_path / "out" / "report.html").exists()
-
-
-class Beside(Console):
-    """Stands for the terminal: when an arm begins, somebody calibrates with other prices."""
-
-    def __init__(self, home: Path, scenario: Scenario) -> None:
-        super().__init__(quiet=True)
-        self.calibration = commands.calibration(scenario, home)
-
-    def print(self, *words: Any, **_: Any) -> None:
-        if words == ("policy rate",):
-            content = json.loads(self.calibration.read_text())
-            content |= {name: content[name] * 128 for name in ("t_min", "t_max")}
-            self.calibration.write_text(json.dumps(content))
-
-
-@pytest.mark.timeout(300)
-def test_calibrating_beside_a_run_changes_no_price_in_it(tmp_path: Path) -> None:
-    scenario, _ = load("smoke")
-    scenario = replace(
-        scenario,
-        server=replace(scenario.server, policies=("rate",)),
-        clients=scenario.clients[:1],
-    )
-    home, out = tmp_path / "home", tmp_path / "out"
-    console = Beside(home, scenario)
-    before = os.umask(0)
-    try:
-        runner.run(scenario, out, home, console=console)
-    finally:
-        os.umask(before)
-    about = json.loads((out / "scenario.json").read_text())
-    fingerprint = about["calibration"]["fingerprint"]
-    own = calibration.load(commands.pinned_calibration(out), fingerprint)
-    other = calibration.load(console.calibration, fingerprint)
-    assert other.t_min == 128 * own.t_min
-    rows = [json.loads(x) for x in (out / "rate" / "server.jsonl").read_text().splitlines()]
-    prices = [row["work"] for row in rows if row["kind"] == "predict" and row["images"] == 16]
-    floor, dear = (each.policy("rate").t_min * each.hash_rate() * 16 / 64 for each in (own, other))
-    assert floor * 0.9 < min(prices) < dear / 8
-    name = commands.model_name(scenario)
-    digest = about["pinned"]["the victim"]
-    assert digest["file"] == str(model.victim_file(home, name))
-    # Nothing of it can be read by others, although the umask would have let them.
-    private = [out, *out.rglob("*"), *(home / "models").rglob("*")]
-    modes = {str(p): oct(stat.S_IMODE(p.stat().st_mode)) for p in private}
-    assert modes == {str(p): "0o700" if p.is_dir() else "0o600" for p in private}

@@ -13,17 +13,22 @@ import numpy as np
 import pytest
 
 import attacks
-import experiments
 from attacks.asking import TRANSCRIPT
 from attacks.world import Price, Surrogate, World
 from core.learning import networks
 from core.records import read as read_records
-from experiments import scenario, sweep
+from experiments import results, runner, scenario, sweep
 from experiments.groups import Attacker
+from experiments.report import page
 from experiments.results import Results
 from experiments.scenario import Scenario
+from server.measures import file_stem
 
-pytestmark = pytest.mark.timeout(300)
+
+def real(test: Any) -> Any:
+    """Marks a test that runs a scenario with real processes."""
+    return pytest.mark.slow(pytest.mark.process(pytest.mark.timeout(300)(test)))
+
 
 GENUINE = {"mnist5k": "digits"}  # what stands for which data
 FEWER = {"images": 32, "batch": 16, "processes": 2, "pace": 0.2, "pool_size": 128}
@@ -71,7 +76,10 @@ def smaller(
 
 def run(small: Scenario, out: Path, home: Path) -> Results:
     """Runs it; all came to their end, and both sides recorded the same requests."""
-    found = experiments.run(small, out, home=home)
+    alike = home / f"{file_stem(small.server.measure)}-{small.server.t_max}"
+    runner.run(small, out, home, calibrate=not alike.exists(), write=page.write)
+    alike.touch()
+    found = results.read(out)
     background = {client.name for client in small.clients if client.background}
     for client in found.clients.itertuples():
         expected = "stopped" if client.name in background else "done"
@@ -92,6 +100,7 @@ def by_name(found: Results, policy: str = "rate") -> Any:
     return found.clients[found.clients["policy"] == policy].set_index("name")
 
 
+@real
 def test_honest(home: Path, tmp_path: Path) -> None:
     found = run(smaller("honest"), tmp_path / "out", home)
     free, priced = by_name(found, "none"), by_name(found)
@@ -102,6 +111,7 @@ def test_honest(home: Path, tmp_path: Path) -> None:
     assert not priced["virtual"].any()
 
 
+@real
 def test_mixed(home: Path, tmp_path: Path) -> None:
     busy = {"processes": 2, "nice": 19, "pool_size": 5000, "config": {"budget": 5000}}
     small = smaller("mixed", groups={"thieves": busy})
@@ -113,6 +123,7 @@ def test_mixed(home: Path, tmp_path: Path) -> None:
     assert set(asked["images"]) == {1}
 
 
+@real
 def test_sybil(home: Path, tmp_path: Path) -> None:
     thief = {"pool": "digits", "accounts": 4, "config": {"budget": 32, "batch": 8}}
     small = smaller("sybil", groups={"thief": thief}, policies=["rate"])
@@ -126,6 +137,7 @@ def test_sybil(home: Path, tmp_path: Path) -> None:
     assert clients.loc["thief", "work"] > 3 * clients.loc["honest", "work"]
 
 
+@real
 def test_hardware(home: Path, tmp_path: Path) -> None:
     slow = {"thief": {"solver": "python"}}
     small = smaller("hardware", groups=slow, policies=["rate"], t_max=0.02)
@@ -135,6 +147,7 @@ def test_hardware(home: Path, tmp_path: Path) -> None:
     assert 0 < thief["hashes"] / thief["solve_seconds"] < native / 5
 
 
+@real
 def test_drift(home: Path, tmp_path: Path) -> None:
     small = smaller("drift", only=("clean", "blurred-x3"), policies=["rate"])
     found = by_name(run(small, tmp_path / "out", home))
@@ -142,6 +155,7 @@ def test_drift(home: Path, tmp_path: Path) -> None:
     assert cost[["blurred-x3-1", "blurred-x3-2"]].min() > cost[["clean-1", "clean-2"]].max()
 
 
+@real
 def test_paper(home: Path, tmp_path: Path) -> None:
     small = smaller("paper", only=("honest", "knockoff"), policies=["paper", "rate"])
     found = run(small, tmp_path / "out", home)
@@ -152,6 +166,7 @@ def test_paper(home: Path, tmp_path: Path) -> None:
     assert by_name(found).loc["knockoff", "price_ratio"] > 10
 
 
+@real
 def test_defences(home: Path, tmp_path: Path) -> None:
     small = smaller(
         "defences", only=("honest", "knockoff"), policies=["rate"], defence="hard_label"
