@@ -21,20 +21,19 @@ def _chosen() -> None:
     from core import private
     from server.options import Calibrate, Prepare, serving
 
+    verbs: dict[str, Any] = {
+        "prepare": Prepare,
+        "calibrate": Calibrate,
+        "serve": serving(sys.argv[1:]),
+    }
     options: Any = tyro.extras.subcommand_cli_from_dict(
-        {"prepare": Prepare, "calibrate": Calibrate, "serve": serving(sys.argv[1:])},
-        prog="python -m server",
-        description=__doc__,
+        verbs, prog="python -m server", description=__doc__
     )
     from server import commands
 
     os.umask(private.UMASK)  # whatever a library writes for us: a ledger and its log, too
-    if isinstance(options, Prepare):
-        commands.prepare(options)
-    elif isinstance(options, Calibrate):
-        commands.calibrate(options)
-    else:
-        commands.serve(options)
+    (verb,) = (name for name, flags in verbs.items() if isinstance(options, flags))
+    getattr(commands, verb)(options)
 
 
 def _mistakes() -> command.Mistakes:

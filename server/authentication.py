@@ -1,4 +1,4 @@
-"""Who calls: the owner of an API key, or, on an open gate, whoever the caller says it is."""
+"""Authentication: API keys, or, on an open gate, the name that a caller gives."""
 
 import hashlib
 import hmac

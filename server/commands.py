@@ -1,4 +1,4 @@
-"""What the commands do: wiring of files, flags and parts. Mistakes are exceptions of one line."""
+"""The commands: they wire flags, files and parts. Mistakes are exceptions of one line."""
 
 import asyncio
 import hashlib

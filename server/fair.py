@@ -1,4 +1,4 @@
-"""One thread that takes the clients' jobs in turn."""
+"""A fair executor: one thread, round-robin over the clients."""
 
 import threading
 from collections import OrderedDict, deque

@@ -1,4 +1,4 @@
-"""The interceptor before every method: who calls, what it may hold, and what errors it is shown."""
+"""The interceptor of all methods: authenticates, admits, and translates errors."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Asks who calls before the message is received, and lets out no text but the catalogue's.
+    """Authenticates before the message is received, and lets out no text but the catalogue's.
 
     Every handler becomes one that reads and writes for itself: so nothing of a call is received
     before its caller is known, and every wait has an end. On the wire there is no difference.

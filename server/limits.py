@@ -1,4 +1,4 @@
-"""Limits of one client's requests, once its calls are let in: under way, and answered wrongly.
+"""Limits of a client's requests: how many are under way, and how often they pay wrongly.
 
 All counts are those of this process: of several gates on one ledger, each has its own.
 """

@@ -1,4 +1,4 @@
-"""The server's log: on stderr, with a limit on how often it says the same thing."""
+"""The server's log on stderr, limited in how often an entry is repeated."""
 
 import logging
 import time

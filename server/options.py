@@ -47,7 +47,7 @@ class Calibrate:
     measure: str = DEFAULT_MEASURE
     seed: int = 0
     t_max: float | None = None
-    """Dearest price, in seconds of work per 64 images (default: 8000 times the cheapest)."""
+    """Highest price, in seconds of work per 64 images (default: 8000 times the cheapest)."""
     overhead_median: float = 1.25
     """What an honest user may wait in all, in service times: the floor of the price."""
     overhead_p99: float = 2.0

@@ -1,4 +1,4 @@
-"""Why the gate says no: one class a reason, each with a text made for the caller.
+"""Refusals: one class for each reason, with a text that is made for the caller.
 
 Refusals of other packages that reach a caller as they are: `core.arrays.InvalidInputs` and the
 `ChallengeError`s of `pow.challenge`. `server.catalogue` gives all of them their place on the wire.
@@ -18,7 +18,7 @@ class MissingKey(Refusal):
 
 
 class UnknownKey(Refusal):
-    """The API key belongs to nobody."""
+    """Unknown API key."""
 
 
 class BadClientId(Refusal):
@@ -46,7 +46,7 @@ class TooManyInFlight(Refusal):
 
 
 class TooManyCalls(Refusal):
-    """The client has more calls open than it has places, and none of them ended."""
+    """The client has more calls open than it has places; none of them ended in time."""
 
 
 class BodyTooSlow(Refusal):

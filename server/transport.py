@@ -1,4 +1,4 @@
-"""The grpc.aio server: how many connections, how idle, how large; and which calls it looks at."""
+"""The grpc.aio server, with limits of its connections; it refuses unregistered methods unread."""
 
 import asyncio
 import resource
