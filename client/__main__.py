@@ -27,9 +27,8 @@ def _chosen() -> int:
 
 def _mistakes() -> command.Mistakes:
     from client.errors import GateError
-    from core.learning.artifacts import ArtifactError
 
-    return ArtifactError, GateError
+    return (GateError,)
 
 
 if __name__ == "__main__":

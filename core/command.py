@@ -1,6 +1,6 @@
-"""How a command ends: by a mistake, by Ctrl-C, or because nobody reads what it prints any longer.
+"""Runs a command and turns its end into an exit code: mistakes, Ctrl-C, a closed output pipe.
 
-All commands of all packages end through `run`. It needs the standard library alone.
+All commands of all packages go through `run`. Standard library only.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from core import environment
 
 MISTAKE = 1
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
-UNREAD = 141  # 128 + SIGPIPE: whoever read the output went away, as `head` does
-AGAIN = 0.05  # seconds until a Ctrl-C that came during an import is tried again
+UNREAD = 141  # 128 + SIGPIPE: the reader of the output has closed the pipe, as `head` does
+RETRY = 0.05  # seconds until a Ctrl-C that came during an import is tried again
 
 Mistakes = tuple[type[Exception], ...]
 
@@ -50,7 +50,7 @@ def run(
         _say(str(error) or "interrupted")
         return INTERRUPTED
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _let_go():
+        if isinstance(error, BrokenPipeError) and _discard_unread():
             return UNREAD
         if isinstance(error, (OSError, ValueError, *mistakes())):
             _say(f"error: {explained(error)}")
@@ -70,7 +70,7 @@ def _interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         if not _imports(frame):
             raise KeyboardInterrupt
-        again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+        again = threading.Timer(RETRY, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()
 
@@ -100,7 +100,7 @@ def _say(line: str) -> None:
     try:
         print(line, file=sys.stderr, flush=True)
     except BrokenPipeError:
-        _let_go()
+        _discard_unread()
 
 
 def _flush() -> None:
@@ -110,8 +110,8 @@ def _flush() -> None:
             stream.flush()
 
 
-def _let_go() -> bool:
-    """Whether stdout or stderr is a pipe that nobody reads; what is printed then goes nowhere."""
+def _discard_unread() -> bool:
+    """Discards what is still printed into a pipe that its reader closed; whether there is one."""
     unread = [stream for stream in (sys.stdout, sys.stderr) if _is_unread(stream)]
     for stream in unread:
         with open(os.devnull, "wb") as nowhere:

@@ -1,7 +1,7 @@
-"""JSON and TOML that somebody else may have written: read with bounds, refused in one line.
+"""Reads untrusted JSON and TOML within bounds of size, depth and numbers; errors are one line.
 
-Nothing of ours is nested deeply or holds numbers without bound. A document that does is refused
-before anything walks through it, converts a number in it or prints one.
+A document out of bounds is refused before anything walks through it, converts a number in it or
+prints one.
 """
 
 from __future__ import annotations

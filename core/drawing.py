@@ -18,7 +18,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-# matplotlib also reads a file `matplotlibrc` of the folder it is imported in: so nobody else does.
+# matplotlib reads a file `matplotlibrc` of the current folder, too: it is imported here only.
 with chdir(Path(__file__).parent):
     import matplotlib
     from matplotlib.axes import Axes as Axes

@@ -1,7 +1,7 @@
-"""What of the user's environment counts for a command, decided in one place: docs/environment.md.
+"""Environment variables that must not affect a command are neutralised here: docs/environment.md.
 
 `settle` is called where a command begins, before anything that reads the environment is imported;
-the processes that a command starts inherit what it leaves.
+child processes inherit the result.
 """
 
 from __future__ import annotations

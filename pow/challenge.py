@@ -10,8 +10,8 @@ needed. Its bytes, all integers big-endian:
             issued, expires (uint64 each), audience, client, request id, digest, nonce (16)
     MAC   = HMAC-SHA256(HKDF(secret, info "powgate/1 mac"), body)[:24]
 
-The stamps name the whole token, so that whoever solves it has read what it says: had they the MAC
-alone, a relay could put another gate's MAC under a text of its own. They share the prefix
+The stamps name the whole token, not the MAC alone: otherwise a relay could put another gate's MAC
+under a text of its own. They share the prefix
 
     1:b:YYMMDDhhmmss:powgate::<base64 of SHA-256(token)[:24]>:
 

@@ -19,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from pow.hashcash import MAX_BITS, check_algorithm
-from pow.solver import Cancelled, Plain, searching
+from pow.solver import Cancelled, PlainSearch, searching
 
 if TYPE_CHECKING:
     from pow.native.search import Search
@@ -120,7 +120,7 @@ def measure(
     )
 
 
-def _slices(search: Plain | Search, seconds: float) -> list[float]:
+def _slices(search: PlainSearch | Search, seconds: float) -> list[float]:
     """Hashes per CPU second of SLICES consecutive parts of a search that finds nothing."""
     marks: list[tuple[float, int]] = []
 

@@ -128,7 +128,7 @@ def search(
     work = count << bits
     if count == 0:
         return Solution((), 0, 0.0, 0.0, False)
-    if kernel == "auto" and (work < _TINY or not native.takes(prefix)):
+    if kernel == "auto" and (work < _TINY or not native.supports(prefix)):
         kernel = "hashlib"
     keep_on(0)
     found = searching(prefix, bits, count, algorithm, kernel)
@@ -139,12 +139,14 @@ def search(
     return Solution(tuple(found.counters), found.hashes, seconds, found.cpu_seconds, False)
 
 
-def searching(prefix: str, bits: int, count: int, algorithm: str, kernel: str) -> Plain | Search:
+def searching(
+    prefix: str, bits: int, count: int, algorithm: str, kernel: str
+) -> PlainSearch | Search:
     """A search with a kernel, or with what the algorithm has; importing the kernels is no work."""
     if algorithm == "argon2id":
-        return Plain(prefix, bits, count, algorithm, "argon2-cffi")
+        return PlainSearch(prefix, bits, count, algorithm, "argon2-cffi")
     if kernel == "hashlib":
-        return Plain(prefix, bits, count, algorithm, kernel)
+        return PlainSearch(prefix, bits, count, algorithm, kernel)
     from pow.native.search import Search
 
     cpu = time.thread_time()
@@ -203,7 +205,7 @@ def _watch(
 
 
 @dataclass(slots=True)
-class Plain:
+class PlainSearch:
     """Counting up in hexadecimal, one digest a try."""
 
     prefix: str

@@ -1,7 +1,7 @@
-"""NumPy archives (.npz) that somebody else may have made: what they declare is checked, then read.
+"""Reads untrusted NumPy archives (.npz): sizes are checked before any array is allocated.
 
-An array is allocated by what its header says. A header may say anything, so it is compared with the
-bytes that are there, and with the memory of this machine, before any array is read.
+An array is allocated by what its header says, so the header is compared with the bytes that are
+there, and with the memory of this machine, first.
 """
 
 from __future__ import annotations

@@ -13,6 +13,6 @@ class Exhausted(Exception):
     """Every counter that goes with a prefix was tried: at least 2**42 of them."""
 
 
-def takes(prefix: str) -> bool:
+def supports(prefix: str) -> bool:
     """Whether a prefix ends where the kernels need it: at byte 55..63 of a block."""
     return len(prefix) % BLOCK >= EARLIEST

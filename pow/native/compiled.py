@@ -46,7 +46,7 @@ def host_processor() -> str:
 def cache_folder() -> Path | None:
     """Folder of compiled kernels, made when missing.
 
-    None where there is none: it cannot be written, and nobody has left kernels there to be read.
+    None where no folder can be written and none holds kernels to be read.
     """
     places = _places()
     for folder in places:

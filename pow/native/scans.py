@@ -25,7 +25,7 @@ SHAPES: Final = {
 
 
 @inlined
-def _note(hits: Words, found: int, bits: Any, lane: int, nonce: int) -> int:
+def _append(hits: Words, found: int, bits: Any, lane: int, nonce: int) -> int:
     """Append (lane, nonce) of every set bit; how many hits there are now."""
     while bits != np.uint64(0):
         if bits & np.uint64(1):
@@ -66,7 +66,7 @@ def _scan(name: str, kernel: str) -> Callable[..., int]:
             while at < until and found < wanted:
                 bits = run(flat, part * step * fields, columns, nonce & 15, mask)
                 if bits != np.uint64(0):
-                    found = _note(hits, found, bits, part * step, nonce)
+                    found = _append(hits, found, bits, part * step, nonce)
                 part += 1
                 at += 1
         span[0] = at

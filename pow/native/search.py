@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from pow.hashcash import digest, leading_zero_bits
-from pow.native import Exhausted, takes
+from pow.native import Exhausted, supports
 from pow.native.compiled import kernel_name
 from pow.native.kernels import HASHES, NONCES, Hash, Words
 from pow.native.layout import EPOCHS, Layout
@@ -46,7 +46,7 @@ class Search:
     mask: np.uint32 = field(init=False)
 
     def __post_init__(self) -> None:
-        if not takes(self.prefix):
+        if not supports(self.prefix):
             raise ValueError(f"the kernels take no prefix of {len(self.prefix)} characters")
         kernel = kernel_name() if self.kernel == "auto" else self.kernel
         if kernel not in KERNELS:

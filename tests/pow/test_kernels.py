@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pow.hashcash import MAX_COUNTER, digest, value
-from pow.native import Exhausted, compiled, kernels, scans, takes
+from pow.native import Exhausted, compiled, kernels, scans, supports
 from pow.native import search as native
 from pow.native.compiled import kernel_name
 from pow.native.kernels import HASHES
@@ -125,7 +125,7 @@ def test_the_end_of_all_counters_is_noticed(threads: int, monkeypatch: pytest.Mo
 
 
 def test_prefixes_the_kernels_do_not_take() -> None:
-    taken = [length for length in range(128) if takes("x" * length)]
+    taken = [length for length in range(128) if supports("x" * length)]
     assert taken == [*range(55, 64), *range(119, 128)]
     with pytest.raises(ValueError, match="no prefix of 54 characters"):
         search("x" * 54, 12, 1, kernel="portable")
