@@ -19,7 +19,7 @@ from core.documents import DocumentError, read_json
 from experiments.records import SWEEP_FILE, FolderError
 from experiments.report.page import render
 from experiments.report.publish import committed
-from experiments.report.tables import COLUMNS, NOTHING, Column, percent, ratio, terminal
+from experiments.report.tables import COLUMNS, NOTHING, Column, Row, percent, ratio, terminal
 from experiments.summary import FORMAT, Summary
 from experiments.terminal import console
 
@@ -27,7 +27,17 @@ MACHINE = ("host", "system", "cpu", "cores")
 SOFTWARE = ("python", "packages")
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 MOMENTS = ("date", "measured", "provenance")  # when and by what, not what was found
+TEXTS = (("A", "a"), ("B", "b"), ("A to B", "change"))
 LONGEST = 44  # characters of a setting that are shown
+SETTINGS = (Column("setting", "", "name"), Column("A", "", "a"), Column("B", "", "b"))
+LINES = (
+    Column("client", "of both runs", "client"),
+    Column("quantity", "see the report of a run", "quantity"),
+    *(
+        Column(name, name, key, lambda text: str(text))
+        for name, key in (("A", "a"), ("B", "b"), ("A to B", "change"))
+    ),
+)
 SAME = "Scenario, revision, machine and calibration are the same."
 
 
@@ -55,33 +65,13 @@ def run(flags: Flags) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One quantity of one client: its text in both runs, and the change from A to B."""
-
-    quantity: str
-    meaning: str
-    a: str
-    b: str
-    change: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One client, or one group of several, that is in both runs under one policy."""
-
-    name: str
-    lines: tuple[Line, ...]
-    member: bool = False  # of a group that is compared, too
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """What there is to say of run A and run B."""
 
     origins: tuple[str, str]
     remarks: tuple[str, ...]  # read these first
-    settings: tuple[tuple[str, str, str], ...]  # what differs: name, in A, in B
-    policies: tuple[tuple[str, tuple[Pair, ...]], ...]  # policy -> groups, clients
+    settings: tuple[Row, ...]  # of SETTINGS, that differ
+    lines: tuple[Row, ...]  # of LINES, with the policy, and whether it is of a group's member
 
 
 def load(path: Path) -> Summary:
@@ -123,10 +113,11 @@ def compare(left: Path, right: Path) -> Comparison:
             origins=(f"A  {_origin(a, left)}", f"B  {_origin(b, right)}"),
             remarks=tuple(_remarks(a, b)) or (SAME,),
             settings=tuple(_settings(a, b)),
-            policies=tuple(
-                (policy, tuple(_pairs(arm, _arms(b)[policy])))
+            lines=tuple(
+                {**line, "policy": policy}
                 for policy, arm in _arms(a).items()
                 if policy in _arms(b)
+                for line in _lines(arm, _arms(b)[policy])
             ),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -148,44 +139,54 @@ def _revision(about: Summary) -> str:
 def _remarks(a: Summary, b: Summary) -> Iterator[str]:
     """What a reader must know before believing a ratio."""
     here, there = a["provenance"], b["provenance"]
-    if any(here.get(key) != there.get(key) for key in MACHINE):
-        yield (
-            "The machines differ: seconds, and the work that a price in seconds is turned into,"
-            " say as much of them as of the gate."
-        )
-    if _revision(here) != _revision(there):
-        yield (
-            f"The revisions differ ({_revision(here)} and {_revision(there)}): the same name may"
-            " stand for another price, attack or measure."
-        )
-    elif not here.get("git_revision"):
-        yield "The revision of neither run is known."
-    elif here.get("git_modified"):
-        yield "Both runs are of a revision with changes, perhaps not the same ones."
-    if any(here.get(key) != there.get(key) for key in SOFTWARE):
-        yield "Versions of Python or of packages differ."
-    if a["calibration"].get("fingerprint") != b["calibration"].get("fingerprint"):
-        yield "The calibrations are of different victims or measures: costs have no common scale."
-    elif any(_differences(a["calibration"], b["calibration"], "")):
-        yield "The calibrations differ: the same query may have another price."
-    if any(_differences(a["scenario"], b["scenario"], "")):
-        yield "The scenarios differ."
-    for name, mine, other in (("A", _arms(a), _arms(b)), ("B", _arms(b), _arms(a))):
+    one, other = _revision(here), _revision(there)
+    scale = [each["calibration"].get("fingerprint") for each in (a, b)]
+    prices = any(_differences(a["calibration"], b["calibration"], ""))
+    for doubtful, remark in (
+        (
+            any(here.get(key) != there.get(key) for key in MACHINE),
+            "The machines differ: seconds, and the work that a price in seconds is turned into, say"
+            " as much of them as of the gate.",
+        ),
+        (
+            one != other,
+            f"The revisions differ ({one} and {other}): the same name may stand for another price,"
+            " attack or measure.",
+        ),
+        (one == other == "unknown", "The revision of neither run is known."),
+        (
+            one == other and here.get("git_modified"),
+            "Both runs are of a revision with changes, perhaps not the same ones.",
+        ),
+        (
+            any(here.get(key) != there.get(key) for key in SOFTWARE),
+            "Versions of Python or of packages differ.",
+        ),
+        (
+            scale[0] != scale[1],
+            "The calibrations are of different victims or measures: costs have no common scale.",
+        ),
+        (
+            scale[0] == scale[1] and prices,
+            "The calibrations differ: the same query may have another price.",
+        ),
+        (any(_differences(a["scenario"], b["scenario"], "")), "The scenarios differ."),
+    ):
+        if doubtful:
+            yield remark
+    for name, mine, theirs in (("A", _arms(a), _arms(b)), ("B", _arms(b), _arms(a))):
         for policy, arm in mine.items():
-            if policy not in other:
+            if policy not in theirs:
                 yield f"Only in {name}: policy {policy}."
                 continue
-            known = {client["name"] for client in other[policy]["clients"]}
-            alone: dict[str, list[str]] = {}
-            for client in arm["clients"]:
-                if client["name"] not in known:
-                    group = client.get("group") or client["name"]
-                    alone.setdefault(group, []).append(client["name"])
+            known = {client["name"] for client in theirs[policy]["clients"]}
+            alone = [client for client in arm["clients"] if client["name"] not in known]
+            groups: dict[str, list[str]] = {}
+            for client in alone:
+                groups.setdefault(client.get("group") or "", []).append(client["name"])
+            names = [n[0] if len(n) == 1 else f"{len(n)} of {g}" for g, n in groups.items() if g]
+            names += groups.get("", [])
             if alone:
-                names = (
-                    each[0] if len(each) == 1 else f"{len(each)} of {group}"
-                    for group, each in alone.items()
-                )
                 yield f"Only in {name}, under {policy}: {', '.join(names)}."
 
 
@@ -193,28 +194,31 @@ def _arms(summary: Summary) -> dict[str, Summary]:
     return {arm["policy"]: arm for arm in summary["arms"]}
 
 
-def _pairs(left: Summary, right: Summary) -> Iterator[Pair]:
-    """Groups of several clients that are in both runs, then all clients that are."""
-    crowds = set()
-    for name, a, b in _both(left.get("groups", ()), right.get("groups", ())):  # format 1 has none
-        if a["clients"] > 1 and b["clients"] > 1:
-            crowds.add(name)
-            yield Pair(f"{name}, all", tuple(_lines(a, b)))
-    for name, a, b in _both(left["clients"], right["clients"]):
-        yield Pair(name, tuple(_lines(a, b)), member=a.get("group") in crowds)
+def _lines(left: Summary, right: Summary) -> Iterator[Row]:
+    """Each quantity of the groups of several clients that are in both, then of all clients."""
+    groups = [each.get("groups", ()) for each in (left, right)]  # format 1 has none
+    crowds = [both for both in _both(*groups) if all(each["clients"] > 1 for each in both)]
+    names = {group["name"] for group, _ in crowds}
+    for a, b in (*crowds, *_both(left["clients"], right["clients"])):
+        who = {"client": a["name"], "member": a.get("group") in names}
+        if (a, b) in crowds:
+            who = {"client": f"{a['name']}, all", "member": False}
+        for column in COLUMNS[1:]:  # the first one is the name
+            before, after = _read(column, a), _read(column, b)
+            if before is not None or after is not None:
+                texts = [NOTHING if v is None else column.form(v) for v in (before, after)]
+                yield {
+                    **who,
+                    "quantity": column.heading,
+                    "a": texts[0],
+                    "b": texts[1],
+                    "change": change(column, before, after),
+                }
 
 
-def _both(left: Iterable[Summary], right: Iterable[Summary]) -> list[tuple[str, Summary, Summary]]:
+def _both(left: Iterable[Summary], right: Iterable[Summary]) -> list[tuple[Summary, Summary]]:
     there = {row["name"]: row for row in right}
-    return [(row["name"], row, there[row["name"]]) for row in left if row["name"] in there]
-
-
-def _lines(left: Summary, right: Summary) -> Iterator[Line]:
-    for column in COLUMNS[1:]:  # the first one is the name
-        before, after = _read(column, left), _read(column, right)
-        if before is not None or after is not None:
-            a, b = (NOTHING if v is None else column.form(v) for v in (before, after))
-            yield Line(column.heading, column.meaning, a, b, change(column, before, after))
+    return [(row, there[row["name"]]) for row in left if row["name"] in there]
 
 
 def _read(column: Column, row: Summary) -> Any:
@@ -247,7 +251,7 @@ def change(column: Column, before: Any, after: Any) -> str:
     return ratio(factor) if factor >= 0.1 else f"{factor:.2g}×"  # noqa: RUF001
 
 
-def _settings(a: Summary, b: Summary) -> Iterator[tuple[str, str, str]]:
+def _settings(a: Summary, b: Summary) -> Iterator[Row]:
     """Everything that was given, resolved, calibrated or around otherwise, by its dotted name."""
     for part in ("provenance", "scenario", "calibration"):
         yield from _differences(a[part], b[part], part)
@@ -258,7 +262,7 @@ def _settings(a: Summary, b: Summary) -> Iterator[tuple[str, str, str]]:
     yield from _differences(loads[0], loads[1], "load average")
 
 
-def _differences(left: Any, right: Any, name: str) -> Iterator[tuple[str, str, str]]:
+def _differences(left: Any, right: Any, name: str) -> Iterator[Row]:
     """Values that differ in nested tables; those in a list go by their name, or their number.
 
     What one run does not have at all is taken for empty: an older revision may not have known it.
@@ -269,7 +273,7 @@ def _differences(left: Any, right: Any, name: str) -> Iterator[tuple[str, str, s
             if key not in MOMENTS:
                 yield from _differences(left.get(key), right.get(key), f"{name}.{key}")
     elif left != right and not (left in EMPTY and right in EMPTY):
-        yield name, _short(left), _short(right)
+        yield {"name": name, "a": _short(left), "b": _short(right)}
 
 
 def _table(value: Any) -> Any:
@@ -294,27 +298,15 @@ def show(found: Comparison, screen: Console) -> None:
     """
     for sentence in (*found.origins, *found.remarks):
         screen.print(sentence, highlight=False, soft_wrap=True, markup=False)
-    columns = [Column("client", "", "client"), Column("quantity", "", "quantity")]
-    columns += [Column(name, "", key, lambda v: str(v)) for name, key in CHANGES]
-    for policy, pairs in found.policies:
-        rows = [
-            {"client": "" if at else pair.name, **{k: getattr(line, k) for k in line.__slots__}}
-            for pair in pairs
-            if not pair.member
-            for at, line in enumerate(pair.lines)
-        ]
-        for part in terminal(columns, rows, screen.width, title=f"policy {policy}", keep=2):
+    for policy in dict.fromkeys(line["policy"] for line in found.lines):
+        rows = [each for each in found.lines if each["policy"] == policy and not each["member"]]
+        for part in terminal(LINES, rows, screen.width, title=f"policy {policy}", keep=2):
             screen.print(part)
     if found.settings:
-        settings = [dict(zip(("name", "a", "b"), each, strict=True)) for each in found.settings]
-        columns = [Column("", "", "name"), Column("A", "", "a"), Column("B", "", "b")]
-        for part in terminal(columns, settings, screen.width, title="What else differs"):
+        for part in terminal(SETTINGS, found.settings, screen.width, title="What else differs"):
             screen.print(part)
-
-
-CHANGES = (("A", "a"), ("B", "b"), ("A to B", "change"))
 
 
 def page(found: Comparison) -> str:
     """The page as HTML."""
-    return render("compare.html", found=found)
+    return render("compare.html", found=found, lines=LINES, settings=SETTINGS)

@@ -24,6 +24,16 @@ PARTS = (
     ("open", "opening", "#b8609a"),
     ("training", "training", "#8e8e93"),
 )
+CAPTIONS = {
+    "images": (
+        "What the answers teach",
+        "Accuracy of each surrogate on held-out images against images asked.",
+    ),
+    "time": (
+        "How long it takes",
+        "Accuracy of each surrogate against seconds since its attacker started, training included.",
+    ),
+}
 WAITS: tuple[tuple[str, Style], ...] = (("overhead", "-"), ("slowdown", "--"))
 LATENCIES: tuple[tuple[str, Style], ...] = (("total", "-"), ("ask", "--"))
 APART = 5.0
@@ -75,16 +85,9 @@ def _accuracy(summary: Summary, against: str) -> Drawing | None:
         top=100,
         level=(100 * victim, "the victim") if victim is not None else None,
     )
-    caption = "Accuracy of each surrogate on held-out images against images asked."
-    if against == "time":
-        caption = (
-            "Accuracy of each surrogate against seconds since its attacker started, training"
-            " included."
-        )
     return lines(
         f"accuracy-by-{against}",
-        "What the answers teach" if against == "images" else "How long it takes",
-        caption,
+        *CAPTIONS[against],
         [panel],
         names=_names(summary),
         styles={f"policy {policy}": each for policy, each in styles.items()} if others else None,
@@ -97,25 +100,20 @@ def _waiting(summary: Summary) -> Drawing | None:
     found = []
     for row in rows(summary):
         crowd = row["clients"] >= MIN_CLIENTS_FOR_QUANTILES and row["kind"] == "honest"
-        if not crowd or row["policy"] == "none":
-            continue
-        clients = [
-            each
-            for each in rows(summary, "clients")
-            if (each["group"], each["policy"]) == (row["name"], row["policy"])
-        ]
-        for key, look in WAITS:
-            values = sorted(each[key] for each in clients if each[key] is not None)
+        for key, look in WAITS if crowd and row["policy"] != "none" else ():
+            values = sorted(
+                each[key]
+                for each in rows(summary, "clients")
+                if (each["group"], each["policy"]) == (row["name"], row["policy"])
+                and each[key] is not None
+            )
             shares = [100 * (at + 1) / len(values) for at in range(len(values))]
-            name = f"{row['name']}, {row['policy']}"
-            found.append(Line(name, values, shares, look, marks=False))
+            found.append(Line(_named(row), values, shares, look, marks=False))
     return _shares(
-        "overhead",
-        "What honest clients wait longer",
+        ("overhead", "What honest clients wait longer"),
         "Share of the honest clients with at most this overhead, (service + work) / service, and"
         " with at most this slowdown.",
-        "times as long as without work",
-        "share of clients (%)",
+        ("times as long as without work", "share of clients (%)"),
         found,
         {"overhead": "-", "slowdown, measured": "--"},
     )
@@ -123,38 +121,38 @@ def _waiting(summary: Summary) -> Drawing | None:
 
 def _latency(summary: Summary) -> Drawing | None:
     """Milliseconds of the requests of each large honest group."""
-    found = []
-    for row in rows(summary):
-        for key, look in LATENCIES if row["quantiles"] else ():
-            values = [1e3 * value for value in row["quantiles"][key]]
-            name = f"{row['name']}, {row['policy']}"
-            found.append(Line(name, values, range(101), look, marks=False))
+    found = [
+        Line(_named(row), [1e3 * each for each in row["quantiles"][key]], range(101), look, False)
+        for row in rows(summary)
+        for key, look in (LATENCIES if row["quantiles"] else ())
+    ]
     return _shares(
-        "latency",
-        "How long honest requests take",
+        ("latency", "How long honest requests take"),
         "Share of honest requests answered within this time, with the solving and without.",
-        "milliseconds of predict()",
-        "share of requests (%)",
+        ("milliseconds of predict()", "share of requests (%)"),
         found,
         {"answer": "-", "without solving": "--"},
     )
 
 
+def _named(row: Summary) -> str:
+    return f"{row['name']}, {row['policy']}"
+
+
 def _shares(
-    name: str,
-    title: str,
+    names: tuple[str, str],
     caption: str,
-    x: str,
-    y: str,
+    labels: tuple[str, str],
     found: Sequence[Line],
     styles: Mapping[str, Style],
 ) -> Drawing | None:
+    """Cumulative distributions; None if there is none."""
     values = [value for line in found for value in line.x]
     if not values:
         return None
     log = "x" if _far_apart(values) else ""
-    panel = Panel([line for line in found if line.x], x=x, y=y, log=log, bottom=0, top=100)
-    return lines(name, title, caption, [panel], styles=styles, size=(5.6, 3.3))
+    panel = Panel([line for line in found if line.x], "", *labels, log, bottom=0, top=100)
+    return lines(*names, caption, [panel], styles=styles, size=(5.6, 3.3))
 
 
 def _far_apart(values: Sequence[float]) -> bool:
@@ -212,7 +210,7 @@ def _time(summary: Summary) -> Drawing | None:
         for place, total in zip(places, left, strict=True):
             where: Any = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
             axes.annotate(f"{seconds(total)} s", (total, place), fontsize=8, **where)
-        axes.set_yticks(places, [f"{row['name']}, {row['policy']}" for row in found])
+        axes.set_yticks(places, [_named(row) for row in found])
         axes.invert_yaxis()
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
@@ -237,7 +235,8 @@ def _sweep(summary: Summary) -> list[Drawing]:
     """What changed most: against the swept number, or beside each combination."""
     field = numeric(summary)
     known = changed(summary)
-    most = sorted([each for each in known if each.factor > 1] or known[:1], key=_factor)[-MOST:]
+    some = [each for each in known if each.factor > 1] or known[:1]
+    most = sorted(some, key=lambda change: change.factor)[-MOST:]
     panels = [_quantity(summary, each, field) for each in known if each in most]
     if not panels:
         return []
@@ -246,10 +245,6 @@ def _sweep(summary: Summary) -> list[Drawing]:
     height = 2.7 if field else max(1.2, 0.5 + 0.24 * len(summary["cells"]))
     title, size = "What the sweep changed", (4.2 + (0 if field else 0.8), height)
     return [lines("sweep", title, caption, panels, across=across, size=size)]
-
-
-def _factor(change: Change) -> float:
-    return change.factor
 
 
 def _quantity(summary: Summary, change: Change, field: str | None) -> Panel:

@@ -163,54 +163,51 @@ def _three(value: float) -> str:
 # ── the columns of a run ─────────────────────────────────────────────────────────────────────────
 
 
-def _of_many(key: str) -> Callable[[Row], Any]:
-    """The p99 over a group; None for a single client."""
-    return lambda row: row["p99"][key] if row.get("clients", 1) > 1 else None
-
-
 def _part(key: str) -> Callable[[Row], Any]:
     """Seconds, unless nothing was answered."""
     return lambda row: row["seconds"][key] if row["images"] else None
 
 
+def _clients(row: Row) -> int | None:
+    return row["clients"] if row.get("clients", 1) > 1 else None
+
+
+def _status(row: Row) -> str | None:
+    return None if as_planned(row) else row["status"]
+
+
+def _accounts(row: Row) -> int | None:
+    return row["accounts"] if row.get("accounts", 1) > row.get("clients", 1) else None
+
+
+def _p99(key: str) -> Callable[[Row], Any]:
+    """The p99 over a group; None for a single client."""
+    return lambda row: row["p99"][key] if _clients(row) else None
+
+
+LATENCIES = (
+    ("latency", "ask", "of a request: predict() without solving and opening,"),
+    ("answer", "total", "the whole of predict(), solving included,"),
+)
+LEVELS = (("p50", "the median of the requests"), ("p99", "99 of 100 requests took no longer"))
+RATIOS = (
+    (
+        "overhead",
+        "(service + work) / service: the work of an image at the calibrated rate beside the seconds"
+        " of predict() under policy none",
+    ),
+    ("slowdown", "seconds of predict() an image, against the same client under policy none"),
+    ("price ratio", "work for an image, against the median of honest requests"),
+)
 COLUMNS = (
     Column("client", "the process, or the group of processes alike", "name"),
-    Column(
-        "clients",
-        "processes of the group",
-        lambda row: row["clients"] if row.get("clients", 1) > 1 else None,
-        whole,
-    ),
-    Column(
-        "status",
-        "how it ended, if not as planned",
-        lambda row: None if as_planned(row) else row["status"],
-    ),
-    Column(
-        "accounts",
-        "among which the batches were dealt, if more than one a client",
-        lambda row: row["accounts"] if row.get("accounts", 1) > row.get("clients", 1) else None,
-        whole,
-    ),
+    Column("clients", "processes of the group", _clients, whole),
+    Column("status", "how it ended, if not as planned", _status),
+    Column("accounts", "that its batches were dealt to, if more than clients", _accounts, whole),
     Column("images", "images answered, of a group by all its clients", "images", whole),
-    Column(
-        "accuracy",
-        "of the last surrogate on held-out images; of a group the median",
-        "accuracy",
-        percent,
-    ),
-    Column(
-        "fidelity",
-        "share of held-out images on which the surrogate's class is the victim's",
-        "fidelity",
-        percent,
-    ),
-    Column(
-        "cost/image",
-        "mean privacy cost of an image, by the server's records",
-        "cost_per_image",
-        lambda value: f"{value:#.3g}",
-    ),
+    Column("accuracy", "of the last surrogate on held-out images", "accuracy", percent),
+    Column("fidelity", "share of them with the victim's class", "fidelity", percent),
+    Column("cost/image", "mean privacy cost of an image", "cost_per_image", "{:#.3g}".format),
     Column("work", "expected hashes asked for", "work", count),
     Column("work/image", "expected hashes for an image", "work_per_image", count),
     Column("hashes", "hashes computed", "hashes", count),
@@ -223,53 +220,20 @@ COLUMNS = (
         lambda row: row["seconds"]["training"] or None,
         seconds,
     ),
-    Column(
-        "latency p50 (ms)",
-        "of a request: predict() without solving and opening, the median",
-        "latency.ask.p50",
-        milliseconds,
+    *(
+        Column(f"{name} {at} (ms)", f"{what} {level}", f"latency.{part}.{at}", milliseconds)
+        for name, part, what in LATENCIES
+        for at, level in LEVELS
     ),
-    Column(
-        "latency p99 (ms)",
-        "of a request: predict() without solving and opening, 99 of 100 took no longer",
-        "latency.ask.p99",
-        milliseconds,
+    *(
+        column
+        for name, what in RATIOS
+        for key in [name.replace(" ", "_")]
+        for column in (
+            Column(name, f"{what}; of a group the median", key, ratio),
+            Column(f"{name} p99", "of the clients of a group", _p99(key), ratio),
+        )
     ),
-    Column(
-        "answer p50 (ms)",
-        "the whole of predict(), solving included, the median of the requests",
-        "latency.total.p50",
-        milliseconds,
-    ),
-    Column(
-        "answer p99 (ms)",
-        "the whole of predict(), solving included, 99 of 100 requests took no longer",
-        "latency.total.p99",
-        milliseconds,
-    ),
-    Column(
-        "overhead",
-        "(service + work) / service: the work of an image at the calibrated rate beside the seconds"
-        " of predict() under policy none; of a group the median",
-        "overhead",
-        ratio,
-    ),
-    Column("overhead p99", "of the clients of a group", _of_many("overhead"), ratio),
-    Column(
-        "slowdown",
-        "seconds of predict() an image, against the same client under policy none; of a group the"
-        " median",
-        "slowdown",
-        ratio,
-    ),
-    Column("slowdown p99", "of the clients of a group", _of_many("slowdown"), ratio),
-    Column(
-        "price ratio",
-        "work for an image, against the median of honest requests; of a group the median",
-        "price_ratio",
-        ratio,
-    ),
-    Column("price ratio p99", "of the clients of a group", _of_many("price_ratio"), ratio),
 )
 POLICY = Column("policy", "of the server", "policy")
 DETAIL = {

@@ -43,10 +43,9 @@ def runs(folder: Path, tmp_path: Path) -> Runs:
 
 
 def line(found: Comparison, policy: str, name: str, quantity: str) -> tuple[str, str, str]:
-    pairs = dict(found.policies)[policy]
-    (pair,) = (pair for pair in pairs if pair.name == name)
-    (row,) = (row for row in pair.lines if row.quantity == quantity)
-    return row.a, row.b, row.change
+    wanted = {"policy": policy, "client": name, "quantity": quantity}
+    (row,) = (each for each in found.lines if wanted.items() <= each.items())
+    return row["a"], row["b"], row["change"]
 
 
 def test_each_quantity_has_both_values_and_what_became_of_it(runs: Runs) -> None:
@@ -63,7 +62,7 @@ def test_each_quantity_has_both_values_and_what_became_of_it(runs: Runs) -> None
     assert line(found, "rate", "bob", "status")[1:] == ("refused", "–")  # noqa: RUF001
     assert line(found, "rate", "bob", "price ratio") == ("100×", "–", "–")  # noqa: RUF001
     assert line(found, "rate", "bob", "images") == ("20", "20", "same")
-    assert "accuracy" not in {row.quantity for row in dict(found.policies)["rate"][0].lines}
+    assert "accuracy" not in {each["quantity"] for each in found.lines if each["client"] == "ann"}
     assert (found.remarks, found.settings) == ((SAME,), ())
 
 
@@ -107,7 +106,7 @@ def test_what_makes_a_comparison_doubtful_is_said_first(
     assert len(found.remarks) == 1
     assert remark in found.remarks[0]
     if setting:
-        assert found.settings == (setting,)
+        assert found.settings == (dict(zip(("name", "a", "b"), setting, strict=True)),)
     assert len(found.settings) == 1
 
 
@@ -155,9 +154,7 @@ def test_what_is_in_one_run_only_is_named(runs: Runs) -> None:
         "Only in B, under none: eve.",
         "Only in B: policy paper.",
     )
-    assert [(policy, [pair.name for pair in pairs]) for policy, pairs in found.policies] == [
-        ("none", ["ann"])
-    ]
+    assert {(each["policy"], each["client"]) for each in found.lines} == {("none", "ann")}
 
 
 def test_a_group_stands_for_its_clients_in_the_terminal(runs: Runs) -> None:
@@ -183,7 +180,7 @@ def test_a_group_stands_for_its_clients_in_the_terminal(runs: Runs) -> None:
     assert "ann" not in shown
     assert line(found, "rate", "users, all", "images") == ("20", "20", "same")
     for name in ("users, all", "ann", "bob"):
-        assert f"<h3>{name}</h3>" in page(found)
+        assert f">{name}</td>" in page(found)
 
 
 def test_a_summary_from_before_a_column_is_read_without_it(runs: Runs) -> None:
@@ -197,12 +194,7 @@ def test_a_summary_from_before_a_column_is_read_without_it(runs: Runs) -> None:
 
     found = compare(*runs(older))
     assert line(found, "rate", "bob", "images") == ("20", "20", "same")
-    assert all(
-        row.b == NOTHING or row.change == "same"
-        for _, pairs in found.policies
-        for pair in pairs
-        for row in pair.lines
-    )
+    assert all(each["b"] == NOTHING or each["change"] == "same" for each in found.lines)
 
 
 def test_many_that_are_in_one_run_only_are_counted(runs: Runs) -> None:
@@ -218,10 +210,9 @@ def test_the_page_holds_it_all_and_needs_nothing_else(runs: Runs) -> None:
     evil = "<script>alert(1)</script>"
     found = compare(*runs(lambda other: other["provenance"].update({"cpu": evil})))
     text = page(found)
-    assert "<script" not in text
+    assert text.count("<script") == 1
     assert "&lt;script&gt;" in text
     assert not re.search(r"://|<(img|iframe)\b|@import|url\(", text)
-    assert text.count("<section>") == 4
     assert "prefers-color-scheme: dark" in text
 
 
