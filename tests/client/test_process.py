@@ -93,11 +93,11 @@ def test_images_that_drift_are_the_same_images(monkeypatch, digits_home, tmp_pat
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch, capsys, digits_home):
     """Runs the command; its exit code and its one line."""
 
     def run(*flags):
-        given = ["client", "honest", "--home", str(tmp_path), *flags]
+        given = ["client", "honest", "--home", str(digits_home), *flags]
         monkeypatch.setattr(sys, "argv", given)
         code = command.main()
         out, err = capsys.readouterr()
@@ -122,15 +122,12 @@ def test_a_refusal_is_one_line_and_costs_nothing(gate, run, tmp_path):
     assert gate.computed == 0
 
 
-@pytest.mark.process
-def test_a_gate_that_is_not_there_ends_the_process(tmp_path):
+def test_a_gate_that_is_not_there_ends_the_process(run, tmp_path):
     record = tmp_path / "honest.jsonl"
-    flags = ("--target", "127.0.0.1:1", "--client-id", "anne", "--dataset", "digits")
-    flags += ("--home", str(tmp_path), "--record", str(record), "--timeout", "0.3")
-    command = [sys.executable, "-m", "client", "honest", *flags]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 3
-    assert done.stderr.startswith("stopped: no answer in 0.3 s")
+    flags = ("--client-id", "anne", "--dataset", "digits", "--record", str(record))
+    code, line = run("--target", "127.0.0.1:1", "--timeout", "0.3", *flags)
+    assert code == 3
+    assert line.startswith("stopped: no answer in 0.3 s")
     assert read(record)[1][-1]["status"] == "unreachable"
 
 
