@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 import pytest
-from fake_gate import CLASSES, IMAGES, MINE, SHAPE, Failure, FakeGate, asking
+from fake_gate import CLASSES, IMAGES, MINE, SHAPE, FakeGate, asking, failed, status
 from google.protobuf import any_pb2
-from google.rpc import status_pb2
 from grpc import StatusCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,12 +19,6 @@ from core.arrays import InvalidInputs
 from pow.challenge import Challenge
 from protos import codec
 from protos import gate_pb2 as pb
-
-
-def status(code, *details, message="no"):
-    said = status_pb2.Status(code=code.value[0], message=message, details=details)
-    return said.SerializeToString()
-
 
 text = st.text(max_size=40)
 number = st.integers(-(2**31), 2**31 - 1)
@@ -38,15 +31,8 @@ some_details = st.lists(
     max_size=3,
 )
 failures = st.builds(
-    lambda code, message, details, other: Failure(
-        code,
-        message,
-        (
-            (
-                "grpc-status-details-bin",
-                status(code, *details, message=message) if other is None else other,
-            ),
-        ),
+    lambda code, message, details, other: failed(
+        code, status(code, *details, message=message) if other is None else other, message
     ),
     st.sampled_from(list(StatusCode)[1:]),
     text,

@@ -23,17 +23,24 @@ def floats_of(*shape, dtype=np.float32):
     return RNG.random(shape).astype(dtype)
 
 
-@pytest.mark.parametrize("images", [bytes_of(2, 3, 4, 5), floats_of(2, 3, 4, 5)])
-def test_what_is_right_is_not_touched(images):
-    assert as_inputs(images, COLOUR, 8) is images
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, ">f4", ">f8"])
-def test_other_floats_become_float32(dtype):
-    images = floats_of(2, 3, 4, 5, dtype=dtype)
-    taken = as_inputs(images, COLOUR, 8)
+def test_what_is_right_is_not_touched_and_other_floats_become_float32(dtype):
+    for right in (bytes_of(2, 3, 4, 5), floats_of(2, 3, 4, 5)):
+        assert as_inputs(right, COLOUR, 8) is right
+    inputs = floats_of(2, 3, 4, 5, dtype=dtype)
+    taken = as_inputs(inputs, COLOUR, 8)
     assert taken.dtype == np.float32
-    np.testing.assert_array_equal(taken, images.astype(np.float32))
+    np.testing.assert_array_equal(taken, inputs.astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 4, 5)])
+def test_inputs_have_the_shape_of_the_victim_s_whatever_it_is(shape):
+    batch = floats_of(3, *shape)
+    assert as_inputs(batch, shape, 8) is batch
+    np.testing.assert_array_equal(as_inputs(batch[0], shape, 8), batch[:1])
+    np.testing.assert_array_equal(as_inputs(list(batch), shape, 8), batch)
+    with pytest.raises(InvalidInputs, match="expected"):
+        as_inputs(batch[..., :-1], shape, 8)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -180,13 +187,3 @@ def test_a_session_takes_one_image_as_a_batch_of_one(images):
     with Session("gate.example:1", client_id="anne", stub=gate) as session:
         assert session.predict(images).shape == (1, 3)
     assert list(gate.requests[0].inputs.shape) == [1, 1, 4, 4]
-
-
-def test_a_session_asks_nothing_of_images_that_are_none():
-    gate = FakeGate()
-    with (
-        Session("gate.example:1", client_id="anne", stub=gate) as session,
-        pytest.raises(InvalidInputs),
-    ):
-        session.predict(floats_of(4, 4) * 9)
-    assert gate.asked["Predict"] == 0

@@ -158,24 +158,17 @@ def test_a_solution_that_could_not_be_redeemed_is_kept(time, solved):
     assert (len(solved), gate.asked["Predict"]) == (1, 1)
 
 
-@pytest.mark.parametrize("reason", ["FORGED_CHALLENGE", "MALFORMED_CHALLENGE"])
-def test_a_solution_that_is_of_no_use_any_more_is_not_kept(time, solved, reason):
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [("FORGED_CHALLENGE", IMAGES), ("MALFORMED_CHALLENGE", IMAGES), ("INTERNAL", 1 - IMAGES)],
+)
+def test_a_solution_is_kept_for_its_own_images_and_while_it_is_of_use(time, solved, reason, again):
     gate = FakeGate()
     gate.failing["Redeem"] = [refused(StatusCode.INVALID_ARGUMENT, reason)]
     with asking(gate, time) as session:
-        with pytest.raises(Refused) as caught:
-            session.predict(IMAGES)
-        session.predict(IMAGES, request_id=caught.value.request_id)
-    assert (len(solved), gate.asked["Predict"]) == (2, 2)
-
-
-def test_a_kept_solution_is_of_its_own_images_only(time, solved):
-    gate = FakeGate()
-    gate.failing["Redeem"] = [refused(StatusCode.INTERNAL, "INTERNAL")]
-    with asking(gate, time) as session:
         with pytest.raises(Refused):
             session.predict(IMAGES, request_id=MINE)
-        session.predict(1 - IMAGES, request_id=MINE)
+        session.predict(again, request_id=MINE)
     assert (len(solved), gate.asked["Predict"]) == (2, 2)
 
 

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from fake_gate import CLASSES, IMAGES, Failure, FakeGate, asking, refused
-from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
+from fake_gate import CLASSES, IMAGES, Failure, FakeGate, asking, failed, packed, refused, status
+from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from client.session import BadAnswer, Refused
@@ -161,18 +160,6 @@ def test_a_call_that_ended_well_without_an_answer_is_a_gate_error(method):
         session.account() if method == "GetAccount" else session.predict(IMAGES)
 
 
-def status(code, *details, message="no"):
-    found = status_pb2.Status(code=code.value[0], message=message, details=details)
-    return found.SerializeToString()
-
-
-def packed(detail, value=None):
-    found = any_pb2.Any()
-    found.Pack(detail)
-    found.value = found.value if value is None else value
-    return found
-
-
 UNREADABLE = (
     packed(error_details_pb2.ErrorInfo(), b"\xff\xff\xff\xff"),
     packed(error_details_pb2.ErrorInfo(reason="\x1b[2J a\nreason")),
@@ -194,7 +181,7 @@ UNREADABLE = (
 )
 def test_details_of_a_refusal_that_are_garbage(code, details):
     gate = FakeGate()
-    gate.failing["Predict"] = [Failure(code, "no", (("grpc-status-details-bin", details),))]
+    gate.failing["Predict"] = [failed(code, details)]
     with asking(gate) as session, pytest.raises(BadAnswer, match="cannot be read"):
         session.predict(IMAGES)
 

@@ -40,19 +40,32 @@ class Failure(grpc.RpcError):
         return self._said[2]
 
 
-def refused(code, reason, retry=None, message="no"):
+def packed(detail, value=None):
+    """A detail of a status, with other bytes than its own if given."""
+    found = any_pb2.Any()
+    found.Pack(detail)
+    found.value = found.value if value is None else value
+    return found
+
+
+def status(code, *details, message="no"):
+    """A google.rpc.Status as bytes."""
+    said = status_pb2.Status(code=code.value[0], message=message, details=details)
+    return said.SerializeToString()
+
+
+def failed(code, details, message="no"):
+    """An RPC that failed with these bytes as its status."""
+    return Failure(code, message, (("grpc-status-details-bin", details),))
+
+
+def refused(code, reason, retry=None):
     """A refusal with an ErrorInfo and, if `retry` is given, a RetryInfo of so many seconds."""
-    details = [error_details_pb2.ErrorInfo(reason=reason, domain="powgate")]
+    details = [packed(error_details_pb2.ErrorInfo(reason=reason, domain="powgate"))]
     if retry is not None:
         delay = duration_pb2.Duration(seconds=int(retry), nanos=round(retry % 1 * 1e9))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    packed = []
-    for detail in details:
-        packed.append(any_pb2.Any())
-        packed[-1].Pack(detail)
-    status = status_pb2.Status(code=code.value[0], message=message, details=packed)
-    metadata = (("grpc-status-details-bin", status.SerializeToString()),)
-    return Failure(code, message, metadata)
+        details.append(packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return failed(code, status(code, *details))
 
 
 def uniform(images):
