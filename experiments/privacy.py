@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 
 from core.learning import archives
-from core.privacy.composition import compose
+from core.privacy.composition import Composition, compose
 from core.privacy.pate import Reals, checked_votes
+from experiments.report.tables import Column, markdown
 from experiments.terminal import command_line
 
 VOTES = "votes"
@@ -27,20 +28,14 @@ VOTES = "votes"
 HEAD = 10
 """Queries that a table shows from the first on, besides the last."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Account:
-    """What a sequence of n queries costs."""
-
-    votes: Reals  # (n, k)
-    sigma: float
-    delta: float
-    threshold: float
-    sigma_threshold: float
-    single: Reals  # (n,) epsilon at delta of each query by itself
-    composed: Reals  # (n,) epsilon at delta of the queries so far, by Renyi DP
-    order: Reals  # (n,) that attains it
-    answered: Reals  # (n,) queries so far that are expected to pass the threshold
+COLUMNS = (
+    Column("query", "", "query"),
+    Column("votes of the winner", "", "votes"),
+    Column("epsilon by itself", "", "single", "{:.4g}".format),
+    Column("added up", "", "added", "{:.4g}".format),
+    Column("composed", "", "composed", "{:.4g}".format),
+    Column("answered", "", "answered", "{:.4g}".format),
+)
 
 
 def read(path: Path, array: str | None, teachers: int | None) -> Reals:
@@ -64,62 +59,32 @@ def read(path: Path, array: str | None, teachers: int | None) -> Reals:
     return rows
 
 
-def account(
-    votes: Reals,
-    *,
-    sigma: float,
-    delta: float,
-    threshold: float = 0.0,
-    sigma_threshold: float = 0.0,
-) -> Account:
-    """Accounts for votes (n, k). Raises ValueError for numbers that make no sense."""
-    found = compose(votes, sigma, delta, threshold=threshold, sigma_threshold=sigma_threshold)
-    numbers = found.single, found.epsilon, found.order, found.answered
-    return Account(votes, sigma, delta, threshold, sigma_threshold, *numbers)
-
-
-def table(found: Account) -> str:
+def table(votes: Reals, found: Composition, delta: float) -> str:
     """Markdown: the first queries and the last, and what they come to."""
-    n = len(found.single)
-    shown = [*range(min(n, HEAD)), *([n - 1] if n > HEAD else [])]
-    added = np.cumsum(found.single)
-    lines = [
-        "| query | votes of the winner | epsilon by itself | added up | composed | answered |",
-        "| --: | --: | --: | --: | --: | --: |",
+    n, added = len(votes), np.cumsum(found.single)
+    rows: list[dict[str, Any]] = [
+        {
+            "query": at + 1,
+            "votes": f"{votes[at].max():g} of {votes[at].sum():g}",
+            "single": found.single[at],
+            "added": added[at],
+            "composed": found.epsilon[at],
+            "answered": found.answered[at],
+        }
+        for at in dict.fromkeys([*range(min(n, HEAD)), n - 1])
     ]
-    for at in shown:
-        if at == n - 1 and n > HEAD + 1:
-            lines.append("| … | | | | | |")
-        row = found.votes[at]
-        cells = (
-            f"{at + 1}",
-            f"{row.max():g} of {row.sum():g}",
-            f"{found.single[at]:.4g}",
-            f"{added[at]:.4g}",
-            f"{found.composed[at]:.4g}",
-            f"{found.answered[at]:.4g}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+    if n > HEAD + 1:
+        rows.insert(HEAD, {"query": "…"})
     many = "1 query costs" if n == 1 else f"{n:,} queries cost"
-    lines += [
-        "",
-        f"{many} epsilon {found.composed[-1]:.4g} at delta {found.delta:g} (order"
-        f" {found.order[-1]:.4g}); added up one by one, {added[-1]:.4g} at delta"
-        f" {n * found.delta:g}.",
-        "These numbers depend on the votes: they are not to be published as they are.",
-    ]
-    return "\n".join(lines)
-
-
-def as_json(found: Account, command: Sequence[str]) -> str:
-    """All of it but the votes."""
-    content = {
-        key: value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in asdict(found).items()
-        if key != "votes"
-    }
-    content["added"] = np.cumsum(found.single).tolist()
-    return json.dumps({"command": shlex.join(command), **content}, indent=1, allow_nan=False)
+    return "\n".join(
+        [
+            markdown(COLUMNS, rows),
+            f"{many} epsilon {found.epsilon[-1]:.4g} at delta {delta:g} (order"
+            f" {found.order[-1]:.4g}); added up one by one, {added[-1]:.4g} at delta"
+            f" {n * delta:g}.",
+            "These numbers depend on the votes: they are not to be published as they are.",
+        ]
+    )
 
 
 def _chosen(held: dict[str, archives.Header], array: str | None) -> str:
@@ -156,12 +121,15 @@ class Flags:
 
 def run(flags: Flags) -> None:
     """Accounts for votes that somebody else recorded."""
+    names = ("sigma", "delta", "threshold", "sigma_threshold")
+    given: dict[str, Any] = {name: getattr(flags, name) for name in names}
     votes = read(flags.votes, flags.array, flags.teachers)
-    found = account(
-        votes,
-        sigma=flags.sigma,
-        delta=flags.delta,
-        threshold=flags.threshold,
-        sigma_threshold=flags.sigma_threshold,
-    )
-    print(as_json(found, command_line()) if flags.json else table(found))
+    found = compose(votes, **given)
+    if not flags.json:
+        print(table(votes, found, flags.delta))
+        return
+    costs = {"single": found.single, "composed": found.epsilon, "added": np.cumsum(found.single)}
+    arrays = {**costs, "order": found.order, "answered": found.answered}
+    lists = {name: values.tolist() for name, values in arrays.items()}
+    about = {"command": shlex.join(command_line()), **given, **lists}
+    print(json.dumps(about, indent=1, allow_nan=False))

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.privacy import composition
-from experiments import privacy
 from experiments.__main__ import main
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -62,16 +60,6 @@ def test_confident_gnmax_is_the_released_code_s(config, told):
         assert code == 0
         close(json.loads(out)["composed"], case["dp_eps"])
         close(json.loads(out)["answered"], case["answered"])
-
-
-def test_in_parts_it_is_the_same(monkeypatch):
-    votes = np.array(GNMAX["sequences"][0]["votes"], float)
-    whole = privacy.account(votes, sigma=2.0, delta=1e-5)
-    for module in (privacy, composition):
-        monkeypatch.setattr(module, "_ROWS", 3)
-    parts = privacy.account(votes, sigma=2.0, delta=1e-5)
-    close(parts.single, whole.single)
-    close(parts.composed, whole.composed)
 
 
 def test_a_table(told, tmp_path):
