@@ -166,7 +166,7 @@ class Study:
             yield f"![{CAPTION}](results/{self.name}.svg)\n"
             yield (
                 "What that costs: honest users' accuracy in %, mean L1 moved on their images and on"
-                " those of each attacker, and milliseconds an image in the gate.\n"
+                " those of each attacker, and milliseconds an image.\n"
             )
             yield table([self._costs(each) for each in self._tried()], ["defence"])
         if self.wire:

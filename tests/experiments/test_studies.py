@@ -258,6 +258,7 @@ def tiny(name):
     return copy.deepcopy(given)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.process
 def test_every_study_runs_over_the_wire(digits_home, tmp_path):
