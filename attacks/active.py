@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attacks.world import LabelledRounds, Plan, TransferSet, World, check_least
 
 Positions = NDArray[np.int64]
-"""Of images in the pool."""
+"""Positions of images in the pool."""
 
 Select = Callable[[World, Positions, Positions, int], Positions]
 """(world, asked, left, count) -> the `count` of those left to ask next, best first."""
@@ -28,7 +28,7 @@ class Active(LabelledRounds):
 
 
 def at_random(world: World, asked: Positions, left: Positions, count: int) -> Positions:
-    """Any: the first round, when the surrogate is untrained."""
+    """Selects at random: the first round, when the surrogate is untrained."""
     return world.rng.permutation(left)[:count]
 
 

@@ -15,7 +15,7 @@ class Moments:
     squares: float = 0.0  # sum of squared distances from the mean
 
     def standardised(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Takes the values in; they in standard deviations from the mean, 0 if there are none."""
+        """Adds values; returns them in standard deviations from the mean, 0 if there are none."""
         count, mean = len(values), float(values.mean())
         gap, total = mean - self.mean, self.count + count
         self.squares += float(((values - mean) ** 2).sum()) + gap**2 * self.count * count / total

@@ -38,7 +38,7 @@ class Config(Rounds):
 
 
 def plan(cfg: Config, world: World) -> Plan:
-    """Asks images of the pool, random or as the bandit likes, and learns after every round."""
+    """Asks images of the pool, random or by the bandit, and trains after every round."""
     if cfg.strategy == "adaptive":
         yield from _adaptive(cfg, world)
         return
@@ -48,7 +48,7 @@ def plan(cfg: Config, world: World) -> Plan:
 
 
 def _adaptive(cfg: Config, world: World) -> Plan:
-    """Draws classes from the bandit's policy, and pays it for what the victim says of them."""
+    """Draws classes from the bandit's policy, and rewards it by the victim's answers."""
     if cfg.reward not in _RULES:
         raise ValueError(f"reward is {cfg.reward!r}; expected one of {', '.join(_RULES)}")
     check_least(cfg, 1, "rounds")
@@ -130,7 +130,7 @@ def certainty(answers: Answers, guess: Values, usual: Values) -> Values:
 
 
 def diversity(answers: Answers, guess: Values, usual: Values) -> Values:
-    """What an answer has more of than the usual one (b,), against images of one label only."""
+    """How far an answer exceeds the mean answer (b,), against images of one label only."""
     more: Values = np.maximum(0.0, answers - usual).sum(axis=1, dtype=np.float64)
     return more
 

@@ -34,7 +34,7 @@ class Config(LabelledRounds):
 
 
 def plan(cfg: Config, world: World) -> Plan:
-    """Pays for the batch whose price says most, again and again; learns after every round."""
+    """Pays for the batch with the preferred price, again and again; trains after every round."""
     check_least(cfg, 1, "rounds")
     if not 1 <= cfg.groups <= _UNPAID:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One attack as a process: pool, surrogate, sessions, record and transcript, put together."""
+"""An attacker process: pool, surrogate, sessions, record and transcript."""
 
 import math
 import time

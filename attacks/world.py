@@ -60,7 +60,7 @@ class Training:
     scratch: bool = False  # begin every round with fresh weights
 
     def schedule(self) -> Schedule:
-        """As training takes it. Raises ValueError for numbers out of range."""
+        """The training schedule. Raises ValueError for numbers out of range."""
         return Schedule(
             epochs=self.epochs,
             batch=self.train_batch,
@@ -76,7 +76,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds(Training):
-    """The flags of attacks that ask and train in rounds."""
+    """The flags of attacks in rounds."""
 
     budget: int = 1_000  # images sent to the victim, in total
     batch: int = 64  # images per request
@@ -86,7 +86,7 @@ class Rounds(Training):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledRounds(Rounds):
-    """Those of attacks that learn from labels of either kind."""
+    """The flags of attacks in rounds that learn from soft or hard labels."""
 
     labels: Literal["soft", "hard"] = "soft"
 
@@ -182,7 +182,7 @@ class TransferSet:
     _answers: list[Answers] = field(default_factory=list)
 
     def add(self, images: Images, answers: Answers) -> None:
-        """One more answered batch."""
+        """Adds an answered batch."""
         self._images.append(images)
         self._answers.append(answers)
 

@@ -1,4 +1,4 @@
-"""Worst case: first the images with the lowest privacy cost, which are given to the attacker.
+"""Worst case: first the images with the lowest privacy cost, which the attacker is given.
 
 Dziedzic, Kaleem, Lu, Papernot, *Increasing the Cost of Model Extraction with Calibrated Proof of
 Work*, ICLR 2022, section 5: a bound on what knowing the price of each image could save.

@@ -126,7 +126,7 @@ class Calls:
 def _wait(
     code: grpc.StatusCode, failure: GateError, *, told: bool, unpaid_waits: bool
 ) -> float | None:
-    """After how many seconds to make a failed call again; None where that does not help."""
+    """Seconds until a failed call is repeated; None where that does not help."""
     retry = failure.retry_seconds if isinstance(failure, Refused) else None
     if code in AWAY:
         return retry or 0.0
@@ -163,13 +163,13 @@ def refusal(error: grpc.RpcError) -> GateError:
 
 
 def line(text: str | None) -> str:
-    """What a gate says as one line that a terminal can show."""
+    """Text of a gate as one line that a terminal can show."""
     shown = (text or "")[:_MOST_TEXT]
     return "".join(letter if letter.isprintable() else " " for letter in shown)
 
 
 def check_seconds(name: str, seconds: float) -> None:
-    """Raises ValueError for what is no time to wait."""
+    """Raises ValueError for seconds out of range."""
     if not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_SECONDS:
         raise ValueError(
             f"{name} is {seconds!r}; expected seconds, more than 0, at most {MAX_SECONDS:g}"

@@ -1,4 +1,4 @@
-"""The connection to a gate: where it is, who calls, how it is secured, why it can never be reached.
+"""The connection to a gate: endpoint, credentials, TLS, and faults that no waiting mends.
 
 A channel to this machine never goes through a proxy. One to another host does where the environment
 says so (`https_proxy`, `http_proxy`, `grpc_proxy`, and `no_proxy` for exceptions), as gRPC does
@@ -131,7 +131,7 @@ class Endpoint:
 def endpoint(
     target: str, *, keyed: bool, ca: Path | str | None, tls: bool, insecure: bool, name: str | None
 ) -> Endpoint:
-    """Where the gate is, and whom to trust. Raises OSError, and ValueError.
+    """The endpoint of a gate and the certificates to trust. Raises OSError, and ValueError.
 
     A key is sent in clear to this machine only, or with `insecure`.
     """
@@ -152,7 +152,7 @@ def endpoint(
 
 
 def credentials(key: str | None, client_id: str | None) -> tuple[tuple[str, str], ...]:
-    """Metadata of who is calling. Raises ValueError; the text never holds the key."""
+    """Metadata with the credentials. Raises ValueError; the text never holds the key."""
     if (key is None) == (client_id is None):
         raise ValueError("give either an API key or a client id")
     name, given = ("key", key) if client_id is None else ("client_id", client_id)
@@ -195,13 +195,13 @@ def system_roots() -> bytes:
 
 
 def plain_name(host: str) -> str:
-    """A host name or address as it is compared: lower case, addresses in their short form."""
+    """Normalises a host name or address: lower case, addresses in their short form."""
     address = _ip(host)
     return host.lower().rstrip(".") if address is None else str(address)
 
 
 def _trusting(roots: bytes | None) -> ssl.SSLContext:
-    """A context that trusts these certificates; without, one that looks at none."""
+    """An SSL context that trusts these certificates; without any, it verifies nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if roots is None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Inputs as users hold them, made what the wire carries; what is ambiguous is refused.
+"""Converts inputs as users hold them to what the wire carries; refuses what is ambiguous.
 
 Taken: uint8, or floats in [0, 1], as an array or as anything that turns into one (torch tensors,
 PIL images, lists of them); a batch (b, *shape) or one input of it, of images also (b, h, w, c) and
@@ -35,7 +35,7 @@ def as_inputs(inputs: Any, shape: _Shape, limit: int) -> NDArray[Any]:
 
 
 def _array(inputs: Any) -> NDArray[Any]:
-    """The array behind an object; its values are what the object shows."""
+    """Converts an object to an array of the values that it shows."""
     if isinstance(inputs, np.ma.MaskedArray):
         raise InvalidInputs("inputs are a masked array; expected one without a mask: fill it")
     if isinstance(inputs, np.ndarray):
@@ -64,7 +64,7 @@ def _array(inputs: Any) -> NDArray[Any]:
 
 
 def _stacked(inputs: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
-    """An array of equal inputs, one axis more than each; of plain numbers, theirs."""
+    """Stacks equal inputs; lists of plain numbers become their array."""
     if not inputs:
         raise InvalidInputs("the batch is empty, expected at least 1 input")
     if _numbers(inputs):
@@ -93,7 +93,7 @@ def _numbers(items: list[Any] | tuple[Any, ...], depth: int = 1) -> bool:
 
 
 def _typed(array: NDArray[Any]) -> NDArray[Any]:
-    """uint8 or float32 with the same values; floats become float32."""
+    """Converts floats to float32; refuses other types than that and uint8."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if array.dtype in (np.dtype(np.uint8), np.dtype(np.float32)):
         return array
@@ -109,7 +109,7 @@ def _typed(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _ordered(array: NDArray[Any], shape: _Shape) -> NDArray[Any]:
-    """As (b, *shape): a batch of that order, or what can be read in one way only."""
+    """Orders the axes as (b, *shape), if they can be read in one way only."""
     if array.shape[1:] == shape:
         return array
     readings: dict[str, NDArray[Any]] = {}

@@ -103,7 +103,7 @@ class Exchange:
 
 
 class Spent:
-    """What an answer has taken so far: offers, solving, redeeming."""
+    """Sums up what an answer has taken: offers, solving, redeeming."""
 
     def __init__(self, offer: Offer) -> None:
         self.seconds, self.cpu = offer.seconds, offer.cpu  # and of paying, in the end
@@ -113,16 +113,16 @@ class Spent:
         self.asked(offer)
 
     def asked(self, offer: Offer) -> None:
-        """An offer was made."""
+        """Adds an offer."""
         self._add(server=offer.sealed.receipt.server_seconds)
         self.moved(offer.sent, offer.sealed.ByteSize())
 
     def moved(self, sent: int, received: int) -> None:
-        """So many bytes went to and fro."""
+        """Adds bytes."""
         self._add(sent=sent, received=received)
 
     def solved(self, puzzle: Puzzle, solution: Solution) -> None:
-        """A puzzle was solved, or drawn."""
+        """Adds a puzzle that was solved, or drawn."""
         self.work += expected_hashes(puzzle)
         self._add(hashes=solution.hashes, solve=solution.seconds)
         self._virtual = solution.virtual
@@ -132,7 +132,7 @@ class Spent:
             self._sums[name] += amount
 
     def exchange(self, offer: Offer, *, solver: str, opened: float) -> Exchange:
-        """All of it. Virtual work takes no time here: its drawn seconds are added."""
+        """The sums. Virtual work takes no time here: its drawn seconds are added."""
         sums: dict[str, Any] = self._sums
         total = self.seconds + (sums["solve"] if self._virtual else 0.0)
         puzzle = offer.challenge.puzzle

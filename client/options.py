@@ -11,7 +11,7 @@ from client.solving import DEADLINE, MAX_WORK
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """Flags of a connection; but for the key file they are arguments of client.session.Session."""
+    """Flags of a connection: all but the key file are arguments of client.session.Session."""
 
     target: str
     """HOST:PORT of the gate."""

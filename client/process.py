@@ -1,4 +1,4 @@
-"""A client as a process: its sessions, its pace, its record, and how it ends."""
+"""A client process: sessions, pace, record, and exit code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ENDINGS: dict[type[BaseException], str] = {
 
 
 def stopped(run: Callable[[], None]) -> int:
-    """Exit code of a client process; how it ended early is said in one line on stderr."""
+    """Runs a client; its exit code. An early end is printed as one line on stderr."""
     try:
         run()
     except tuple(ENDINGS) as error:
@@ -77,14 +77,14 @@ class Recorder:
         self._lost: OSError | ValueError | None = None
 
     def observe(self, exchange: Exchange, *, account: str = "") -> None:
-        """One predict() that was answered and opened, under another account if one is given."""
+        """Writes one answered predict(), under another account if one is given."""
         with self._lock:
             self._asked += exchange.images
             client = account or self._client
             self.write("predict", client=client, asked=self._asked, **asdict(exchange))
 
     def write(self, kind: str, /, **fields: Any) -> None:
-        """One line, with the seconds since the start."""
+        """Writes one line, with the seconds since the start."""
         if self._writer is None:
             return
         try:

@@ -198,7 +198,7 @@ class Session:
 
     @contextmanager
     def _request(self, request_id: str | uuid.UUID | None) -> Iterator[tuple[str, float]]:
-        """The id of a request, which all its errors name, and until when it may take."""
+        """The id of a request, which all its errors name, and its deadline on the clock."""
         mine = request_uuid(request_id)
         with about(mine):
             yield mine, self._clock() + self._deadline
@@ -294,7 +294,7 @@ class Session:
 
     @contextmanager
     def _turn(self, turns: threading.Lock | threading.Semaphore, until: float) -> Iterator[None]:
-        """One's turn among the threads that share this session, or DeadlineExceeded, or Closed."""
+        """Waits for a turn among the threads of this session. Raises DeadlineExceeded, Closed."""
         while not turns.acquire(timeout=0.2):
             self._call.check_open()
             if self._clock() >= until:
@@ -305,7 +305,7 @@ class Session:
             turns.release()
 
     def _tell(self, exchange: Exchange) -> None:
-        """An observer that fails must not cost a paid answer."""
+        """Calls the observer, whose failure must not cost a paid answer."""
         try:
             if self._observe is not None:
                 self._observe(exchange)

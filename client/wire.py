@@ -1,4 +1,4 @@
-"""What a gate says, checked: nothing that comes off the wire is believed.
+"""Checks what a gate says: nothing that comes off the wire is believed.
 
 A gate may be wrong, and it may be hostile: it may pass on the challenge of another gate, so that
 its users solve what that one asks of it. So a challenge must be about the request that was made, of
