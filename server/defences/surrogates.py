@@ -107,10 +107,9 @@ class Steered:
 
     def scores(self, images: NDArray[np.float32]) -> Rows:
         """s_k (b, k): how fast log p_k of each image grows in the direction."""
-        x = _tensor(self._network, images)
+        log_p = _log_p(self._network, _tensor(self._network, images))
         with torch.no_grad():
-            out = _along(_log_p(self._network, x), self._parameters, self._tangents)
-        return _wide(out)
+            return _wide(jvp(log_p, (self._parameters,), (self._tangents,))[1])
 
 
 def all_ones(network: Network, layers: str = "all") -> Tangents:
@@ -135,9 +134,10 @@ def towards_label(
     network: Network, images: NDArray[np.float32], label: int, layers: str = "all"
 ) -> Tangents:
     """What a student learns from images (b, c, h, w) of one class: mean gradient of log p_label."""
-    labels = torch.zeros(len(images), network.classes, dtype=_dtype(network))
-    labels[:, label] = 1 / len(images)
-    _, pull, *_ = vjp(_log_p(network, _tensor(network, images)), _parameters(network))
+    x = _tensor(network, images)
+    labels = torch.zeros(len(x), network.classes, dtype=x.dtype)
+    labels[:, label] = 1 / len(x)
+    _, pull, *_ = vjp(_log_p(network, x), _parameters(network))
     return _kept(pull(labels)[0], layers)
 
 
@@ -154,22 +154,21 @@ def against_clean(
     """Scores (b, k) against the gradient of each image's own posterior: s = -G G^T y."""
     parameters = _parameters(network)
 
-    def one(x: Tensor, y: Tensor) -> Tensor:
-        log_p = _log_p(network, x[None])
+    def one(image: Tensor, y: Tensor) -> Tensor:
+        log_p = _log_p(network, image[None])
         _, pull, *_ = vjp(log_p, parameters)
-        return -_along(log_p, parameters, _kept(pull(y[None])[0], layers))[0]
+        along: Tensor = jvp(log_p, (parameters,), (_kept(pull(y[None])[0], layers),))[1]
+        return -along[0]
 
-    x, y = _tensor(network, images), torch.from_numpy(posterior).to(_dtype(network))
+    x = _tensor(network, images)
     with torch.no_grad():
-        return _wide(vmap(one, chunk_size=AT_ONCE)(x, y))
+        return _wide(vmap(one, chunk_size=AT_ONCE)(x, torch.from_numpy(posterior).to(x.dtype)))
 
 
 def _kept(direction: Tangents, layers: str) -> Tangents:
     """The direction; of the last layer only, if so wished."""
-    if layers == "all":
-        return direction
     return {
-        name: value if name.startswith("head.") else torch.zeros_like(value)
+        name: value if layers == "all" or name.startswith("head.") else torch.zeros_like(value)
         for name, value in direction.items()
     }
 
@@ -196,6 +195,7 @@ def _folded(network: Network, direction: Mapping[str, Tensor]) -> tuple[Network,
 def _fold(
     conv: nn.Conv2d, norm: nn.BatchNorm2d, conv_name: str, norm_name: str, tangents: Tangents
 ) -> None:
+    """Folds one normalisation into its convolution, in the network and in the direction."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
@@ -204,20 +204,17 @@ def _fold(
         factor = scale * torch.rsqrt(variance + norm.eps)
         return weight * factor[:, None, None, None], shift + (bias - mean) * factor
 
-    bias = torch.zeros_like(mean) if conv.bias is None else conv.bias
-    turned = tangents.pop(f"{conv_name}.bias", torch.zeros_like(mean))
-    (weight, bias), (along, turned), *_ = jvp(
-        fold,
-        (conv.weight.detach(), bias.detach(), norm.weight.detach(), norm.bias.detach()),
-        (
-            tangents[f"{conv_name}.weight"],
-            turned,
-            tangents.pop(f"{norm_name}.weight"),
-            tangents.pop(f"{norm_name}.bias"),
-        ),
+    bias = torch.zeros_like(mean) if conv.bias is None else conv.bias.detach()
+    given = (conv.weight.detach(), bias, norm.weight.detach(), norm.bias.detach())
+    turned = (
+        tangents[f"{conv_name}.weight"],
+        tangents.get(f"{conv_name}.bias", torch.zeros_like(mean)),
+        tangents.pop(f"{norm_name}.weight"),
+        tangents.pop(f"{norm_name}.bias"),
     )
+    (weight, bias), turned, *_ = jvp(fold, given, turned)
     conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
-    tangents[f"{conv_name}.weight"], tangents[f"{conv_name}.bias"] = along, turned
+    tangents[f"{conv_name}.weight"], tangents[f"{conv_name}.bias"] = turned
 
 
 def _log_p(network: Network, x: Tensor) -> Callable[[Tangents], Tensor]:
@@ -230,26 +227,14 @@ def _log_p(network: Network, x: Tensor) -> Callable[[Tangents], Tensor]:
     return log_p
 
 
-def _along(
-    function: Callable[[Tangents], Tensor], parameters: Tangents, direction: Tangents
-) -> Tensor:
-    """Derivative of a function of the parameters in a direction."""
-    derivative: Tensor = jvp(function, (parameters,), (direction,))[1]
-    return derivative
-
-
-def _wide(scores: Tensor) -> Rows:
-    wide: Rows = scores.numpy().astype(np.float64)
-    return wide
-
-
 def _parameters(network: Network) -> Tangents:
     return {name: value.detach() for name, value in network.named_parameters()}
 
 
-def _dtype(network: Network) -> torch.dtype:
-    return network.head.weight.dtype
-
-
 def _tensor(network: Network, images: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.require(images, requirements=("C", "W"))).to(_dtype(network))
+    x = torch.from_numpy(np.require(images, requirements=("C", "W")))
+    return x.to(network.head.weight.dtype)
+
+
+def _wide(scores: Tensor) -> Rows:
+    return np.asarray(scores.numpy(), np.float64)
