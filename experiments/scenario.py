@@ -22,8 +22,8 @@ from experiments.groups import DATASETS, Client, Core, Name, Network, Seed, npz
 from server import measures
 from server.defences import DEFENCES, configured
 from server.options import DEFAULT_MEASURE
+from server.pricing import POLICIES
 
-POLICIES = ("none", "paper", "rate")
 PUZZLES = ("sha1", "sha256", "argon2id")
 BUILT_IN = Path(__file__).parent / "scenarios"
 MOST_SHOWN = 50  # mistakes of a scenario that its error shows

@@ -320,25 +320,6 @@ class LedgerContract:
         assert [charge.account.unpaid for charge in retried] == [1, 2, 3]
         assert retried[-1].account.charged == 30
 
-    def test_a_price_asked_again_is_never_lower(self, client, clock):
-        class Falling(Steps):
-            def work(self, account, images):
-                return 1_000_000 // account.counted
-
-        anne = client(Falling())
-        first = anne.ask("r1", 10)
-        clock.now += 961
-        anne.ask("r2", 90)
-        anne.pay("r2")
-        assert anne.again("r1").work == first.work == 100_000
-
-    def test_what_expired_and_counts_keeps_its_price(self, anne, clock):
-        first = anne.ask("r1", 10, 100 * HONEST)
-        anne.ask("r2", 10, 900 * HONEST)
-        clock.now += EXPIRED
-        retried = anne.again("r1")
-        assert (retried.work, retried.account.counted) == (first.work, 20)
-
     def test_charges_are_deleted_when_they_ended_long_ago(self, anne, clock):
         anne.ask("paid", 2)
         anne.pay("paid")

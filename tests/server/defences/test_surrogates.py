@@ -115,12 +115,6 @@ def test_all_ones_without_a_hidden_layer_is_refused(network, layers, why, images
         answered("gradient_redirection", images, Surrogates([network]), layers=layers)
 
 
-def test_the_refused_scores_would_have_been_zero(images):
-    network = linear()
-    direction = {name: torch.ones_like(p) for name, p in network.named_parameters()}
-    np.testing.assert_allclose(Steered(network, direction).scores(images), 0, atol=1e-4)
-
-
 def test_scores_that_are_not_finite_are_refused(images):
     broken = networks.build("lenet-thin", SHAPE, CLASSES, seed=0)
     with torch.no_grad():
