@@ -1,11 +1,8 @@
-"""Cells on workers: with a Ray that is played, and the worker's side without one."""
+"""What a sweep makes of what workers do, with a Ray that is played."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,9 +14,9 @@ import pytest
 from rich.console import Console
 
 import experiments
-from experiments import cluster, commands, runner, running, sweep
+from experiments import cluster, running, sweep
 from experiments.process import RunError
-from experiments.scenario import load, parse
+from experiments.scenario import load
 
 RAW: dict[str, Any] = {
     "name": "swept",
@@ -273,198 +270,3 @@ def test_a_page_of_what_runs_elsewhere_is_refused() -> None:
 def test_a_scenario_made_by_hand_stays_here() -> None:
     with pytest.raises(ValueError, match="a cluster runs a scenario by file or name"):
         experiments.run(load("smoke")[0], cluster="local")
-
-
-MODEL = Path("models", commands.model_name(parse(RAW)))
-HOST = platform.node()
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A worker's home; folders of cells are made beside it."""
-    (tmp_path / "cells").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "cells"))
-    return tmp_path / "home"
-
-
-class Trains:
-    """Stands for the runner: trains what is missing, calibrates, leaves a file or fails."""
-
-    def __init__(self, weights: bytes = b"weights") -> None:
-        self.weights = weights
-        self.failing: Exception | None = None
-        self.asked: dict[str, Any] = {}
-        self.found: list[str] = []
-
-    def __call__(self, scenario: Any, out: Path, home: Path, **asked: Any) -> Path:
-        self.asked = {"scenario": scenario, **asked}
-        self.found = sorted(p.relative_to(home).as_posix() for p in home.rglob("*"))
-        assert (home / "datasets").is_dir()
-        victim = home / MODEL / "victim.safetensors"
-        if not victim.exists():
-            victim.write_bytes(self.weights)
-        (home / MODEL / "m.safetensors").write_bytes(b"measure of " + victim.read_bytes())
-        (home / MODEL / "calibration-m.json").write_text("{}")
-        out.mkdir()
-        (out / "summary.json").write_text("{}")
-        if self.failing is not None:
-            raise self.failing
-        return out
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Trains:
-    made = Trains()
-    monkeypatch.setattr(runner, "run", made)
-    return made
-
-
-def job(home: Path | str, **changed: Any) -> str:
-    about = {"given": RAW, "source": "sent.toml", "question": "Why?", "command": "again"}
-    return json.dumps({**about, "edition": cluster.edition(), "home": str(home), **changed})
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def test_a_job_elsewhere_is_the_job_here(run: Trains, home: Path, tmp_path: Path) -> None:
-    reason, packed = cluster.run_on_worker(job(home))
-    assert reason == ""
-    cluster.unpack(packed, tmp_path / "back")
-    assert files(tmp_path / "back") == {"summary.json": b"{}"}
-    there = run.asked
-    assert cluster.run_job(json.loads(job(home)), tmp_path / "run", _ready(home)) == ""
-    for key in ("scenario", "given", "asks", "command"):
-        assert there[key] == run.asked[key], key
-    assert there["scenario"].source == "sent.toml"
-    assert (there["asks"], there["command"]) == ("Why?", "again")
-    assert list((tmp_path / "cells").iterdir()) == []
-
-
-def _ready(home: Path) -> Path:
-    (home / MODEL).mkdir(parents=True, exist_ok=True)
-    return home
-
-
-def test_a_victim_is_trained_once_and_a_calibration_stays_with_its_cell(
-    run: Trains, home: Path
-) -> None:
-    cluster.run_on_worker(job(home))
-    assert not any("safetensors" in name for name in run.found)
-    trained = {
-        f"{MODEL}/victim.safetensors": b"weights",
-        f"{MODEL}/m.safetensors": b"measure of weights",
-    }
-    assert files(home) == trained
-    run.weights = b"never used"
-    cluster.run_on_worker(job(home))
-    assert f"{MODEL}/victim.safetensors" in run.found
-    assert not any("calibration" in name for name in run.found)
-    assert files(home) == trained
-
-
-def test_a_home_that_cannot_be_written_costs_time_only(
-    run: Trains, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(path: Path, *arguments: Any, real: Any = Path.mkdir, **named: Any) -> None:
-        if path.is_relative_to(home):
-            raise PermissionError(errno.EROFS, "Read-only file system", str(path))
-        real(path, *arguments, **named)
-
-    monkeypatch.setattr(Path, "mkdir", refused)
-    reason, packed = cluster.run_on_worker(job(home))
-    assert (reason, bool(packed)) == ("", True)
-    assert not home.exists()
-    assert f"{MODEL}/victim.safetensors" not in run.found
-
-
-def test_what_was_trained_beside_another_is_not_mixed_with_it(run: Trains, home: Path) -> None:
-    def beside(*arguments: Any, **named: Any) -> Path:
-        out = run(*arguments, **named)
-        _ready(home).joinpath(MODEL, "victim.safetensors").write_bytes(b"other weights")
-        return out
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "run", beside)
-        assert cluster.run_on_worker(job(home))[0] == ""
-    assert files(home) == {f"{MODEL}/victim.safetensors": b"other weights"}
-
-
-def test_without_a_home_it_is_the_workers_own(
-    run: Trains, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    assert cluster.run_on_worker(job(""))[0] == ""
-    assert (tmp_path / "user/.cache/powgate" / MODEL / "victim.safetensors").exists()
-    assert not home.exists()
-
-
-def test_a_failure_comes_back_with_what_was_recorded(
-    run: Trains, home: Path, tmp_path: Path
-) -> None:
-    run.failing = RunError("the server died")
-    reason, packed = cluster.run_on_worker(job(home))
-    assert reason == f"{HOST}: the server died"
-    cluster.unpack(packed, tmp_path / "back")
-    assert files(tmp_path / "back") == {"summary.json": b"{}"}
-
-
-def test_another_edition_is_refused(run: Trains, home: Path) -> None:
-    reason, packed = cluster.run_on_worker(job(home, edition="0.0.9 (sources 0123)"))
-    assert (
-        reason == f"{HOST} has powgate {cluster.edition()}, expected 0.0.9 (sources 0123) as here"
-    )
-    assert packed == b""
-    assert run.asked == {}
-
-
-def test_an_edition_is_of_every_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("experiments", "pow"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.py").write_text("x")
-    monkeypatch.setattr(cluster, "__file__", str(tmp_path / "experiments" / "cluster.py"))
-    editions = []
-    for change in (None, "pow/a.py", "pow/b.py"):
-        if change:
-            (tmp_path / change).write_text("y")
-        editions.append(cluster.edition.__wrapped__())
-    (tmp_path / "pow" / "b.py").rename(tmp_path / "pow" / "c.py")
-    editions.append(cluster.edition.__wrapped__())
-    (tmp_path / "elsewhere.py").touch()
-    assert cluster.edition.__wrapped__() == editions[-1]
-    assert len(set(editions)) == 4
-
-
-def test_a_run_that_is_too_large_is_not_sent(
-    run: Trains, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster, "LARGEST", 1)
-    reason, packed = cluster.run_on_worker(job(home))
-    assert reason.startswith(f"{HOST}: the run folder has ")
-    assert packed == b""
-
-
-def test_a_home_that_cannot_be_made_is_named(run: Trains, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    reason, packed = cluster.run_on_worker(job(tmp_path / "file" / "home"))
-    assert reason == f"{HOST}: {tmp_path}/file/home: Not a directory"
-    assert packed == b""
-
-
-def test_folders_of_killed_workers_go_and_those_in_use_stay(run: Trains, home: Path) -> None:
-    cells = home.parent / "cells"
-    for name in ("dead", "busy", "young"):
-        (cells / f"{cluster.SCRATCH}{name}").mkdir()
-    (cells / f"{cluster.SCRATCH}dead" / "lock").touch()
-    busy = cells / f"{cluster.SCRATCH}busy" / "lock"
-    busy.touch()
-    with busy.open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        cluster.run_on_worker(job(home))
-    left = {path.name.removeprefix(cluster.SCRATCH) for path in cells.iterdir()}
-    assert left == {"busy", "young"}

@@ -18,6 +18,8 @@ from experiments.commands import Commands, Start
 from experiments.process import RunError, healthy
 from experiments.runner import run_arm
 
+pytestmark = pytest.mark.process
+
 GATE = (
     "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
     "print('listening on 127.0.0.1:1', flush=True); signal.pause()"

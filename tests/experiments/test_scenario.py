@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +85,6 @@ def test_names_agree_with_those_who_own_them() -> None:
     [
         ({"seed": None}, "seed is missing"),
         ({"seed": -1}, "seed is -1, expected 0 to"),
-        ({"seed": True}, "seed is True, expected a whole number"),
         ({"name": "Good one"}, "name is 'Good one', expected lower-case"),
         ({"limit": "long"}, "limit is 'long', expected a number"),
         ({"victim": None}, "victim is missing"),
@@ -98,32 +95,23 @@ def test_names_agree_with_those_who_own_them() -> None:
             " did you mean 'digits'?",
         ),
         ({"victim__dataset": "photos"}, "victim.dataset is 'photos'"),  # a pool, no labels
-        ({"victim__network": "resnet10"}, "did you mean 'resnet10-thin'?"),
         ({"server__mesure": "heads"}, "server.mesure is not a known key; did you mean 'measure'?"),
-        ({"server__measure": "head"}, "did you mean 'heads'?"),
         ({"server__measure": "surprisal:tipicality"}, "expected one of heads"),
         ({"server__measure": "heads+knn"}, "expected one of heads"),
         ({"server__policies": []}, "server.policies is [], expected a list of at least one"),
         ({"server__policies": ["rate", "rat"]}, "server.policies[1] is 'rat'"),
         ({"server__policies": ["rate", "rate"]}, "server.policies has 'rate' a second time"),
-        ({"server__puzzle": "md5"}, "server.puzzle is 'md5'"),
         ({"server__t_max": 0}, "server.t_max is 0, expected 0.001 to 86400"),
         ({"server__t_max": float("nan")}, "server.t_max is nan"),
-        ({"server__virtual": 1}, "server.virtual is 1, expected true or false"),
         ({"clients": None}, "clients is missing"),
         ({"clients": []}, "clients are nobody, expected at least one"),
         ({"clients__0": 5}, "clients[0] is 5, expected a table"),
         ({"clients__0": {}}, "clients[0].kind is missing"),
         ({"clients__0__kind": "honst"}, "clients[0].kind is 'honst'"),
         ({"clients__0__images": None}, "clients[0].images is missing"),
-        ({"clients__0__images": 1.5}, "clients[0].images is 1.5, expected a whole number"),
-        ({"clients__0__batch": 257}, "clients[0].batch is 257, expected 1 to 256"),
         ({"clients__0__pool": "photos"}, "clients[0].pool is not a known key"),
-        ({"clients__0__solver": "gpu"}, "clients[0].solver is 'gpu'"),
-        ({"clients__0__threads": -1}, "clients[0].threads is -1"),
         ({"clients__0__solver": "virtual"}, "which needs server.virtual = true"),
         ({"clients__1__attack": "knokoff"}, "did you mean 'knockoff'?"),
-        ({"clients__1__pool": "photo"}, "did you mean 'photos'?"),
         ({"clients__1__pool": "npz:"}, "clients[1].pool is 'npz:'"),
         ({"clients__1__inside": "digits"}, "clients[1].inside is of no use to the attack knockoff"),
         ({"clients__1__attack": "inoutdist"}, "clients[1].inside is missing"),
@@ -134,7 +122,6 @@ def test_names_agree_with_those_who_own_them() -> None:
             {"clients__1__config__rounds": [1]},
             "clients[1].config.rounds is [1], expected a whole number",
         ),
-        ({"clients__1__config__rounds": True}, "config.rounds is True, expected a whole"),
         ({"clients__1__config__lr": "high"}, "config.lr is 'high', expected a number"),
         ({"clients__1__config__decay": "stp"}, "is 'stp', expected one of constant, step, cosine"),
         ({"clients__1__config__epoch": 1}, "is not a known key; did you mean 'epochs'?"),
@@ -143,17 +130,11 @@ def test_names_agree_with_those_who_own_them() -> None:
             {"clients__0__name": "bob-2", "clients__1__accounts": 2},
             "but 'bob-2' is a process or an",
         ),
-        ({"clients__0__processes": -1}, "clients[0].processes is -1, expected 0 to 1000"),
         ({"clients__0__proceses": 2}, "is not a known key; did you mean 'processes'?"),
-        ({"clients__0__accounts": 2}, "clients[0].accounts is not a known key"),
-        ({"clients__1__accounts": 1.5}, "clients[1].accounts is 1.5, expected a whole number"),
-        ({"clients__1__account": 2}, "is not a known key; did you mean 'accounts'?"),
         (
             {"clients__1__deal": "serial"},
             "expected one of parallel, series; did you mean 'series'?",
         ),
-        ({"clients__1__pace": -1}, "clients[1].pace is -1, expected 0 to 3600"),
-        ({"clients__0__start": "late"}, "clients[0].start is 'late', expected a number"),
         ({"clients__0__start": 1800}, "clients[0].start is 1800, expected less than the limit of"),
         (
             {"clients__0__arrival_rate": 0},
@@ -163,10 +144,6 @@ def test_names_agree_with_those_who_own_them() -> None:
             {"clients__0__arrival_rate": 0.001, "clients__0__processes": 50},
             "clients[0].arrival_rate is 0.001 a second, with which the last of 50 comes at ",
         ),
-        ({"clients__0__seeds": 3}, "clients[0].seeds is 3, expected a list"),
-        ({"clients__0__seeds": []}, "clients[0].seeds is [], expected a list of at least one"),
-        ({"clients__0__seeds": [1, True]}, "clients[0].seeds[1] is True, expected a whole number"),
-        ({"clients__0__seeds": [-1]}, "clients[0].seeds[0] is -1, expected 0 to"),
         ({"clients__0__seeds": [4, 4]}, "clients[0].seeds has 4 a second time"),
         (
             {"clients__0__seeds": [4, 5], "clients__0__processes": 3},
@@ -345,17 +322,6 @@ def test_files_that_would_break_a_reader_are_refused_in_a_line(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_command_line_refuses_them_in_a_line(tmp_path: Path) -> None:
-    file = tmp_path / "bad.toml"
-    file.write_text("a = " + "[" * 50_000)
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments", "run", str(file)], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: scenario {file}: is nested too deeply")
-    assert len(done.stderr.splitlines()) == 1
-
-
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "marked.toml"
     file.write_bytes(b"\xef\xbb\xbf# Is it read?\nextends = 'smoke'\n")
@@ -379,35 +345,3 @@ def test_long_values_and_many_mistakes_are_told_shortly() -> None:
 def test_a_mutated_scenario_is_read_or_refused(data: st.DataObject) -> None:
     with contextlib.suppress(ScenarioError):
         sweep.cells(mutated(GOOD | {"server": SERVER, "sweep": {"seed": [1, 2]}}, data))
-
-
-def test_reading_a_scenario_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from experiments.sweep import load; load('demo');"
-        "print([m for m in ('torch', 'numba', 'scipy', 'sklearn', 'matplotlib', 'grpc')"
-        " if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, runpy; sys.argv = ['experiments', 'run', '--help']\n"
-        "try: runpy.run_module('experiments', run_name='__main__', alter_sys=True)\n"
-        "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'numba', 'scipy', 'sklearn', 'matplotlib', 'grpc')"
-        " if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("[]\n")
-    assert "--home" in done.stdout
-
-
-def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments", "run", "demmo", "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: scenario 'demmo': is neither")
-    assert not (tmp_path / "out").exists()

@@ -1,0 +1,62 @@
+"""`python -m experiments`: every verb says what it is for, quickly; a mistake is one line."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import VERBS, main
+
+
+@pytest.mark.process
+def test_help_and_reading_a_scenario_import_nothing_heavy() -> None:
+    code = (
+        "import sys, runpy; from experiments.sweep import load; load('demo')\n"
+        "sys.argv = ['experiments', 'run', '--help']\n"
+        "try: runpy.run_module('experiments', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numba', 'scipy', 'sklearn', 'matplotlib', 'pandas', 'grpc')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+    assert "--home" in done.stdout
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_every_verb_has_flags_and_a_line_of_help(
+    verb: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiments", *([verb] if verb else []), "--help"])
+    with contextlib.suppress(SystemExit):
+        main()
+    text = capsys.readouterr().out
+    assert f"usage: python -m experiments {verb or 'VERB'}" in text
+    if verb is None:
+        assert all(line in text for _, line in VERBS.values())
+
+
+def test_a_mistake_on_the_command_line_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = tmp_path / "deep.toml"
+    deep.write_text("a = " + "[" * 50_000)
+    for words, code, error in (
+        (["rum"], 2, "error: unknown verb 'rum'; did you mean 'run'?"),
+        (
+            ["run", "demmo", "--out", str(tmp_path / "out")],
+            1,
+            "error: scenario 'demmo': is neither",
+        ),
+        (["run", str(deep)], 1, f"error: scenario {deep}: is nested too deeply"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["experiments", *words])
+        assert main() == code
+        found = capsys.readouterr().err
+        assert found.startswith(error)
+        assert found.count("\n") == 1
+    assert not (tmp_path / "out").exists()
