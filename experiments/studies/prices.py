@@ -20,7 +20,6 @@ from typing import Any
 from core import records
 from core.home import default_data, default_home
 from core.learning.artifacts import write_atomically
-from core.learning.drift import DRIFTS
 from experiments.docs import write_block
 from experiments.report.tables import Column, markdown
 from experiments.studies import INSIDE, NATURAL, NEAR, NOISE
@@ -31,56 +30,53 @@ from server.options import DEFAULT_MEASURE
 
 TRICKS = "per useful*"
 
-Goal = tuple[str, str, str, str, str]
+TABLE = f"""
+honest iid, median                                     | <= 1.25 | honest iid           | median
+honest iid, p99                                        | <= 2    | honest iid           | p99
+honest skewed, p99                                     | <= 2    | honest skewed        | p99
+honest, levels apart by 10 %, p99                      | <= 2    | honest varied        | p99
+honest tilted, p99                                     | <= 2    | honest tilted        | p99
+honest dimmed, p99                                     | <= 2    | honest dimmed        | p99
+honest blurred, p99                                    | <= 2    | honest blurred       | p99
+honest repeated image, p99                             | <= 2    | honest repeated*     | p99
+honest iid of 640, entry included, p99 of clients      | <= 2    | honest iid, 1 of 640 | p99 over*
+queries to recover from a bad batch of 64, p99         | <= 2000 | bad batch of 64*     | *
+natural pool, 1 account                                | >= 1000 | {NATURAL}, 1 of *    | *
+natural pool, 100 accounts                             | >= 300  | {NATURAL}, 100 of *  | *
+natural pool, accounts of 1 to 64, entry work included | >= 30   | {NATURAL}, many of * | *
+natural pool, after 50000 honest queries               | >= 300  | {NATURAL}, after *   | *
+near pool, 1 account                                   | >= 50   | {NEAR}, 1 of *       | *
+near pool, 100 accounts                                | >= 20   | {NEAR}, 100 of *     | *
+noise, 1 account                                       | >= 100  | {NOISE}, 1 of *      | *
+noise, 100 accounts                                    | >= 30   | {NOISE}, 100 of *    | *
+natural pool, per useful query: best paid filler       | >= 3    | {NATURAL}, filler*   | per*
+natural pool, per useful query: steering               | >= 3    | {NATURAL}, steering* | per*
+natural pool, per useful query: hoarding               | >= 3    | {NATURAL}, hoarding* | per*
+unpaid filler, against none                            | >= 1    | *                    | unpaid*
+retries, against none                                  | >= 1    | *                    | retried*
+hoarding, against asking at once                       | >= 1    | *                    | hoarded*
+attacker with the right data, 1 account                | -       | {INSIDE}, 1 of *     | *
+"""
+"""Goals, what is wanted, and patterns of the rows that each is about, of which the worst counts.
 
-GOALS: tuple[Goal, ...] = (
-    ("honest iid, median", "<= 1.25", "honest iid", "*", "median"),
-    ("honest iid, p99", "<= 2", "honest iid", "*", "p99"),
-    ("honest skewed, p99", "<= 2", "honest skewed", "*", "p99"),
-    ("honest, levels apart by 10 %, p99", "<= 2", "honest varied", "*", "p99"),
-    *((f"honest {drift}, p99", "<= 2", f"honest {drift}", "*", "p99") for drift in DRIFTS),
-    ("honest repeated image, p99", "<= 2", "honest repeated image", "*", "p99"),
-    (
-        "honest iid of 640, entry included, p99 of clients",
-        "<= 2",
-        "honest iid",
-        "1 of 640",
-        "p99 over clients, entry included",
-    ),
-    ("queries to recover from a bad batch of 64, p99", "<= 2000", "bad batch of 64*", "*", "*"),
-    ("natural pool, 1 account", ">= 1000", NATURAL, "1 of *", "*"),
-    ("natural pool, 100 accounts", ">= 300", NATURAL, "100 of *", "*"),
-    ("natural pool, accounts of 1 to 64, entry work included", ">= 30", NATURAL, "many of *", "*"),
-    ("natural pool, after 50000 honest queries", ">= 300", f"{NATURAL}, after *", "*", "*"),
-    ("near pool, 1 account", ">= 50", NEAR, "1 of *", "*"),
-    ("near pool, 100 accounts", ">= 20", NEAR, "100 of *", "*"),
-    ("noise, 1 account", ">= 100", NOISE, "1 of *", "*"),
-    ("noise, 100 accounts", ">= 30", NOISE, "100 of *", "*"),
-    (
-        "natural pool, per useful query: best paid filler",
-        ">= 3",
-        f"{NATURAL}, filler*",
-        "*",
-        TRICKS,
-    ),
-    ("natural pool, per useful query: steering", ">= 3", f"{NATURAL}, steering*", "*", TRICKS),
-    ("natural pool, per useful query: hoarding", ">= 3", f"{NATURAL}, hoarding", "*", TRICKS),
-    ("unpaid filler, against none", ">= 1", "*", "*", "unpaid, ratio"),
-    ("retries, against none", ">= 1", "*", "*", "retried, ratio"),
-    ("hoarding, against asking at once", ">= 1", "*", "*", "hoarded, ratio"),
-    ("attacker with the right data, 1 account", "-", INSIDE, "1 of *", "*"),
-)
-"""Name, what is wanted, and patterns of the rows that it is about, of which the worst counts."""
+The first pattern is of the behaviour, and of its accounts after a comma where it names some.
+"""
+
+GOALS = [[cell.strip() for cell in line.split("|")] for line in TABLE.strip().splitlines()]
 
 
 def goals(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The goals, and what each policy reached; only those whose sources were recorded."""
     found, kept = [], list(rows)
-    for name, wanted, *patterns in GOALS:
+    for name, wanted, behaviour, figure in GOALS:
         chosen = [
             row["values"]
             for row in kept
-            if all(map(fnmatchcase, (row["behaviour"], row["accounts"], row["figure"]), patterns))
+            if fnmatchcase(row["figure"], figure)
+            and (
+                fnmatchcase(row["behaviour"], behaviour)
+                or fnmatchcase(f"{row['behaviour']}, {row['accounts']}", behaviour)
+            )
         ]
         worst = min if wanted.startswith(">") else max
         if chosen:
