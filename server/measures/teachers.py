@@ -7,6 +7,7 @@ faster than any way of batching them.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -61,7 +62,9 @@ class Teachers(Voting):
             for name, tensor in network.state_dict().items()
         }
         super().__init__(config, arrays, voters=config.teachers)
-        self._voting = [_for_voting(network) for network in ensemble]
+        self._voting = [copy.deepcopy(network).eval().bfloat16() for network in ensemble]
+        for voting in self._voting:
+            voting.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def votes(self, inputs: NDArray[np.float32], answer: Answer) -> NDArray[np.int64]:
         writable = np.require(inputs, requirements=("C", "W"))  # torch holds nothing else
@@ -129,14 +132,3 @@ def restore(arrays: Arrays, config: Mapping[str, Any], victim: Victim) -> Teache
             for index in range(settings.teachers)
         ],
     )
-
-
-def _for_voting(network: networks.Network) -> networks.Network:
-    """A copy in bfloat16 and channels-last."""
-    copy = networks.build(network.name, network.shape, network.classes, seed=0)
-    copy.load_state_dict(network.state_dict())
-    copy.eval().to(torch.bfloat16)
-    for parameter in copy.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-    return copy
