@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import experiments
 from core.records import read
 from experiments import commands, runner
 from experiments.scenario import Scenario, load
@@ -126,42 +125,6 @@ def test_a_stop_leaves_records_and_no_process(
     assert [arm["policy"] for arm in summary["arms"]] == ["none"]
     assert "done" not in {client["status"] for client in summary["arms"][0]["clients"]}
     assert (out / "report.html").exists()
-
-
-SYBIL = """
-extends = "smoke"
-name = "sybil"
-[server]
-policies = ["rate"]
-virtual = true
-[[clients]]
-name = "honest"
-processes = 2
-images = 32
-[[clients]]
-name = "knockoff"
-start = 0.5
-[sweep]
-clients.knockoff.accounts = [4]
-"""
-
-
-@pytest.mark.slow
-def test_an_attacker_under_several_names(home: Path, tmp_path: Path) -> None:
-    file = tmp_path / "sybil.toml"
-    file.write_text(SYBIL)
-    found = experiments.run(str(file), tmp_path / "out", home=home)
-    clients = found.clients.set_index("name")
-    assert list(clients.index) == ["honest-1", "honest-2", "knockoff"]
-    assert set(clients["status"]) == {"done"}
-    assert set(clients["clients.knockoff.accounts"]) == {4}
-    attacker = clients.loc["knockoff"]
-    assert (attacker["accounts"], attacker["images"]) == (4, 128)  # one budget
-    assert attacker["work"] > 0
-    asked = found.requests[found.requests["client"] == "knockoff"]
-    dealt = asked.groupby("account")["images"].sum()
-    assert dealt.to_dict() == {f"knockoff-{number}": 32 for number in (1, 2, 3, 4)}
-    assert list(found.checkpoints["asked"]) == [64, 128]
 
 
 def mentions(pid: str, path: Path) -> bool:

@@ -46,6 +46,14 @@ nice = 0
 """
 SWEEP = SMALL + '[sweep]\nvictim.dataset = ["digits", "npz:/no/such.npz"]\n'
 
+TERMINAL = [
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    "os.execv(sys.argv[1], sys.argv[1:])",
+]
+"""As a terminal starts a command, whatever started these tests."""
+
 # Whoever has the token may run what he likes on these workers, and Ray listens to all.
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
 HEAD = """
@@ -83,7 +91,7 @@ def start(text: str, out: Path, home: Path, address: str) -> subprocess.Popen[st
     file.write_text(text)
     flags = ["--cluster", address, "--home", str(home), "--out", str(out)]
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments", "run", str(file), *flags],
+        [*TERMINAL, sys.executable, "-m", "experiments", "run", str(file), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -185,62 +185,40 @@ def test_an_arm_waits_for_its_scores_while_they_come(
     assert (scorer.dies <= scorer.now) == (waited != 125.0)
 
 
-def test_what_each_process_is_told(tmp_path: Path) -> None:
-    started = commands.arm(SCENARIO, "rate", tmp_path / "rate", tmp_path / "home")
-    server = " ".join(started.server)
-    for part in (
-        "-m server serve --home",
-        "--model digits-lenet-thin-s7 --measure surprisal:typicality --policy rate",
-        "--puzzle sha256 --port 0",
-        f"--open --ledger {tmp_path}/rate/ledger.db --record {tmp_path}/rate/server.jsonl",
-        f"--calibration {tmp_path}/calibration.json",
-    ):
-        assert part in server
-    scorer = " ".join(commands.evaluate(SCENARIO, tmp_path, tmp_path / "home"))
-    victim = f"{tmp_path}/home/models/digits-lenet-thin-s7/victim.safetensors"
-    assert f"-m experiments evaluate {tmp_path} --home {tmp_path}/home --victim {victim}" in scorer
-    ann = " ".join(started.clients["ann"].command("h:1"))
-    assert "-m client honest --target h:1 --client-id ann" in ann
-    assert "--seed 8 --pace 0.5" in ann
-    assert "--dataset digits --images 10 --batch 16" in ann
-    bob = " ".join(started.clients["bob"].command("h:1"))
-    assert "-m attacks knockoff --target h:1 --client-id bob" in bob
-    assert "--solver native --threads 2 --seed 9 --pace 0.25" in bob
-    assert "--accounts 3 --deal series" in bob
-    assert [started.clients[name].after for name in ("ann", "bob")] == [0.0, 4.5]
-    assert bob.endswith("--attack.train-batch 8 --attack.fast --attack.no-loud")
+def told(scenario: Scenario, folder: Path, policy: str = "rate") -> dict[str, str]:
+    """The command line of each client of an arm."""
+    clients = commands.arm(scenario, policy, folder / policy, folder / "home").clients
+    return {name: " ".join(each.command("h:1")) for name, each in clients.items()}
+
+
+def test_a_client_is_told_the_same_under_each_policy(tmp_path: Path) -> None:
+    for policy in SCENARIO.server.policies:
+        clients = told(SCENARIO, tmp_path, policy)
+        assert "--seed 8 " in clients["ann"]
+        assert "--seed 9 " in clients["bob"]
+        assert clients["bob"].endswith("--attack.train-batch 8 --attack.fast --attack.no-loud")
     chosen = replace(SCENARIO, clients=(replace(SCENARIO.clients[0], seed=77),))
-    one = commands.arm(chosen, "rate", tmp_path, tmp_path).clients["ann"].command("h:1")
-    assert "--seed 77" in " ".join(one)
-    free = commands.arm(SCENARIO, "none", tmp_path / "none", tmp_path / "home")
-    # It asks the same under each policy.
-    assert "--seed 9" in " ".join(free.clients["bob"].command("h:1"))
+    assert "--seed 77 " in told(chosen, tmp_path)["ann"]
+    started = commands.arm(SCENARIO, "rate", tmp_path, tmp_path).clients
+    assert [started[name].after for name in ("ann", "bob")] == [0.0, 4.5]
 
 
-def test_what_thieves_need_besides_a_pool(tmp_path: Path) -> None:
-    common: dict[str, Any] = {"network": "lenet", "config": {"budget": 30}}
-    pool: dict[str, Any] = {"pool": "digits", "pool_size": 50}
-    thieves = (
-        Attacker(name="knows", attack="worstcase", **pool, **common),
-        Attacker(name="mixes", attack="inoutdist", inside="digits", **pool, **common),
+def test_what_attackers_need_besides_a_pool(tmp_path: Path) -> None:
+    pool: dict[str, Any] = {"pool": "digits", "pool_size": 50, "network": "lenet"}
+    attackers = (
+        Attacker(name="knows", attack="worstcase", **pool),
+        Attacker(name="mixes", attack="inoutdist", inside="digits", **pool),
         Attacker(name="dreams", attack="dfme", network="lenet"),
     )
-    scenario = replace(SCENARIO, clients=thieves)
-    started = commands.arm(scenario, "rate", tmp_path / "rate", tmp_path / "home").clients
-    knows, mixes, dreams = (" ".join(started[thief.name].command("h:1")) for thief in thieves)
+    scenario = replace(SCENARIO, clients=attackers)
+    knows, mixes, dreams = told(scenario, tmp_path).values()
     file = tmp_path / "costs" / "knows.safetensors"
     assert f"--costs {file}" in knows
     assert "--inside digits" in mixes
     assert "--costs" not in mixes
     assert "--pool" not in dreams
-    assert [commands.knows_costs(thief) for thief in thieves] == [True, False, False]
-    oracle = " ".join(commands.costs(scenario, thieves[0], tmp_path, tmp_path / "home"))
-    assert "-m experiments costs --home" in oracle
-    assert (
-        "--model digits-lenet-thin-s7 --measure surprisal:typicality --pool digits --size 50"
-        in oracle
-    )
-    assert f"--seed 8 --out {file}" in oracle
+    costs = " ".join(commands.costs(scenario, attackers[0], tmp_path, tmp_path / "home"))
+    assert f"--pool digits --size 50 --seed 8 --out {file}" in costs
     assert "--seed 8" in knows  # the pool is the same
 
 
