@@ -49,6 +49,10 @@ def run(
     except KeyboardInterrupt as error:
         _say(str(error) or "interrupted")
         return INTERRUPTED
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # how rich ends it
+            return UNREAD
+        raise
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _discard_unread():
             return UNREAD
