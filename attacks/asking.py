@@ -120,12 +120,10 @@ class Asking:
             self._run = _same_run(self._path, header, config)
         if offers.exists():
             self._offers = {str(line.get("request_id")): line for line in read(offers)[1]}
-        for path, header in (
-            (self._path, {"run": str(self._run), "config": config}),
-            (offers, {}),
-        ):
+        header = {"run": str(self._run), "config": config}
+        for path, first in ((self._path, header), (offers, {})):
             known = path.exists()
-            writer = RecordWriter.reopen(path) if known else RecordWriter(path, header)
+            writer = RecordWriter.reopen(path) if known else RecordWriter(path, first)
             self._writers[path.name] = writer
 
     def predict(self, images: Images) -> Answers:
@@ -219,12 +217,10 @@ class Asking:
         try:
             data = base64.b64decode(kept["answers"], validate=True)
             answers = np.frombuffer(data, "<f4").astype(np.float32).reshape(kept["shape"])
+            if answers.ndim != 2 or len(answers) != count:
+                raise ValueError(f"shape {answers.shape}, expected {count} rows")
         except (TypeError, ValueError) as error:
             raise TranscriptError(f"{where}: its answers cannot be read ({error})") from error
-        if answers.ndim != 2 or len(answers) != count:
-            raise TranscriptError(
-                f"{where}: its answers are {answers.shape}, expected {count} rows"
-            )
         return answers
 
 
