@@ -11,6 +11,7 @@ Nothing of the user's matplotlibrc gets into a figure, and no backend but that o
 
 import io
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -64,10 +65,13 @@ ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", _XLINK)
 
 
+_ONE_AT_A_TIME = threading.RLock()  # what rc_context changes, all threads see
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """matplotlib's own defaults with STYLE on top; afterwards all is as it was."""
-    with matplotlib.rc_context():
+    with _ONE_AT_A_TIME, matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -120,9 +121,8 @@ class Watch:
             self._asked = began = time.monotonic()
             if began < self._due:
                 return self._page
-            folder, stage = current(self._out)
+            folder, stage, summary = look(self._out)
             stage = "The run has ended." if self._over.is_set() else f"Now: {stage}."
-            summary = look(folder)
             if summary is None:
                 self._page = render("waiting.html", live=stage)
             else:
@@ -144,8 +144,7 @@ class Watch:
         live, pause = None, EVERY
         while not self._over.wait(pause):
             began = time.monotonic()
-            folder, stage = current(self._out)
-            summary = look(folder)
+            _, stage, summary = look(self._out)
             clients = summary["arms"][-1]["clients"] if summary else []
             if any(row["status"] in UNDER_WAY for row in clients):
                 if live is None:
@@ -181,12 +180,13 @@ def current(out: Path) -> tuple[Path, str]:
     return folder, f"{cell}{doing} {policy[0]}"
 
 
-def look(folder: Path) -> Summary | None:
-    """The summary of a run so far; None as long as there is nothing to be read."""
-    try:
-        return summarise(read(folder, partial=True))
-    except (FolderError, OSError):
-        return None
+def look(out: Path) -> tuple[Path, str, Summary | None]:
+    """What `current` says, and the summary so far; None as long as there is nothing to be read."""
+    folder, stage, summary = out, "starting", None
+    with suppress(FolderError, OSError):
+        folder, stage = current(out)
+        summary = summarise(read(folder, partial=True))
+    return folder, stage, summary
 
 
 def drawn(stage: str, clients: Sequence[Row], lines: int, width: int) -> RenderableType:

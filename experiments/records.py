@@ -99,7 +99,7 @@ class PolicyRun:
 
     policy: str
     clients: tuple[ClientRun, ...]
-    load: tuple[tuple[float, float], ...] = ()  # (seconds, one-minute load average)
+    load: tuple[float, ...] = ()  # one-minute load averages
     victim_accuracy: float | None = None
     server_code: int | None = None  # exit code of the server, None if the run was cut short
 
@@ -114,8 +114,7 @@ class Run:
     @property
     def scenario(self) -> Mapping[str, Any]:
         """The scenario as resolved."""
-        resolved: Mapping[str, Any] = self.about["resolved"]
-        return resolved
+        return self.about["resolved"]  # type: ignore[no-any-return]
 
 
 Fields = Mapping[str, tuple[type, ...]]
@@ -261,15 +260,17 @@ def _policy(folder: Path, clients: list[Mapping[str, Any]], *, partial: bool) ->
             victim = float(row["accuracy"])
         else:
             scores[row["client"], row["path"]] = (row["accuracy"], row["fidelity"])
-    found = []
-    for client in clients:
-        name, ended = client["name"], exits.get(client["name"])
-        under_way = "running" if name in started else "waiting"
-        found.append(_client(folder, client, served, scores, ended, under_way if partial else ""))
+
+    def status(name: str) -> str:
+        return "" if not partial else "running" if name in started else "waiting"
+
     return PolicyRun(
         policy=folder.name,
-        clients=tuple(found),
-        load=tuple((row["at"], row["one_minute"]) for _, _, row in there("load.jsonl", LOAD_KINDS)),
+        clients=tuple(
+            _client(folder, each, served, scores, exits.get(each["name"]), status(each["name"]))
+            for each in clients
+        ),
+        load=tuple(row["one_minute"] for _, _, row in there("load.jsonl", LOAD_KINDS)),
         victim_accuracy=victim,
         server_code=next((row["code"] for kind, row in runner if kind == "server"), None),
     )

@@ -198,7 +198,6 @@ def _policy(run: PolicyRun, bare: Mapping[str, float | None], rate: float | None
         for request in client.requests
     ]
     usual = median(honest) if honest else None
-    load = [value for _, value in run.load]
     clients = [_client(client, usual, bare.get(client.name), rate) for client in run.clients]
     groups: dict[str, list[int]] = {}
     for place, client in enumerate(run.clients):
@@ -207,7 +206,7 @@ def _policy(run: PolicyRun, bare: Mapping[str, float | None], rate: float | None
             clients[place]["course"] = []
     return {
         "policy": run.policy,
-        "load": {"mean": fmean(load), "max": max(load)} if load else None,
+        "load": {"mean": fmean(run.load), "max": max(run.load)} if run.load else None,
         "server_code": run.server_code,
         "honest_work_per_image": usual,
         "clients": clients,

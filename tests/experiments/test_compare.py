@@ -6,8 +6,6 @@ import copy
 import io
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from experiments.records import FolderError, read
-from experiments.report.compare import SAME, Comparison, change, compare, page, show
+from experiments.report.compare import SAME, Comparison, Flags, change, compare, page, run, show
 from experiments.report.tables import COLUMNS, NOTHING, column
 from experiments.summary import FORMAT, summarise
 
@@ -216,16 +214,6 @@ def test_the_page_holds_it_all_and_needs_nothing_else(runs: Runs) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_a_narrow_terminal_still_shows_every_number(runs: Runs) -> None:
-    found = compare(*runs(lambda other: None))
-    console = Console(width=60, file=io.StringIO())
-    show(found, console)
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    assert shown.index("are the same.") < shown.index("policy none")
-    assert re.search(r"price ratio +100× +100× +same", shown)  # noqa: RUF001
-
-
 def refused(left: Path, right: Path) -> str:
     with pytest.raises(FolderError) as error:
         compare(left, right)
@@ -262,19 +250,12 @@ def test_bad_input_gets_one_clear_error(runs: Runs, folder: Path, tmp_path: Path
         assert reason in refused(one, two)
 
 
-def test_compare_on_the_command_line(runs: Runs, tmp_path: Path) -> None:
+def test_the_verb_shows_both_and_writes_a_page(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two = runs(lambda other: other["scenario"].update({"seed": 8}))
-    command = [sys.executable, "-m", "experiments", "compare", str(one)]
-    out = tmp_path / "page.html"
-    done = subprocess.run(
-        [*command, str(two / "summary.json"), "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f"A  {one}: tiny, revision aaaaaaa" in done.stdout
-    assert "scenario.seed" in done.stdout
-    assert "Two runs side by side" in out.read_text()
-    done = subprocess.run([*command, str(one)], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == f"error: {one} is given twice, expected two runs\n"
+    run(Flags(one, two / "summary.json", tmp_path / "page.html"))
+    shown = capsys.readouterr().out
+    assert f"A  {one}: tiny, revision aaaaaaa" in shown
+    assert "scenario.seed" in shown
+    assert "Two runs side by side" in (tmp_path / "page.html").read_text()

@@ -48,9 +48,9 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def text(folder: Path, lines: int = 10, width: int = 80) -> str:
     """What a terminal shows of the policy that runs."""
     console = Console(width=width, file=io.StringIO(), record=True)
-    summary = look(folder)
+    _, stage, summary = look(folder)
     assert summary is not None
-    console.print(drawn(current(folder)[1], summary["arms"][-1]["clients"], lines, width))
+    console.print(drawn(stage, summary["arms"][-1]["clients"], lines, width))
     return console.export_text()
 
 

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -148,14 +147,19 @@ def test_a_click_on_a_heading_sorts_the_table(folder: Path) -> None:
     ]
 
 
-def test_report_on_the_command_line(folder: Path) -> None:
-    command = [sys.executable, "-m", "experiments", "report"]
-    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=True)
-    assert re.search(r"bob +20 +40\.0 % +45\.0 %", done.stdout)
-    assert "Policy rate, price ratio" in done.stdout
-    done = subprocess.run([*command, str(folder / "x")], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == f"error: {folder / 'x'} is not the folder of a run: no scenario.json\n"
+def test_the_verb_shows_tables_and_headlines(
+    folder: Path, bare: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page.run(page.Flags(folder))
+    shown = capsys.readouterr().out
+    assert re.search(r"bob +20 +40\.0 % +45\.0 %", shown)
+    assert "Policy rate, price ratio" in shown
+    page.run(page.Flags(swept(folder, ACCOUNTS)))
+    shown = capsys.readouterr().out
+    assert re.search(r"10 +rate +bob +40\.0 % +50,000", shown)
+    assert "latency p50" not in shown
+    with pytest.raises(FolderError, match=r"x is not the folder of a run: no scenario\.json"):
+        page.run(page.Flags(folder / "x"))
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────────
