@@ -19,13 +19,13 @@ never changes its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from core import records
-from core.documents import DocumentError, read_json
+from core.documents import read_json
 
 SWEEP_FILE = "sweep.json"
 END_STATUSES = ("done", "refused", "unreachable", "interrupted", "crashed")
@@ -173,34 +173,34 @@ def read(folder: Path, *, partial: bool = False) -> Run:
 
 def read_scenario(folder: Path) -> dict[str, Any]:
     """The scenario.json of a run folder. Raises FolderError."""
-    path = folder / "scenario.json"
-    try:
-        about: dict[str, Any] = read_json(path)
-        about["resolved"]["clients"], about["resolved"]["server"]["policies"]
-        about["command"], about["provenance"], about["calibration"]
-    except FileNotFoundError as error:
-        raise FolderError(f"{folder} is not the folder of a run: no scenario.json") from error
-    except DocumentError as error:
-        raise FolderError(f"{path} cannot be read: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise FolderError(f"{path} does not describe a run: {error} is missing") from error
-    return about
+    return _described(folder / "scenario.json", "run", _is_run)
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
     """The sweep.json of a sweep's folder. Raises FolderError."""
-    path = folder / SWEEP_FILE
+    return _described(folder / SWEEP_FILE, "sweep", _is_sweep)
+
+
+def _described(path: Path, kind: str, check: Callable[[Any], object]) -> dict[str, Any]:
     try:
         about: dict[str, Any] = read_json(path)
-        about["given"].items(), about["command"], about["provenance"].items()
-        if not all(cell["name"] and cell["changes"].keys() for cell in about["cells"]):
-            raise ValueError("a cell that changes nothing")
-        about["cells"][0]
+        check(about)
     except FileNotFoundError as error:
-        raise FolderError(f"{folder} is not the folder of a sweep: no {SWEEP_FILE}") from error
+        raise FolderError(f"{path.parent} is not the folder of a {kind}: no {path.name}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise FolderError(f"{path} does not describe a sweep: {error!r}") from error
+        raise FolderError(f"{path} does not describe a {kind}: {error!r}") from error
     return about
+
+
+def _is_run(about: Any) -> None:
+    about["resolved"]["clients"], about["resolved"]["server"]["policies"]
+    about["command"], about["provenance"], about["calibration"]
+
+
+def _is_sweep(about: Any) -> None:
+    about["given"].items(), about["command"], about["provenance"].items(), about["cells"][0]
+    if not all(cell["name"] and cell["changes"].keys() for cell in about["cells"]):
+        raise ValueError("a cell that changes nothing")
 
 
 def finished(folder: Path, policies: Iterable[str]) -> bool:
