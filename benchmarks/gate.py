@@ -34,7 +34,8 @@ from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Batch, Ledger
 from server.ledger.sqlite import SqliteLedger
 from server.measures.entropy import Entropy
 from server.model import Model
-from server.pricing import Paper, PolicyTariff, no_price
+from server.pricing import PolicyTariff, no_price
+from server.pricing.paper import Paper
 from server.puzzles import Puzzles
 from server.serve import running
 

@@ -29,7 +29,8 @@ from server.gate import Gate, unrecorded
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
 from server.options import Calibrate, Prepare, Serve
-from server.pricing import PolicyTariff, Rate, no_price
+from server.pricing import PolicyTariff, no_price
+from server.pricing.rate import Rate
 from server.refusals import LedgerUnavailable
 from server.secret import SecretError
 from server.serve import ServeError, Tls, running

@@ -15,7 +15,7 @@ from core.arrays import digest
 from server.defences import Perturbation
 from server.ledger import DIGEST_BYTES, NANO, Batch
 from server.model import Model
-from server.pricing import BATCH
+from server.puzzles import BATCH
 from server.victims import blank, taken
 
 

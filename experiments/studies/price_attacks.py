@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pow.hashcash import CLOCK_SKEW
 from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Batch, Charge, Payment
 from server.ledger.sqlite import SqliteLedger
-from server.pricing import BATCH, Paper, PolicyTariff
+from server.pricing import PolicyTariff
+from server.pricing.paper import Paper
 from server.pricing.vectorised import (
     COST,
     COUNTED,
@@ -35,7 +36,7 @@ from server.pricing.vectorised import (
     rounded,
     start,
 )
-from server.puzzles import Puzzles
+from server.puzzles import BATCH, Puzzles
 
 FLOOR = 1 << 20
 """Hashes that 64 images cost at t_min; any power of two says the same."""

@@ -28,7 +28,7 @@ from server.calibration.fit import QUERIES, SIZES, fit, parts
 from server.calibration.make import OVERHEAD_P99, PAPER_BASE, line
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
-from server.pricing import BATCH, Paper
+from server.pricing.paper import Paper
 from server.pricing.vectorised import (
     Floats,
     RatePrices,
@@ -37,6 +37,7 @@ from server.pricing.vectorised import (
     overheads,
     play,
 )
+from server.puzzles import BATCH
 
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Of filler among all queries."""

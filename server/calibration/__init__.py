@@ -19,9 +19,10 @@ from core.validation import FORBID, Mistakes, validate
 from pow.rate import Rate as HashRate
 from server.measures import file_stem
 from server.model import folder
-from server.pricing import BATCH, NoPrice, Paper, Policy, PolicyTariff, Rate
-from server.pricing.rate import MOST, Cost, Mean, Score
-from server.puzzles import Puzzles
+from server.pricing import NoPrice, Policy, PolicyTariff
+from server.pricing.paper import Paper
+from server.pricing.rate import MOST, Cost, Mean, Rate, Score
+from server.puzzles import BATCH, Puzzles
 
 LONGEST = 86_400.0
 """Largest t_max in seconds: a challenge stays open for a day at most."""

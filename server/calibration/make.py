@@ -22,7 +22,7 @@ from server.calibration.service import measure_service
 from server.calibration.traffic import Sample, kinds
 from server.measures import JUDGED, costs_of
 from server.model import Model
-from server.pricing import Rate
+from server.pricing.rate import Rate
 from server.pricing.vectorised import Floats, Terms
 
 CAP = 8_000

@@ -16,7 +16,8 @@ from server.authentication import NoAuthentication
 from server.gate import Gate
 from server.ledger.sqlite import SqliteLedger
 from server.model import Model
-from server.pricing import BATCH, no_price
+from server.pricing import no_price
+from server.puzzles import BATCH
 from server.serve import running
 
 UNPACED = Limits(rate=1e9)

@@ -7,27 +7,11 @@ of the native solver on one thread of the calibrating host; only `PolicyTariff` 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from pow.puzzle import MAX_WORK, Puzzle
 from server.ledger import NANO, Account
-from server.pricing.paper import Paper
-from server.pricing.rate import Band, Rate, Score
 from server.puzzles import BATCH, Puzzles
-
-__all__ = [
-    "BATCH",
-    "POLICIES",
-    "Band",
-    "NoPrice",
-    "Paper",
-    "Policy",
-    "PolicyTariff",
-    "Rate",
-    "Score",
-    "no_price",
-    "work_for",
-]
 
 POLICIES = ("none", "paper", "rate")
 
@@ -49,18 +33,15 @@ class Policy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class NoPrice:
     """Policy `none`: the baseline against which all overheads are measured."""
 
-    thresholds: ClassVar[tuple[float, ...]] = ()
+    thresholds: tuple[float, ...] = ()
 
     def price(self, account: Account) -> float:
-        """Always 0.0 seconds."""
         return 0.0
 
     def excess(self, account: Account) -> float:
-        """Always 0.0."""
         return 0.0
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.ledger import WINDOWS
-from server.pricing import Rate
+from server.pricing.rate import Rate
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,9 @@ from experiments.studies.price_attacks import Market, PaperPrices, Steering
 from server.calibration import fit, traffic
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID, NANO, Account
-from server.pricing import Band, Paper, PolicyTariff, Rate, Score
+from server.pricing import PolicyTariff
+from server.pricing.paper import Paper
+from server.pricing.rate import Band, Rate, Score
 from server.pricing.vectorised import RatePrices, Terms, count, play, start
 from server.puzzles import Puzzles
 

@@ -13,7 +13,7 @@ from server.calibration import traffic
 from server.calibration.fit import TooNoisy, band, fit, ordinary, overhead
 from server.calibration.traffic import Sample
 from server.ledger import NANO, Account, Batch
-from server.pricing import Band, Rate, Score
+from server.pricing.rate import Band, Rate, Score
 from server.pricing.vectorised import RatePrices, Terms, batches, count, play, rounded, start
 
 TERMS = Terms(service=1.0, t_min=0.25, t_max=2000.0)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from pow.puzzle import puzzle_for
 from server.ledger import DIGEST_BYTES, NANO, Account, Batch
-from server.pricing import Band, NoPrice, Paper, PolicyTariff, Rate, Score, work_for
+from server.pricing import NoPrice, PolicyTariff, work_for
+from server.pricing.paper import Paper
+from server.pricing.rate import Band, Rate, Score
 from server.puzzles import Puzzles
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "paper_prices.json").read_text())
