@@ -27,15 +27,13 @@ import numpy as np
 
 import attacks
 from core import records
-from core.documents import read_json
 from experiments import sweep
 from experiments.records import Run
 from experiments.report.tables import NOTHING
-from experiments.studies.cells import Cell, Cells, Content
+from experiments.studies.cells import Cell, Cells, Content, among
 
 KEYS = {"cells": ("attack", "variant", "seed")}
 SCENARIOS = ("strength-mnist", "strength-cifar10")
-PAPER = "strength-paper.json"
 PAPERS: Mapping[str, str] = {
     "random": "standard",
     "entropyrev": "entropyrev",
@@ -69,7 +67,7 @@ ONLINE = {"price_probe", "knockoff (adaptive)", "dfme"}
 """Attacks that train, or ask for other prices, between any two requests."""
 
 Paper = Mapping[str, Sequence[tuple[float, float]]]
-"""The paper's name of an attack -> (queries, accuracy in per cent)."""
+"""By the paper's name of an attack: (queries, accuracy in per cent)."""
 
 
 # ── from a run ───────────────────────────────────────────────────────────────────────────────────
@@ -84,7 +82,7 @@ def cells(folder: Path, run: Run, summary: Mapping[str, Any]) -> Iterator[tuple[
         "cells",
         {
             "attack": given["attack"],
-            "variant": name.removeprefix(given["attack"]).strip(" ()"),
+            "variant": _variant(given),
             "seed": run.scenario["seed"] + 1 if given["seed"] is None else given["seed"],
             "setting": setting(given),
             "curve": [[p["asked"], p["accuracy"], p["fidelity"]] for p in client["checkpoints"]],
@@ -175,21 +173,16 @@ def results(content: Content, scenario: str) -> dict[str, Result]:
     """Of each attacker of the scenario that has cells made with the settings there, by name."""
     found = {}
     for run in sweep.load(scenario):
-        client = run.scenario.clients[0]
-        given = asdict(client)
+        given = asdict(run.scenario.clients[0])
         name = given["label"] or given["attack"]
-        alike = [
-            cell
-            for cell in content["cells"]
-            if cell["setting"] == setting(given) and _name(cell) == name
-        ]
-        if alike:
+        wanted = {"attack": given["attack"], "variant": _variant(given), "setting": setting(given)}
+        if alike := among(content["cells"], **wanted):
             found[name] = Result(scenario, name, alike)
     return found
 
 
-def _name(cell: Cell) -> str:
-    return f"{cell['attack']} ({cell['variant']})" if cell["variant"] else str(cell["attack"])
+def _variant(client: Mapping[str, Any]) -> str:
+    return str(client["label"].removeprefix(client["attack"]).strip(" ()"))
 
 
 def rival(result: Result, found: Mapping[str, Result]) -> Result | None:
@@ -217,23 +210,6 @@ def goal(result: Result, found: Mapping[str, Result]) -> tuple[str, str]:
 
 def published(paper: Paper, name: str, queries: float) -> str:
     """The paper's accuracy after so many queries, in per cent, by its last record until then."""
-    until = [
-        accuracy for asked, accuracy in paper.get(PAPERS.get(name, ""), ()) if asked <= queries
-    ]
+    points = paper.get(PAPERS.get(name, ""), ())
+    until = [accuracy for asked, accuracy in points if asked <= queries]
     return f"{until[-1]:.1f}" if len(until) > 1 else NOTHING  # the first is before any query
-
-
-def read_paper(results: Path) -> Mapping[str, Paper]:
-    """The paper's accuracies by scenario, where they are there. Raises ValueError."""
-    file = results / PAPER
-    if not file.exists():
-        return {}
-    try:
-        return {
-            f"strength-{dataset}": {
-                name: [(q, a) for q, a in points] for name, points in curves.items()
-            }
-            for dataset, curves in read_json(file)["accuracy"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} does not hold the paper's accuracies") from error

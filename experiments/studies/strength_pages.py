@@ -9,6 +9,7 @@ from statistics import fmean
 
 import numpy as np
 
+from core.documents import read_json
 from core.learning.artifacts import write_atomically
 from experiments.docs import write_block
 from experiments.report.lines import Drawing, Line, Panel, lines
@@ -22,7 +23,6 @@ from experiments.studies.strength import (
     Result,
     goal,
     published,
-    read_paper,
     results,
     rival,
 )
@@ -40,13 +40,14 @@ MOST = 12
 def write_docs(docs: Path) -> None:
     """Rewrites the figures, the overview strength.md and the pages of the attacks."""
     kept = docs / "results"
-    papers, overview = read_paper(kept), []
+    papers = read_json(kept / "strength-paper.json")["accuracy"]
+    overview: list[str] = []
     sections: dict[str, list[str]] = {}
     for scenario in SCENARIOS:
         content = load(kept / f"{scenario}.json", KEYS)
         if content is None:
             continue
-        found, paper = results(content, scenario), papers.get(scenario, {})
+        found, paper = results(content, scenario), papers[scenario.removeprefix("strength-")]
         svg = draw(content, scenario, found, paper).svg
         write_atomically(kept / f"{scenario}.svg", f"{svg}\n".encode())
         rows = [row(content, result, found, paper) for result in found.values()]

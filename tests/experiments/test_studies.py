@@ -133,15 +133,11 @@ def test_a_goal_is_met_or_missed():
     assert strength.goal(other, {}) == ("–", "")  # noqa: RUF001
 
 
-def test_the_papers_accuracy_is_the_last_until_then(tmp_path):
+def test_the_papers_accuracy_is_the_last_until_then():
     paper = {"standard": [(0.0, 10.0), (100.0, 94.2), (300.0, 96.6)]}
     accuracies = [strength.published(paper, "random", n) for n in (99, 299, 10_000)]
     assert accuracies == ["–", "94.2", "96.6"]  # noqa: RUF001
     assert strength.published(paper, "gap", 10_000) == "–"  # noqa: RUF001
-    assert strength.read_paper(tmp_path) == {}
-    (tmp_path / strength.PAPER).write_text('{"accuracy": []}')
-    with pytest.raises(ValueError, match="does not hold the paper's accuracies"):
-        strength.read_paper(tmp_path)
 
 
 def test_overhead_is_what_is_neither_training_nor_puzzle():
