@@ -231,32 +231,34 @@ async def _until_stopped(
 
 
 def _authenticator(options: Serve) -> Authenticator:
-    if options.open:
-        if options.keys is not None:
-            raise ServeError("--open believes every caller: it cannot go with --keys")
-        if not _is_loopback(options.host.strip("[]")):
-            raise ServeError(f"--open listens on loopback only, not on {options.host}")
-        return NoAuthentication()
-    if options.keys is None:
-        raise ServeError("no way to tell callers apart: give --keys FILE, or --open on loopback")
-    return ApiKeys.read(options.keys)
+    if not options.open:
+        if options.keys is None:
+            raise ServeError(
+                "no way to tell callers apart: give --keys FILE, or --open on loopback"
+            )
+        return ApiKeys.read(options.keys)
+    if options.keys is not None:
+        raise ServeError("--open believes every caller: it cannot go with --keys")
+    if not _is_loopback(options.host):
+        raise ServeError(f"--open listens on loopback only, not on {options.host}")
+    return NoAuthentication()
+
+
+def _tls(options: Serve) -> Tls | None:
+    if options.tls_cert is not None and options.tls_key is not None:
+        return Tls.read(options.tls_cert, options.tls_key)
+    if options.tls_cert is not None or options.tls_key is not None:
+        raise ServeError("--tls-cert and --tls-key go together: one of them is missing")
+    if options.insecure or _is_loopback(options.host):
+        return None
+    raise ServeError(
+        f"API keys would travel in clear to {options.host}: give --tls-cert and --tls-key, "
+        "or --insecure where a proxy in front speaks TLS"
+    )
 
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _tls(options: Serve) -> Tls | None:
-    if options.tls_cert is None and options.tls_key is None:
-        if not (options.insecure or _is_loopback(options.host.strip("[]"))):
-            raise ServeError(
-                f"API keys would travel in clear to {options.host}: give --tls-cert and --tls-key, "
-                "or --insecure where a proxy in front speaks TLS"
-            )
-        return None
-    if options.tls_cert is None or options.tls_key is None:
-        raise ServeError("--tls-cert and --tls-key go together: one of them is missing")
-    return Tls.read(options.tls_cert, options.tls_key)

@@ -160,7 +160,7 @@ class Gate:
         steps, retry = Steps(), isinstance(known, Charge)
         if isinstance(known, Charge):
             charge = known
-            answer = await self._inference.again(client, inputs, steps)
+            answer, _ = await self._inference.answer(client, inputs, steps, measured=False)
         else:
             with self.under_way.room(client, known):
                 answer, batch = await self._inference.answer(client, inputs, steps)

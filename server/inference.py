@@ -58,35 +58,25 @@ class Inference:
         self._compute("", taken(victim, blank(victim, batch)), True, Steps())
 
     async def answer(
-        self, client: str, inputs: NDArray[Any], steps: Steps
+        self, client: str, inputs: NDArray[Any], steps: Steps, *, measured: bool = True
     ) -> tuple[NDArray[np.float32], Batch]:
-        """Probabilities (b, k) to give out for inputs (b, *shape), and what to charge."""
-        computed = await self._in_parts(client, inputs, True, steps)
-        costs = np.concatenate([costs for _, costs, _ in computed])
-        return (
-            np.concatenate([answer for answer, _, _ in computed]),
-            Batch(
-                tuple(round(float(cost) * NANO) for cost in costs),
-                tuple(digest for _, _, digests in computed for digest in digests),
-            ),
-        )
+        """Probabilities (b, k) to give out for inputs (b, *shape), and what to charge.
 
-    async def again(self, client: str, inputs: NDArray[Any], steps: Steps) -> NDArray[np.float32]:
-        """The probabilities alone: a retry is never measured again."""
-        computed = await self._in_parts(client, inputs, False, steps)
-        return np.concatenate([answer for answer, _, _ in computed])
-
-    async def _in_parts(
-        self, client: str, inputs: NDArray[Any], measured: bool, steps: Steps
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float64], list[bytes]]]:
-        """Each part is a job of its own: what others wait for does not depend on the batch."""
+        A retry is never measured again: its batch is empty. Each part of a batch is a job of its
+        own, so that what others wait for does not depend on the size of the batch.
+        """
         loop, whole = asyncio.get_running_loop(), taken(self._model.victim, inputs)
-        return [
+        parts = [
             await loop.run_in_executor(
                 self._pool, self._compute, client, whole[at : at + BATCH], measured, steps
             )
             for at in range(0, len(whole), BATCH)
         ]
+        answers, costs, digests = zip(*parts, strict=True)
+        return np.concatenate(answers), Batch(
+            tuple(round(float(cost) * NANO) for cost in np.concatenate(costs)),
+            tuple(digest for part in digests for digest in part),
+        )
 
     def _compute(
         self, client: str, inputs: NDArray[Any], measured: bool, steps: Steps

@@ -200,8 +200,7 @@ def load(home: Path, name: str, measure: str) -> Model:
                 f"{victim_file(home, name)} does not say what {key} it was trained on; remove it "
                 "and prepare the model again"
             )
-    digest = artifacts.weights_digest(network)
-    path = measure_file(home, name, measure)
+    path, digest = measure_file(home, name, measure), artifacts.weights_digest(network)
     arrays, about = artifacts.load(path)
     if about.get("measure") != measure or about.get("victim") != digest:
         raise artifacts.ArtifactError(
