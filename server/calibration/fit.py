@@ -94,7 +94,7 @@ def fit(
             f"the least work that can be asked is an overhead of {floor:.3g}, more than the "
             f"{bearable:.3g} that is allowed: allow more (--seconds, --overhead-p99)"
         )
-    everyone = resampled(seen, BAND_CLIENTS, GRID[-1], rng)
+    honest_clients = resampled(seen, BAND_CLIENTS, GRID[-1], rng)
     judges = [
         history
         for queries in (QUERIES, LONG_QUERIES)
@@ -105,7 +105,7 @@ def fit(
         honest = float(np.maximum(seen.costs - threshold, 0.0).mean())
         if honest == 0.0:
             continue
-        score = Score(threshold, honest, band(everyone, threshold), 1.0)
+        score = Score(threshold, honest, band(honest_clients, threshold), 1.0)
         rate = Rate((score,), TOLERANCE, terms.t_min, terms.t_max)
         kappa = _steepest(rate, terms, judges, bearable)
         if kappa is not None:
@@ -153,7 +153,7 @@ def band(honest: Traffic, threshold: float = 0.0) -> Band:
 
 
 def excesses(rate: Rate, history: Floats) -> Floats:
-    """Excess of every batch of every client; who asks for long, asks by 64."""
+    """Excess of every batch of every client; long histories are asked by 64."""
     sizes = SIZES if history.shape[1] <= QUERIES else SIZES[-1:]
     prices, found = RatePrices(rate), []
     for size in sizes:

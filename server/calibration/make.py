@@ -57,7 +57,7 @@ class Targets:
             raise ValueError(f"the seconds allowed are {self.seconds}; expected more than 0")
 
     def t_min(self, service: float) -> float:
-        """Seconds of work per 64 images that everyone can be asked."""
+        """Seconds of work per 64 images that every client can be asked."""
         return min((self.median - 1) * service, self.seconds or math.inf)
 
     def overhead(self, service: float) -> float:
@@ -136,7 +136,7 @@ def calibrate(
 def check(
     rate: Rate, terms: Terms, unseen: Sample, rng: np.random.Generator
 ) -> dict[str, Quantiles]:
-    """Median and p99 overhead of every kind of client, and of those who ask for long."""
+    """Median and p99 overhead of every kind of client, and over long histories."""
     return {
         f"{kind}{suffix}": overhead(rate, terms, history)
         for queries, suffix in ((QUERIES, ""), (LONG_QUERIES, ", long"))

@@ -60,7 +60,7 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Who asks, and what only the server has.
+    """The client that asks, and what only the server has.
 
     `key` is a secret that keys noise; `surrogates` are networks like the victim, for the defences
     that look at what a student would learn.

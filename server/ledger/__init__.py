@@ -21,7 +21,7 @@ NANO = 10**9
 """Nano-units of one unit of privacy cost."""
 
 WINDOWS = (64, 512, 4096)
-"""Images after which a window has forgotten all but 1/e of what it saw (DESIGN section 5)."""
+"""Images after which a window has forgotten all but 1/e of what it saw."""
 
 MAX_RETRIES = 5
 """Times the same request may be asked again."""
@@ -33,7 +33,7 @@ RECENT = 64
 """Images that an account remembers: asked again, they reveal nothing and do not count again."""
 
 DIGEST_BYTES = 16
-"""Length of an image's digest in the ledger: nobody finds two images with the same one."""
+"""Length of an image's digest in the ledger: long enough that no two images share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class Account:
         """The account after those images count that it does not remember.
 
         By their cost, and by how much of it lies above each threshold (nano-units). It remembers
-        the last RECENT it saw: who shows an image again and again, as a health probe does, is
-        judged by that image once.
+        the last RECENT it saw: an image that is shown again and again, as by a health probe,
+        counts once.
         """
         new = batch.beyond(self.recent)
         counting = self
@@ -222,5 +222,5 @@ class Ledger(Protocol):
         ...
 
     def close(self) -> None:
-        """Finishes what was asked and lets go of the back end."""
+        """Finishes what was asked and closes the back end."""
         ...

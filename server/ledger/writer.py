@@ -112,7 +112,7 @@ class Writer:
                 if time.monotonic() >= self._upkeep_at:
                     with contextlib.suppress(sqlite3.Error):  # tried again; nothing depends on it
                         self._keep_up(db)
-        finally:  # whatever ended the writer, nobody may wait for it
+        finally:  # whatever ended the writer, no caller may wait for ever
             db.close()
             with self._closing:
                 self._closed = True

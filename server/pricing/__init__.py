@@ -48,9 +48,8 @@ class NoPrice:
 def work_for(seconds: float, images: int, rate: float) -> int:
     """Expected hashes for `images` images at `seconds` per 64, where 64 cost a power of two.
 
-    Fine steps would let a client read its own privacy cost off the price (DESIGN "Price leak").
-    Linear in images: no size of batch is dearer than another. Never above the largest work a
-    challenge can ask.
+    Fine steps would let a client read its own privacy cost off the price. Linear in images: no size
+    of batch is more expensive than another. Never above the largest work a challenge can ask.
     """
     hashes = math.ceil(min(seconds * rate, MAX_WORK))
     if hashes <= 0:
@@ -64,7 +63,8 @@ class PolicyTariff:
     """A policy, the hash rate its seconds rest on, what an honest image costs, and the puzzles.
 
     `entry` expected hashes, once an account, keep many small accounts from being cheap: a first
-    image tells little, so it is never dear. Whatever is asked before the first payment carries it.
+    image tells little, so it is never expensive. All that is asked before the first payment carries
+    it.
     """
 
     policy: Policy

@@ -101,7 +101,7 @@ class Rate:
         return tuple(score.threshold for score in self.scores[1:])
 
     def excess(self, account: Account) -> float:
-        """How far the dearest window of a score lies above its band, in honest means, times kappa.
+        """How far the worst window of a score lies above its band, in honest means, times kappa.
 
         0.0 within the bands. A window over m images with a = 1 - 1/window has weight
         window * (1 - a^m).

@@ -188,10 +188,10 @@ def test_work_is_rounded_up_from_the_floor_and_not_beyond_the_cap():
 
 def test_an_unpaid_batch_counts_at_once_only_where_it_raises_the_price():
     prices = RatePrices(RATE)
-    dear, less, dearest = (prices.scores(np.full((1, 64), x)).sum(axis=2) for x in (3.0, 1.5, 6.0))
-    _, state = play(prices, [64], dear[None])
+    more, less, most = (prices.scores(np.full((1, 64), x)).sum(axis=2) for x in (3.0, 1.5, 6.0))
+    _, state = play(prices, [64], more[None])
     assert not prices.at_once(state, 64, less)[0]
-    assert prices.at_once(state, 64, dearest)[0]
+    assert prices.at_once(state, 64, most)[0]
     paid = np.array([[True], [False], [False]])
-    _, after = play(prices, [64] * 3, np.stack([dear, less, dearest]), paid=paid)
+    _, after = play(prices, [64] * 3, np.stack([more, less, most]), paid=paid)
     assert after[0, 0] == 128

@@ -59,13 +59,13 @@ def test_the_papers_price_refuses_what_is_no_cost(queries, cost):
         Paper(1.0075, 0.26, -16.5, 0.1, 10.0).seconds(queries, cost)
 
 
-def test_the_dearest_window_decides():
+def test_the_most_expensive_window_decides():
     """After many images the widest window has the narrowest band."""
     account = charged(*[(64, 1.2)] * 2000)
     assert RATE.excess(account) == pytest.approx(8 * ((1.2 - 0.82) / 0.8 - 0.05))
 
 
-def test_the_dearest_score_decides():
+def test_the_most_expensive_score_decides():
     """Two of four images at 2.0, the others at 0: a mean like honest ones, a tail unlike any."""
     tail = Score(1.5, 0.05, Band((1,), ((0.1,),) * 3), 2.0)
     both = replace(RATE, scores=(*RATE.scores, tail))
@@ -73,8 +73,10 @@ def test_the_dearest_score_decides():
     account = Account().with_batch(batch, [round(score * NANO) for score in both.thresholds])
     assert RATE.excess(Account().with_batch(batch)) == 0
     assert both.excess(account) == pytest.approx(2 * ((0.25 - 0.1) / 0.05 - 0.05))
-    dear = charged((64, 3.2))  # its tail is not known to be dear
-    assert both.excess(replace(dear, sums=(*dear.sums, 0.0, 0.0, 0.0))) == RATE.excess(dear)
+    expensive = charged((64, 3.2))  # its tail is not known to be expensive
+    assert both.excess(replace(expensive, sums=(*expensive.sums, 0.0, 0.0, 0.0))) == RATE.excess(
+        expensive
+    )
 
 
 def test_the_band_is_linear_in_the_logarithm_between_its_points_and_constant_beyond():
@@ -107,11 +109,11 @@ def test_a_band_that_is_none_is_refused(images, limits, message):
         Band(images, limits)
 
 
-def test_the_shortest_window_sees_a_thief_behind_a_long_honest_past():
+def test_the_shortest_window_sees_an_attacker_behind_a_long_honest_past():
     past = charged(*[(256, 0.8)] * 200)
     assert RATE.price(past) == RATE.t_min
-    thief = past.counting(128, round(128 * 2.3 * NANO))
-    assert RATE.price(thief) == RATE.t_max
+    attacker = past.counting(128, round(128 * 2.3 * NANO))
+    assert RATE.price(attacker) == RATE.t_max
 
 
 def test_the_price_forgives_after_enough_honest_images():
@@ -126,7 +128,7 @@ history = st.lists(st.tuples(st.integers(1, 256), st.floats(0, 5)), min_size=1, 
 
 
 @given(history, st.floats(0, 5), st.floats(0, 5))
-def test_a_dearer_batch_never_costs_less_and_prices_are_bounded(past, one, other):
+def test_a_more_expensive_batch_never_costs_less_and_prices_are_bounded(past, one, other):
     account = charged(*past)
     low, high = sorted((one, other))
     prices = [RATE.price(account.counting(16, round(16 * cost * NANO))) for cost in (low, high)]
@@ -152,8 +154,8 @@ def test_an_account_pays_its_entry_until_it_has_entered():
     tariff = PolicyTariff(RATE, 1e6, 0.8, SHA1, entry=500)
     new = charged((1, 0.8))
     assert tariff.work(new, 1) == tariff.work(replace(new, entered=True), 1) + 500
-    dearest = PolicyTariff(RATE, 1e30, 0.8, SHA1, entry=500)
-    assert dearest.work(new, 64) == 2**60
+    most_expensive = PolicyTariff(RATE, 1e30, 0.8, SHA1, entry=500)
+    assert most_expensive.work(new, 64) == 2**60
 
 
 def test_a_tariff_asks_in_the_algorithm_of_its_gate():
