@@ -1,10 +1,10 @@
 """The ledger: what every client has asked, what it cost, what is still unpaid.
 
-Charged when the answer is computed, credited when it is redeemed (DESIGN "Charged at Predict,
-credited at Redeem"). Between the two a batch may only raise a price: it counts at once where it is
-more expensive than an honest one and does not dilute an account that is more expensive still, and
-otherwise not before it is paid for; but the price of the next one is never less than if it counted.
-`server.ledger.rules` says so in code, for every back end.
+Charged when the answer is computed, credited when it is redeemed. Between the two a batch may only
+raise a price: it counts at once where it is more expensive than an honest one and does not dilute
+an account that is more expensive still, and otherwise not before it is paid for; but the price of
+the next one is never less than if it counted. `server.ledger.rules` says so in code, for every back
+end.
 
 Privacy costs are int64 nano-units throughout, so that sums are exact.
 """
