@@ -337,7 +337,7 @@ def test_long_values_and_many_mistakes_are_told_shortly() -> None:
 
 
 @settings_of(
-    max_examples=200,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
