@@ -31,7 +31,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
 """The module of each verb, which has its `Flags` and its `run`, and what `--help` says of it."""
 
 UNKNOWN = 2
-"""Exit code for a verb that does not exist, as for a flag that does not."""
+"""Exit code without a verb, or for one that does not exist, as for a flag that does not."""
 
 
 def main() -> int:
@@ -40,13 +40,13 @@ def main() -> int:
 
 
 def _chosen() -> int | None:
-    name, *flags = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
+    name, *flags = sys.argv[1:] or [""]
+    if name in ("", "-h", "--help"):
         print(f"usage: python -m experiments VERB [FLAGS]\n\n{__doc__}\n")
         for verb, (_, text) in VERBS.items():
             print(f"  {verb:14}  {text}")
         print("\nFlags of a verb: python -m experiments VERB --help")
-        return None
+        return None if name else UNKNOWN
     if name not in VERBS:
         hint = suggest(name, VERBS) or f"; expected one of {', '.join(VERBS)}"
         print(f"error: unknown verb {name!r}{hint}", file=sys.stderr)

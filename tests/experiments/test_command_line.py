@@ -60,3 +60,5 @@ def test_a_mistake_on_the_command_line_is_one_line(
         assert found.startswith(error)
         assert found.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(sys, "argv", ["experiments"])
+    assert main() == 2
