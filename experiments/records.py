@@ -29,8 +29,7 @@ from core.documents import read_json
 
 SWEEP_FILE = "sweep.json"
 END_STATUSES = ("done", "refused", "unreachable", "interrupted", "crashed")
-UNDER_WAY = ("waiting", "running")
-"""Statuses of a client that has not ended."""
+UNDER_WAY = ("waiting", "running")  # statuses of a client that has not ended
 
 
 class FolderError(ValueError):
@@ -225,8 +224,7 @@ def rows(path: Path, kinds: Mapping[str, Fields]) -> Iterator[tuple[int, str, di
         kind = row["kind"]
         where = f"{path}:{number}"
         if kind not in kinds:
-            known = ", ".join(kinds)
-            raise FolderError(f"{where}: unknown record kind {kind!r}, expected {known}")
+            raise FolderError(f"{where}: unknown record kind {kind!r}, expected {', '.join(kinds)}")
         for name, types in kinds[kind].items():
             value = row.get(name)
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
@@ -251,7 +249,7 @@ def _policy(folder: Path, clients: list[Mapping[str, Any]], *, partial: bool) ->
         if kind == "predict":  # the first one is the charge, those after it are retries
             served.setdefault((row["client"], row["request_id"]), row)
     runner = [(kind, row) for _, kind, row in there("runner.jsonl", RUNNER_KINDS)]
-    started = {row["client"] for kind, row in runner if kind == "start"}
+    started = [row["client"] for kind, row in runner if kind == "start"]
     exits = {row["client"]: row for kind, row in runner if kind == "exit"}
     victim: float | None = None
     scores: dict[tuple[str, str], tuple[float, float]] = {}
@@ -320,8 +318,7 @@ def _client(
         elif kind == "end":
             status, reason, seconds = row["status"], row["reason"], row["at"] + drawn
             if status not in END_STATUSES:
-                known = ", ".join(END_STATUSES)
-                raise FolderError(f"{path}:{line}: unknown status {status!r}, expected {known}")
+                raise FolderError(f"{path}:{line}: unknown status {status!r}: {END_STATUSES}")
     if ended is None:
         status = status or under_way or "stopped"
         reason = reason or ("" if under_way else "the run ended before this client did")
