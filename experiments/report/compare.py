@@ -19,7 +19,16 @@ from core.documents import DocumentError, read_json
 from experiments.records import SWEEP_FILE, FolderError
 from experiments.report.page import render
 from experiments.report.publish import committed
-from experiments.report.tables import COLUMNS, NOTHING, Column, Row, percent, ratio, terminal
+from experiments.report.tables import (
+    COLUMNS,
+    NOTHING,
+    Column,
+    Row,
+    by_policy,
+    percent,
+    ratio,
+    terminal,
+)
 from experiments.summary import FORMAT, Summary
 from experiments.terminal import console
 
@@ -298,9 +307,9 @@ def show(found: Comparison, screen: Console) -> None:
     """
     for sentence in (*found.origins, *found.remarks):
         screen.print(sentence, highlight=False, soft_wrap=True, markup=False)
-    for policy in dict.fromkeys(line["policy"] for line in found.lines):
-        rows = [each for each in found.lines if each["policy"] == policy and not each["member"]]
-        for part in terminal(LINES, rows, screen.width, title=f"policy {policy}", keep=2):
+    shown = by_policy(line for line in found.lines if not line["member"])
+    for policy, lines in shown.items():
+        for part in terminal(LINES, lines, screen.width, title=f"policy {policy}", keep=2):
             screen.print(part)
     if found.settings:
         for part in terminal(SETTINGS, found.settings, screen.width, title="What else differs"):

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.records import UNDER_WAY
-from experiments.report.tables import Column, Row, column, label, percent, rows, short, shown
+from experiments.report.tables import (
+    Column,
+    Row,
+    by_policy,
+    column,
+    label,
+    percent,
+    rows,
+    short,
+    shown,
+)
 from experiments.summary import Summary, as_planned
 
 FEW = 4
@@ -28,16 +38,12 @@ def headlines(summary: Summary) -> list[str]:
 
 
 def _run(summary: Summary) -> Iterator[str]:
-    everybody = rows(summary)
+    tables = by_policy(rows(summary))
     for heading in ("price ratio", "slowdown"):
-        for policy in dict.fromkeys(row["policy"] for row in everybody):
+        for policy, found in tables.items():
             if policy != "none":
-                yield from _line(
-                    f"Policy {policy}, {heading}",
-                    column(heading),
-                    [row for row in everybody if row["policy"] == policy],
-                )
-    last = [row for row in everybody if row["policy"] == summary["arms"][-1]["policy"]]
+                yield from _line(f"Policy {policy}, {heading}", column(heading), found)
+    last = tables[summary["arms"][-1]["policy"]]
     victim = summary["victim"]["accuracy"]
     if victim is not None and any(row["accuracy"] is not None for row in last):
         lead = f"Accuracy on held-out images, the victim {percent(victim)}"

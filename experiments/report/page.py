@@ -20,7 +20,7 @@ from core import private
 from core.documents import read_json
 from experiments.records import SWEEP_FILE, FolderError, read, read_sweep
 from experiments.report.headlines import headlines
-from experiments.report.tables import Column, columns, percent, rows, terminal
+from experiments.report.tables import Column, by_policy, columns, percent, rows, terminal
 from experiments.summary import Summary, as_planned, summarise, summarise_sweep
 from experiments.terminal import console
 
@@ -31,8 +31,10 @@ CAVEAT = (
     "Work rests on this machine's calibration, seconds also on what else it did, accuracy on"
     " neither. The privacy cost is an information score, not a differential-privacy guarantee."
 )
-IN_TERMINAL = ("status", "accuracy", "work", "total (s)", "latency p99 (ms)", "overhead")
-"""Headings of a sweep's columns that a terminal shows, and the price ratio."""
+IN_TERMINAL = {
+    *("status", "accuracy", "work", "total (s)", "latency p99 (ms)", "overhead", "price ratio")
+}
+"""Headings of a sweep's columns that a terminal shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,9 @@ def page(
         if victim["accuracy"] is not None:
             about += f"; the victim is right on {percent(victim['accuracy'])} of held-out images"
         about += "."
-        groups = _client_first(columns(summary))
-        clients = _client_first(columns(summary, "clients", detail=True)) + _linked(folder)
+        policy, client, *others = columns(summary)
+        groups = [client, policy, *others]
+        clients = [*columns(summary, "clients", detail=True), *_linked(folder)]
         troubles = [row for row in rows(summary, "clients") if not as_planned(row)]
     else:
         about += f" {len(summary['cells'])} runs, one for each combination."
@@ -149,11 +152,6 @@ def page(
         json=lambda value: json.dumps(value, indent=2),
         live=live,
     )
-
-
-def _client_first(found: list[Column]) -> list[Column]:
-    policy, client, *others = found
-    return [client, policy, *others]
 
 
 def _linked(folder: Path) -> list[Column]:
@@ -198,27 +196,17 @@ def _origin(summary: Summary) -> Iterator[tuple[str, str]]:
 def show(folder: Path) -> None:
     """Prints the tables and headlines of a run or of a sweep, and where its page is."""
     summary = read_json(folder / "summary.json")
-    screen = console(160)
+    screen, shown, keep = console(160), columns(summary), 1
     if summary["kind"] == "sweep":
-        labels = len(summary["fields"]) + 2
-        shown = columns(summary)
-        shown = shown[:labels] + [
-            each for each in shown[labels:] if each.heading in (*IN_TERMINAL, "price ratio")
-        ]
-        tables = [(summary["name"], shown, rows(summary), labels)]
+        keep = len(summary["fields"]) + 2
+        shown = [c for at, c in enumerate(shown) if at < keep or c.heading in IN_TERMINAL]
+        tables = {summary["name"]: rows(summary)}
     else:
-        shown = columns(summary)[1:]
-        tables = [
-            (
-                f"{summary['name']}: policy {arm['policy']}",
-                shown,
-                [row for row in rows(summary) if row["policy"] == arm["policy"]],
-                1,
-            )
-            for arm in summary["arms"]
-        ]
-    for title, found, lines, keep in tables:
-        for part in terminal(found, lines, screen.width, title=title, keep=keep):
+        shown = shown[1:]  # the policy
+        found = by_policy(rows(summary))
+        tables = {f"{summary['name']}: policy {each}": found[each] for each in found}
+    for title, lines in tables.items():
+        for part in terminal(shown, lines, screen.width, title=title, keep=keep):
             screen.print(part)
     for line in headlines(summary):
         screen.print(line, highlight=False, markup=False)

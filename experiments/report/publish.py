@@ -25,7 +25,7 @@ from experiments.records import SWEEP_FILE, read
 from experiments.report import hardware_times
 from experiments.report.headlines import headlines
 from experiments.report.page import json_text, render
-from experiments.report.tables import Column, columns, markdown, rows
+from experiments.report.tables import Column, by_policy, columns, markdown, rows
 from experiments.summary import FORMAT, Summary, summarise, summarise_sweep
 
 LIMIT = 200_000  # bytes of a summary
@@ -104,7 +104,7 @@ def write_docs(docs: Path) -> None:
 def readme_tables(demo: Summary) -> str:
     """What the README shows of the demo: a table for each policy, the rest is on its page."""
     chosen = [each for each in columns(demo) if each.heading in README]
-    return "\n".join(_by_policy(demo, chosen))
+    return "\n".join(_tables(demo, chosen))
 
 
 def read_published(into: Path) -> dict[str, Any]:
@@ -126,11 +126,6 @@ def rendered(summary: Summary) -> dict[str, str]:
 
     drawings = figures.draw(summary)
     found = columns(summary)
-    if summary["kind"] == "sweep":
-        tables = [markdown(found, rows(summary))]
-    else:
-        found = found[1:]
-        tables = _by_policy(summary, found)
     times, work = hardware_times.times(summary)
     origin = summary["provenance"]
     revisions = [origin["git_revision"], *(c["revision"] for c in summary.get("cells", ()))]
@@ -138,7 +133,7 @@ def rendered(summary: Summary) -> dict[str, str]:
         "published.md",
         summary=summary,
         headlines=headlines(summary),
-        tables=tables,
+        tables=_tables(summary, found),
         drawings=drawings,
         times=markdown(times, work) if work else "",
         sources=hardware_times.sources(summary),
@@ -149,14 +144,14 @@ def rendered(summary: Summary) -> dict[str, str]:
     return {"README.md": text, **{f"{each.name}.svg": each.svg + "\n" for each in drawings}}
 
 
-def _by_policy(summary: Summary, found: list[Column]) -> list[str]:
-    """A table for each policy of a run."""
-    everybody = rows(summary)
+def _tables(summary: Summary, found: list[Column]) -> list[str]:
+    """A table for each policy of a run, of a sweep one."""
+    if summary["kind"] == "sweep":
+        return [markdown(found, rows(summary))]
     found = [each for each in found if each.heading != "policy"]
     return [
-        f"Policy `{arm['policy']}`:\n\n"
-        + markdown(found, [row for row in everybody if row["policy"] == arm["policy"]])
-        for arm in summary["arms"]
+        f"Policy `{policy}`:\n\n{markdown(found, lines)}"
+        for policy, lines in by_policy(rows(summary)).items()
     ]
 
 

@@ -261,6 +261,14 @@ def rows(summary: Summary, of: str = "groups") -> list[Row]:
     ]
 
 
+def by_policy(found: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows by the policy of the server, in their order."""
+    tables: dict[str, list[Row]] = {}
+    for row in found:
+        tables.setdefault(row["policy"], []).append(row)
+    return tables
+
+
 def columns(summary: Summary, of: str = "groups", *, detail: bool = False) -> list[Column]:
     """The columns of these rows: swept fields, policy, client, then those with a value."""
     fields = short(summary)

@@ -1,4 +1,4 @@
-"""A small run folder, written by hand: two arms, an honest client and a thief."""
+"""A small run folder, written by hand: two arms, an honest client and an attacker."""
 
 from __future__ import annotations
 

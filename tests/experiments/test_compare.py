@@ -48,11 +48,11 @@ def line(found: Comparison, policy: str, name: str, quantity: str) -> tuple[str,
 
 def test_each_quantity_has_both_values_and_what_became_of_it(runs: Runs) -> None:
     def edit(other: dict[str, Any]) -> None:
-        thief = other["arms"][1]["clients"][1]
-        thief["work"] *= 3
-        thief["accuracy"] -= 0.125
-        thief["status"] = "refused"
-        thief["price_ratio"] = None
+        attacker = other["arms"][1]["clients"][1]
+        attacker["work"] *= 3
+        attacker["accuracy"] -= 0.125
+        attacker["status"] = "refused"
+        attacker["price_ratio"] = None
 
     found = compare(*runs(edit))
     assert line(found, "rate", "bob", "work") == ("40,000", "120 k", "3.00×")  # noqa: RUF001

@@ -45,7 +45,7 @@ def test_numbers_by_hand(folder: Path) -> None:
     assert bob["work_per_image"] == 2_000
     assert bob["price_ratio"] == pytest.approx(100)
     assert bob["cost_per_image"] == pytest.approx(12 / 20)
-    assert bob["slowdown"] == pytest.approx((9.0 / 20) / (0.3 / 10))  # an image: he asked twice
+    assert bob["slowdown"] == pytest.approx((9.0 / 20) / (0.3 / 10))  # an image: it asked twice
     assert (bob["accuracy"], bob["fidelity"]) == (0.4, 0.45)
     assert bob["seconds"].pop("cpu") is None  # of records from before it was kept
     assert bob["seconds"] == pytest.approx(
@@ -64,7 +64,7 @@ def test_numbers_by_hand(folder: Path) -> None:
     assert [c["accuracy"] for c in bob["checkpoints"]] == [0.3, 0.4]
 
 
-def test_a_thief_is_one_client_whatever_his_accounts(folder: Path) -> None:
+def test_an_attacker_is_one_client_whatever_its_accounts(folder: Path) -> None:
     before = clients(folder, "rate")["bob"]
     assert before["accounts"] == 1
     record, server = folder / "rate" / "clients" / "bob.jsonl", folder / "rate" / "server.jsonl"
@@ -95,7 +95,7 @@ def test_a_group_of_clients_by_hand(crowd: Path) -> None:
     ann, bob, group = summary["arms"][1]["groups"]
     assert (ann["name"], ann["clients"], bob["clients"]) == ("ann", 1, 1)
     for key in ("images", "work", "accuracy", "slowdown", "price_ratio", "latency", "seconds"):
-        assert bob[key] == summary["arms"][1]["clients"][1][key], key  # alone, he is his group
+        assert bob[key] == summary["arms"][1]["clients"][1][key], key  # alone, it is its group
     assert (group["name"], group["clients"], group["status"]) == ("crowd", 5, "done")
     assert (group["images"], group["work"], group["accounts"]) == (50, 3_000, 5)
     assert group["work_per_image"] == 60
