@@ -2,16 +2,20 @@
 
 import json
 import sqlite3
+import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pow.puzzle import Puzzle
 from server.ledger import DIGEST_BYTES, Account, Batch, Charge
 from server.ledger.rules import period
-from server.ledger.schema import cut, packed, unpacked
 
 PRUNED = 1_000
 """Most charges deleted at a time: a request never waits for more."""
+
+
+_IMAGE = struct.Struct(f"<{DIGEST_BYTES}sQ")
+"""Digest and cost of an image, as `waiting` holds them one after the other."""
 
 
 class Key(NamedTuple):
@@ -43,7 +47,7 @@ def find(db: sqlite3.Connection, key: Key, now: float) -> Charge | None:
         work=work,
         puzzle=Puzzle(*puzzle),
         retries=retries,
-        waiting=unpacked(waiting) if waiting else None,
+        waiting=_batch(waiting) if waiting else None,
         paid=bool(paid),
         issued=issued,
         expires=expires,
@@ -54,6 +58,8 @@ def find(db: sqlite3.Connection, key: Key, now: float) -> Charge | None:
 def store(db: sqlite3.Connection, key: Key, charge: Charge) -> None:
     """Writes a charge, new or changed, and its account, whose unpaid batches the charges tell."""
     puzzle, account = charge.puzzle, charge.account
+    batch = charge.waiting or Batch((), ())
+    images = zip(batch.digests, batch.costs, strict=True)
     db.execute(
         f"INSERT OR REPLACE INTO charges (client, books, request_id, {_CHARGE})"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -62,7 +68,7 @@ def store(db: sqlite3.Connection, key: Key, charge: Charge) -> None:
             *(charge.digest, charge.images, charge.cost, charge.work),
             *(puzzle.algorithm, puzzle.bits, puzzle.count),
             charge.retries,
-            b"" if charge.waiting is None else packed(charge.waiting),
+            b"".join(_IMAGE.pack(*image) for image in images),
             *(charge.paid, charge.issued, charge.expires),
         ),
     )
@@ -96,7 +102,7 @@ def account(db: sqlite3.Connection, key: Key, now: float) -> Account:
         cost=cost,
         sums=tuple(json.loads(sums)),
         entered=bool(entered),
-        recent=tuple(cut(recent, DIGEST_BYTES)),
+        recent=tuple(digest for (digest,) in struct.iter_unpack(f"{DIGEST_BYTES}s", recent)),
     )
 
 
@@ -105,7 +111,7 @@ def waiting(db: sqlite3.Connection, key: Key, now: float) -> Iterator[Batch]:
     found = db.execute(
         f"SELECT waiting FROM charges WHERE {_UNPAID} AND waiting <> x''", _open(key, now)
     )
-    yield from (unpacked(row) for (row,) in found)
+    yield from (_batch(row) for (row,) in found)
 
 
 _UNPAID = "client = ? AND books = ? AND paid = 0 AND issued <= ? AND expires >= ?"
@@ -114,6 +120,11 @@ _UNPAID = "client = ? AND books = ? AND paid = 0 AND issued <= ? AND expires >= 
 def _open(key: Key, now: float) -> tuple[str, str, float, float]:
     """The parameters of _UNPAID: which charges can be redeemed."""
     return (key.client, key.books, *period(now))
+
+
+def _batch(waiting: bytes) -> Batch:
+    digests, costs = zip(*_IMAGE.iter_unpack(waiting), strict=True)
+    return Batch(costs, digests)
 
 
 def open_books(

@@ -1,9 +1,8 @@
-"""What the ledger's SQLite file holds: tables, their version, and batches packed into a column."""
+"""What the ledger's SQLite file holds: tables and their version."""
 
 import sqlite3
 import time
 
-from server.ledger import DIGEST_BYTES, Batch
 from server.refusals import LedgerUnavailable
 
 VERSION = 3
@@ -48,8 +47,6 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
-_COST_BYTES = 8
-
 
 def write_ahead(db: sqlite3.Connection, patience: float) -> None:
     """Switches a new file to WAL; this one statement does not wait for others by itself.
@@ -73,23 +70,3 @@ def check_version(db: sqlite3.Connection) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if tables and version != VERSION:
         raise LedgerUnavailable(f"its version is {version}, expected {VERSION}; give a new file")
-
-
-def packed(batch: Batch) -> bytes:
-    """Digest and cost of each image, for a column of `charges`."""
-    pairs = zip(batch.digests, batch.costs, strict=True)
-    return b"".join(digest + cost.to_bytes(_COST_BYTES, "little") for digest, cost in pairs)
-
-
-def unpacked(waiting: bytes) -> Batch:
-    """The same back."""
-    rows = cut(waiting, DIGEST_BYTES + _COST_BYTES)
-    return Batch(
-        tuple(int.from_bytes(row[DIGEST_BYTES:], "little") for row in rows),
-        tuple(row[:DIGEST_BYTES] for row in rows),
-    )
-
-
-def cut(joined: bytes, size: int) -> list[bytes]:
-    """Parts of equal size."""
-    return [joined[at : at + size] for at in range(0, len(joined), size)]

@@ -98,6 +98,7 @@ def defended(tmp_path_factory):
     return folder
 
 
+@pytest.mark.process  # trains a victim
 def test_the_server_refuses(defended):
     there = ("--home", defended, "--model", "m")
     assert "unknown defence 'madd'" in refused("prepare", "--defence", "madd", *there)
@@ -112,6 +113,7 @@ def test_the_server_refuses(defended):
             run("serve", *FLAGS, *words, *there)
 
 
+@pytest.mark.process
 def test_a_surrogate_of_another_victim_is_not_served(defended, tmp_path):
     other = tmp_path / "home"
     shutil.copytree(defended, other)

@@ -15,6 +15,9 @@ from server.defences.gradient_redirection import Config as Redirection
 from server.defences.surrogates import Surrogates
 
 
+pytestmark = pytest.mark.process  # trains for seconds
+
+
 @pytest.fixture(scope="module")
 def split(digits_home):
     whole = load("digits", home=digits_home).splits["victim"]
