@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from calibrations import short_histories
 from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import batch
@@ -30,11 +31,10 @@ def sample(seed, images=400, mean=1.0, drifted=None):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small():
     """Fewer and shorter histories."""
-    monkeypatch.setattr(fitting, "LONG_QUERIES", 1_280)
-    monkeypatch.setattr(fitting, "CLIENTS", 20)
-    monkeypatch.setattr(fitting, "BAND_CLIENTS", 100)
+    with short_histories():
+        yield
 
 
 def test_skewed_clients_have_favourite_classes():

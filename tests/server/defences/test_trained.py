@@ -14,7 +14,6 @@ from server.defences import trained
 from server.defences.gradient_redirection import Config as Redirection
 from server.defences.surrogates import Surrogates
 
-
 pytestmark = pytest.mark.process  # trains for seconds
 
 
@@ -59,15 +58,11 @@ def test_students_learn_fresh_networks_do_not_and_the_misled_are_wrong(files, vi
     assert right(untrained, split)[1].max() < 0.3
     fresh = trained.load(files, "mad_argmax", victim)
     assert len(fresh.networks) == 1
+    first_weights = networks.build("lenet-thin", (1, 8, 8), 10, seed=0)
+    assert weights_apart(fresh.networks[0], first_weights) > 1  # not where the victim began
     assert right(fresh, split)[1].max() < 0.3
     misled = trained.load(files, "adaptive_misinformation", victim)
     assert right(misled, split)[0] < 0.05
-
-
-def test_no_surrogate_begins_where_the_victim_began(files, victim):
-    untrained = networks.build("lenet-thin", (1, 8, 8), 10, seed=0)
-    first = trained.load(files, "mad", victim).networks[0]
-    assert weights_apart(first, untrained) > 1
 
 
 def test_what_is_there_is_not_made_again(files, victim, split):
@@ -93,23 +88,6 @@ def test_other_numbers_are_made_anew(tmp_path, victim, split, monkeypatch):
     assert trained.prepare(*asked, seed=1, count=2) is not None
 
 
-def test_surrogates_of_another_victim_are_refused(files, split):
-    other = networks.build("lenet-thin", (1, 8, 8), 10, seed=5)
-    with pytest.raises(artifacts.ArtifactError, match="holds no students of this victim; prepare"):
-        trained.load(files, "gradient_redirection", other)
-
-
-def test_missing_surrogates_are_refused(tmp_path, victim):
-    with pytest.raises(artifacts.ArtifactError, match=r"missing; prepare .* --defence mad"):
-        trained.load(tmp_path, "mad", victim)
-    assert trained.load(tmp_path, "rounding", victim) is None
-
-
-def test_no_surrogates_at_all_are_refused(tmp_path, victim, split):
-    with pytest.raises(ValueError, match="--surrogates is 0; expected at least 1"):
-        trained.prepare(tmp_path, "gradient_redirection", victim, split, seed=0, count=0)
-
-
 def test_a_ready_defence_serves(files, victim, split):
     config = Redirection(epsilon=0.4)
     served = trained.ready(files, "gradient_redirection", config, victim, b"k" * 32)
@@ -126,14 +104,26 @@ def test_a_ready_defence_serves(files, victim, split):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (None, "surrogates-fresh.safetensors is missing; prepare .* --defence mad"),
+        ({"victim": "another"}, "holds no fresh of this victim; prepare .* --defence mad"),
+        ({"kind": "students"}, "holds no fresh of this victim"),
         ({"seeds": None}, "holds no fresh that can be used"),
         ({"seeds": [0, 1]}, "the array '.*' is missing"),
         ({"network": "lenet"}, "expected float32"),
         ({"network": 5}, "holds no fresh that can be used"),
     ],
 )
-def test_surrogates_that_are_not_what_they_say_are_named(files, victim, tmp_path, change, message):
+def test_surrogates_that_are_not_what_they_say_are_refused(
+    files, victim, tmp_path, change, message
+):
     arrays, about = artifacts.load(files / "surrogates-fresh.safetensors")
-    artifacts.save(tmp_path / "surrogates-fresh.safetensors", arrays, {**about, **change})
+    if change is not None:
+        artifacts.save(tmp_path / "surrogates-fresh.safetensors", arrays, {**about, **change})
     with pytest.raises(artifacts.ArtifactError, match=message):
         trained.load(tmp_path, "mad", victim)
+    assert trained.load(tmp_path, "rounding", victim) is None
+
+
+def test_no_surrogates_at_all_are_refused(tmp_path, victim, split):
+    with pytest.raises(ValueError, match="--surrogates is 0; expected at least 1"):
+        trained.prepare(tmp_path, "gradient_redirection", victim, split, seed=0, count=0)
