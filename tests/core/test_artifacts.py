@@ -25,7 +25,7 @@ from core.learning.networks import NAMES, build
 from core.learning.training import logits
 
 SLOWLY = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 json_values = st.recursive(

@@ -46,7 +46,7 @@ def test_confident_gnmax_matches_the_released_code(config):
 
 
 @given(st.integers(0, 2**32), st.floats(0.5, 100.0))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_together_never_costs_more_than_one_by_one(seed, sigma):
     votes = np.random.default_rng(seed).multinomial(250, np.linspace(1, 9, 10) / 50, size=20)
     found = compose(votes, sigma, 1e-5, teachers=250)

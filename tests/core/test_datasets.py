@@ -204,7 +204,7 @@ def test_damaged_idx_files_are_named(fashion, tmp_path, content):
         load("fashion-mnist", home=tmp_path, data=tmp_path)
 
 
-@pytest.mark.process  # it trains for seconds
+@pytest.mark.slow
 def test_a_victim_of_the_embedded_digits_is_good(home):
     dataset = load("digits", home=home)
     victim, held_out = dataset.splits["victim"], dataset.splits["held_out"]

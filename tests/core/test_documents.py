@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import documents
@@ -18,6 +18,7 @@ DOCUMENTS = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(DOCUMENTS)
 def test_documents_are_read_as_json_reads_them(document):
     assert parse_json(json.dumps(document)) == document

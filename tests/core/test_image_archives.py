@@ -170,7 +170,7 @@ def test_headers_that_are_none(tmp_path, text):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=50, deadline=None, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_a_mutated_archive_is_read_or_refused(tmp_path, data):
     archive(tmp_path / "a.npz")

@@ -117,7 +117,7 @@ def test_a_last_batch_of_one_image_is_not_trained_alone(n):
 
 
 @given(st.integers(1, 300), st.integers(1, 80))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_batches_cover_every_image_once(n, batch):
     parts = _slices(n, batch)
     assert [i for part in parts for i in range(n)[part]] == list(range(n))

@@ -55,7 +55,7 @@ def test_threads_share_one_challenge(work: int, algorithm: str, threads: int) ->
     assert solution.cpu_seconds > 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200),
     st.integers(0, 11),
