@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from core import records
@@ -175,11 +174,15 @@ def describe(
 
 def rank_correlation(one: Costs, other: Costs) -> float:
     """Spearman's rho; ties get the mean of their ranks."""
+    import pandas as pd
+
     return float(pd.Series(one).rank().corr(pd.Series(other).rank()))
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, a row for each measure: means over seeds; AUC per query, per batch, and excess."""
+    import pandas as pd
+
     frame = pd.json_normalize([dict(each) for each in results], sep="/")
     means = frame.groupby(["dataset", "measure"], sort=False).mean(numeric_only=True)
     rows = means.reset_index().to_dict("records")

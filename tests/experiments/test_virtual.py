@@ -20,18 +20,19 @@ def test_a_check_runs_both_ways(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.process
-def test_it_takes_about_as_long(tmp_path: Path, digits_home: Path) -> None:
-    """On a machine that does nothing else it agrees within a tenth; here others may be at work."""
+@pytest.mark.timeout(600)
+def test_what_is_drawn_is_what_would_be_spent(tmp_path: Path, digits_home: Path) -> None:
+    """The same work and hashes; real seconds may be more, where others are at work here."""
     file = tmp_path / "small.toml"
     file.write_text(
         'extends = "virtual-thief"\nname = "small"\nserver.t_max = 1.0\n'
         '[[clients]]\nname = "knockoff"\nconfig = { budget = 128 }\n'
     )
-    found = experiments.run(str(file), tmp_path / "out", home=digits_home).clients
-    assert list(found["virtual"]) == [False, True]
-    assert found["images"].nunique() == found["work"].nunique() == 1
-    assert (found["hashes"] > 0).all()
-    drawn, spent = found["total_seconds"][1], found["total_seconds"][0]
-    assert 0.25 < drawn / spent < 2
+    found = experiments.run(str(file), tmp_path / "out", home=digits_home).requests
+    real, drawn = found[~found["virtual"]], found[found["virtual"]]
+    assert list(real["images"]) == list(drawn["images"]) == [16] * 8
+    assert list(real["work"]) == list(drawn["work"])
+    assert drawn["hashes"].sum() == pytest.approx(real["hashes"].sum(), rel=0.5)
+    each_drawn, each_real = (way["solve"].sum() / way["hashes"].sum() for way in (drawn, real))
+    assert 0 < each_drawn < 1.5 * each_real
