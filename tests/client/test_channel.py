@@ -36,7 +36,7 @@ def secure(gate_with, certificates):
 
 
 def ask(target, **options):
-    with Session(target, **{"client_id": "anne", **options}) as session:
+    with Session(target, **{"client_id": "anne", "solver": "python", **options}) as session:
         assert session.predict(IMAGES).shape == (2, 3)
 
 

@@ -48,7 +48,7 @@ def test_predict_pays_and_opens(gate, exchanges, solver):
 def test_a_request_asked_again_under_its_id_is_charged_once(gate, session):
     first = session.predict(IMAGES, request_id=MINE)
     np.testing.assert_array_equal(first, session.predict(IMAGES, request_id=MINE))
-    with Session(gate.address, client_id="anne") as another:
+    with Session(gate.address, client_id="anne", solver="python") as another:
         np.testing.assert_array_equal(first, another.predict(IMAGES, request_id=MINE))
     assert session.account().queries == 2
 
@@ -69,7 +69,7 @@ def test_a_session_knows_which_victim_it_asks(gate_with):
     for fingerprint in ("a" * 64, "b" * 64):
         with (
             gate_with(fingerprint=fingerprint) as gate,
-            Session(gate.address, client_id="anne") as session,
+            Session(gate.address, client_id="anne", solver="python") as session,
         ):
             seen.append((session.service.fingerprint, session.offer(IMAGES).victim))
     assert seen == [("a" * 16, "a" * 16), ("b" * 16, "b" * 16)]

@@ -174,7 +174,7 @@ def test_a_solution_is_kept_for_its_own_images_and_while_it_is_of_use(time, solv
 
 def test_an_answer_that_was_paid_for_and_got_lost_can_be_had_again(gate, monkeypatch):
     # The gate settles the charge, and dies before its key arrives.
-    with Session(gate.address, client_id="anne") as session:
+    with Session(gate.address, client_id="anne", solver="python") as session:
         session.service  # noqa: B018
         redeem, dying = session._stub.Redeem, [True]
 
@@ -188,7 +188,7 @@ def test_an_answer_that_was_paid_for_and_got_lost_can_be_had_again(gate, monkeyp
         with pytest.raises(Refused) as caught:
             session.predict(IMAGES)
         assert session.account().unpaid_batches == 0
-        with Session(gate.address, client_id="anne") as another:
+        with Session(gate.address, client_id="anne", solver="python") as another:
             for each in (another, session):
                 answer = each.predict(IMAGES, request_id=caught.value.request_id)
                 assert answer.argmax(axis=1).tolist() == [0, 2]
@@ -259,7 +259,7 @@ def test_a_session_that_is_closed_wakes_who_waits(time):
         return sealed
 
     gate.changed["Predict"] = slow
-    session = Session("gate.example:1", client_id="anne", stub=gate)
+    session = Session("gate.example:1", client_id="anne", solver="python", stub=gate)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(session.predict, IMAGES)
         began.wait(10)
