@@ -185,6 +185,7 @@ def test_a_gate_that_goes_away_leaves_what_was_learnt_and_paid(gate_with, tmp_pa
     assert kept.with_name("000080.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_an_attacker_that_was_killed_does_not_pay_twice(gate_with, tmp_path):
     cfg = replace(CONFIG, budget=80)
