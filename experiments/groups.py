@@ -189,7 +189,7 @@ def _group(raw: object, where: str, virtual: bool) -> _HonestGroup | _AttackerGr
     """One of the [[clients]]. Raises Mistakes."""
     if not isinstance(raw, Mapping):
         raise Mistakes([f"{where} is {shown(raw)}, expected a table"])
-    if raw.get("kind") not in GROUPS:
+    if raw.get("kind") not in tuple(GROUPS):
         text = choice(raw["kind"], GROUPS) if "kind" in raw else "is missing"
         raise Mistakes([f"{where}.kind {text}"])
     mistakes: list[str] = []

@@ -17,6 +17,7 @@ from server import model
 from server.measures import costs_of
 
 
+@pytest.mark.process
 def test_costs_are_those_of_the_gate_and_of_one_pool(
     digits_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,6 +108,7 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"clients__0": 5}, "clients[0] is 5, expected a table"),
         ({"clients__0": {}}, "clients[0].kind is missing"),
         ({"clients__0__kind": "honst"}, "clients[0].kind is 'honst'"),
+        ({"clients__0__kind": ["honest"]}, "clients[0].kind is ['honest'], expected one of"),
         ({"clients__0__images": None}, "clients[0].images is missing"),
         ({"clients__0__pool": "photos"}, "clients[0].pool is not a known key"),
         ({"clients__0__solver": "virtual"}, "which needs server.virtual = true"),
