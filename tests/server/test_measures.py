@@ -217,39 +217,30 @@ def test_a_surprisal_keeps_images_that_calibration_leaves_alone(victim, digits_h
     assert loaded.fingerprint != model.load(digits_home, "m", "heads").fingerprint
 
 
-def test_a_part_that_is_there_is_not_trained_again(tmp_path, fast_teachers, monkeypatch):
-    def made(home, measure, seed=0):
-        prepare(home, measure, seed)
-        return model.load(home, "m", measure).measure.arrays()
-
-    def assert_same(found, expected):
-        assert found.keys() == expected.keys()
-        for name, array in found.items():
-            assert_same_answers(array, expected[name])
-
-    names, few = ("teachers", "knn", "typicality"), ("knn", "typicality")
-    everything, some = (f"surprisal:{'+'.join(parts)}" for parts in (names, few))
-    monkeypatch.setattr(teachers, "MOST", 2)
+def test_a_part_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
+    real, trained = measures.train, []
     monkeypatch.setattr(model, "VICTIM_SCHEDULE", replace(model.VICTIM_SCHEDULE, epochs=1))
-    apart = {name: made(tmp_path / "apart", name) for name in (everything, some)}
-    for name in names:
-        made(tmp_path / "parts", name)
-    for name in few:
-        made(tmp_path / "other", name, seed=1)
-    trained = []
     monkeypatch.setattr(
         measures,
         "train",
-        lambda name, *rest, real=measures.train, **named: (
-            trained.append(name) or real(name, *rest, **named)
-        ),
+        lambda name, *rest, **named: trained.append(name) or real(name, *rest, **named),
     )
-    assert_same(made(tmp_path / "parts", everything), apart[everything])
-    assert trained == [everything]
+    parts, whole = ("knn", "typicality"), "surprisal:knn+typicality"
+    for home, names, seed in (("apart", (whole,), 0), ("parts", (*parts, whole), 0)):
+        for name in names:
+            prepare(tmp_path / home, name, seed)
+    assert trained == [whole, *parts, *parts, whole]
+    apart, joined = (
+        model.load(tmp_path / home, "m", whole).measure.arrays() for home in ("apart", "parts")
+    )
+    assert apart.keys() == joined.keys()
+    for name, array in apart.items():
+        assert_same_answers(joined[name], array)
     # Parts of a victim that is there no more are not those of the one that takes its place.
-    (model.folder(tmp_path / "other", "m") / "victim.safetensors").unlink()
-    assert_same(made(tmp_path / "other", some), apart[some])
-    assert trained == [everything, some, *few]
+    for file in ("victim", measures.file_stem(whole)):
+        (model.folder(tmp_path / "parts", "m") / f"{file}.safetensors").unlink()
+    prepare(tmp_path / "parts", whole, seed=1)
+    assert trained[-3:] == [whole, *parts]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -0.25])
