@@ -22,10 +22,10 @@ SHAPE, CLASSES = (1, 8, 8), 4
 SMALL = {"budget": 90, "batch": 20, "rounds": 3, "epochs": 1, "seeds": 20, "steps": 2}
 """Settings for these tests, of every attack that has them."""
 
-EFFECT = {"budget": 200, "rounds": 1, "epochs": 8, "lr": 0.1, "steps": 40, "seeds": 100}
+EFFECT = {"budget": 200, "rounds": 1, "epochs": 15, "lr": 0.1, "steps": 60, "seeds": 100}
 """Settings with which every attack must come to copy the fake victim, but for dfme."""
 
-DATA_FREE = {"budget": 7 * 32 * 10, "train_batch": 32, "width": 8, "latent": 8, "rounds": 1}
+DATA_FREE = {"budget": 7 * 32 * 25, "train_batch": 32, "width": 8, "latent": 8, "rounds": 1}
 
 
 def pixels(count, seed):
