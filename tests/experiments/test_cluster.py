@@ -217,14 +217,6 @@ def test_a_cell_that_fails_there_stops_no_other_and_is_repeated(go: Any, tmp_pat
     assert idle.sent == {}
 
 
-def test_what_is_finished_stays_after_an_interruption(go: Any, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        go(PlayedWorkers(**{"2": KeyboardInterrupt()}))
-    again = PlayedWorkers()
-    go(again)
-    assert list(again.sent) == NAMES[1:]
-
-
 def test_a_damaged_archive_is_a_failed_cell(go: Any, tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"1 of 3 cells failed; 2-seed=2: the archive of .* is damaged"

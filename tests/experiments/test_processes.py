@@ -110,12 +110,12 @@ def test_clients_end_as_they_end(tmp_path: Path) -> None:
 
 def test_a_client_that_hangs_is_stopped(tmp_path: Path) -> None:
     start = time.monotonic()
-    states = run(tmp_path / "arm", {"deaf": STUBBORN, "good": "pass"}, limit=0.5)
-    assert time.monotonic() - start < 5
+    states = run(tmp_path / "arm", {"deaf": STUBBORN, "good": "pass"}, limit=2.0)
+    assert time.monotonic() - start < 10
     assert states == {"deaf": "stopped", "good": "done"}
     deaf = exits(tmp_path / "arm")["deaf"]
     assert (deaf["stopped"], deaf["code"]) == (True, -signal.SIGKILL)
-    assert deaf["tail"] == "still running after 0.5 s"
+    assert deaf["tail"] == "still running after 2 s"
     assert left(tmp_path) == []
 
 
@@ -169,16 +169,6 @@ def test_clients_start_when_they_are_due(tmp_path: Path) -> None:
     assert begun["soon"] < 0.4
 
 
-def test_clients_are_nice_and_single_threaded(tmp_path: Path) -> None:
-    code = (
-        "import os; print(os.nice(0), os.environ['OMP_NUM_THREADS'], os.getpgid(0) == os.getpid(),"
-        "os.getsid(0))"
-    )
-    run(tmp_path / "arm", {"ann": code})
-    # Not in a session of its own: its niceness would count for nothing against the server's.
-    assert (tmp_path / "arm" / "logs" / "ann.txt").read_text() == f"19 1 True {os.getsid(0)}\n"
-
-
 def test_a_runner_that_ignores_signals_has_children_that_do_not(tmp_path: Path) -> None:
     """A shell starts a background job with SIGINT ignored."""
     tell = (
@@ -196,37 +186,38 @@ def test_a_runner_that_ignores_signals_has_children_that_do_not(tmp_path: Path) 
     assert (tmp_path / "arm" / "logs" / "ann.txt").read_text() == "True True\n"
 
 
-def test_a_server_that_does_not_start(tmp_path: Path) -> None:
-    gate = "import sys; print('first'); sys.exit('port 5 is taken')"
-    with pytest.raises(RunError) as caught:
-        run(tmp_path / "rate", {"ann": "pass"}, gate=gate)
-    text = str(caught.value)
-    assert text.startswith(
-        "arm rate: the server did not start (exit code 1); it said: first | port"
-    )
-    assert "\n" not in text
-    assert not (tmp_path / "rate" / "runner.jsonl").exists()
+LOST = "print('listening on h:1', flush=True); import time; time.sleep(.3); raise SystemExit(9)"
 
 
-def test_a_server_that_is_never_ready(tmp_path: Path) -> None:
-    gate = "import time; print('thinking', flush=True); time.sleep(60)"
-    with pytest.raises(RunError, match=r"not ready after 0\.5 s; it said: thinking"):
-        run(tmp_path / "arm", {}, gate=gate, patience=0.5)
-    assert left(tmp_path) == []
-
-
-def test_a_server_that_listens_but_is_not_healthy(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"127\.0\.0\.1:1 did not answer its health check"):
-        run(tmp_path / "arm", {}, check=lambda target, _: healthy(target, 0.3))
-    assert left(tmp_path) == []
-
-
-def test_a_server_that_dies_ends_the_arm(tmp_path: Path) -> None:
-    gate = "print('listening on h:1', flush=True); import time; time.sleep(.3); raise SystemExit(9)"
-    with pytest.raises(
-        RunError, match=r"arm arm: the server died while clients ran \(exit code 9\)"
-    ):
-        run(tmp_path / "arm", {"ann": "import time; time.sleep(60)"}, gate=gate)
+@pytest.mark.parametrize(
+    ("gate", "options", "message"),
+    [
+        (
+            "import sys; print('first'); sys.exit('port 5 is taken')",
+            {},
+            r"^arm rate: the server did not start \(exit code 1\); it said: first \| port",
+        ),
+        (
+            "import time; print('thinking', flush=True); time.sleep(60)",
+            {"patience": 0.5},
+            r"not ready after 0\.5 s; it said: thinking",
+        ),
+        (
+            GATE,
+            {"check": lambda target, _: healthy(target, 0.3)},
+            r"127\.0\.0\.1:1 did not answer its health check",
+        ),
+        (LOST, {}, r"arm rate: the server died while clients ran \(exit code 9\)"),
+    ],
+    ids=["does not start", "is never ready", "is not healthy", "dies"],
+)
+def test_a_server_that_ends_the_arm(
+    tmp_path: Path, gate: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RunError, match=message) as caught:
+        run(tmp_path / "rate", {"ann": "import time; time.sleep(60)"}, gate=gate, **options)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "rate" / "runner.jsonl").exists() == (gate == LOST)
     assert left(tmp_path) == []
 
 
@@ -245,7 +236,8 @@ def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
 def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     tell = (
         "import os; idle = os.sched_getscheduler(0) == os.SCHED_IDLE;"
-        "print(os.nice(0), idle, sorted(os.sched_getaffinity(0)))"
+        "print(os.nice(0), idle, os.environ['OMP_NUM_THREADS'], os.getpgid(0) == os.getpid(),"
+        "os.getsid(0), sorted(os.sched_getaffinity(0)))"
     )
     run(
         tmp_path / "arm",
@@ -255,8 +247,10 @@ def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     logs = tmp_path / "arm" / "logs"
     base = os.nice(0)
-    assert (logs / "ann.txt").read_text() == f"{min(base + 19, 19)} True {cores}\n"
-    assert (logs / "bob.txt").read_text() == f"{min(base + 3, 19)} False {cores[-1:]}\n"
+    # Not in a session of its own: its niceness would count for nothing against the server's.
+    alone = f"1 True {os.getsid(0)}"
+    assert (logs / "ann.txt").read_text() == f"{min(base + 19, 19)} True {alone} {cores}\n"
+    assert (logs / "bob.txt").read_text() == f"{min(base + 3, 19)} False {alone} {cores[-1:]}\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
