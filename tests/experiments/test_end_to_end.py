@@ -22,7 +22,7 @@ from experiments import commands, runner
 from experiments.scenario import Scenario, load
 from server import calibration, model
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 command = [sys.executable, "-m", "experiments", "run", "smoke"]
 

@@ -169,7 +169,7 @@ REDUCED: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", REDUCED)
 def test_a_scenario_at_a_reduced_size(name: str, home: Path, tmp_path: Path) -> None:
     holds, changes = REDUCED[name]
