@@ -23,6 +23,8 @@ from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
 from server import model
 
+pytestmark = pytest.mark.process  # calibrating takes seconds
+
 SERVE = ("serve", "--open", "--port", 0)
 CALIBRATION = "calibration-surprisal-typicality.json"
 

@@ -45,7 +45,11 @@ def reference(digits_home):
     return load("digits", home=digits_home).splits["calibration"]
 
 
-@pytest.fixture(scope="module", params=[*measures.MEASURES, *SURPRISALS])
+SLOW = [pytest.param(name, marks=pytest.mark.process) for name in ("teachers", "teachers-full")]
+FAST = [name for name in measures.MEASURES if not name.startswith("teachers")]
+
+
+@pytest.fixture(scope="module", params=[*FAST, *SURPRISALS, *SLOW])
 def named(request, victim, split, reference, fast_teachers):
     trained = measures.train(request.param, victim, split, seed=0, reference=reference)
     return request.param, trained
