@@ -43,8 +43,6 @@ class CalibrationError(ValueError):
 class Quantiles:
     """Overhead of half, and of 99 in 100, batches of a kind of client."""
 
-    __pydantic_config__ = FORBID
-
     median: Overhead
     p99: Overhead
 
@@ -56,7 +54,7 @@ class Calibration:
     Raises ValueError for constants that no price can rest on.
     """
 
-    __pydantic_config__ = FORBID
+    __pydantic_config__ = FORBID  # of the dataclasses within it, too
 
     model: str
     measure: str

@@ -14,7 +14,6 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from core.validation import FORBID
 from server.ledger import NANO, WINDOWS, Account
 
 STEEPEST = 64.0
@@ -37,8 +36,6 @@ class Band:
     In between it is linear in the logarithm of the number of images, beyond the ends constant.
     Raises ValueError for a band that no price can rest on.
     """
-
-    __pydantic_config__ = FORBID
 
     images: tuple[int, ...]
     limits: tuple[tuple[Cost, ...], ...]  # privacy cost of an image, a row for each window
@@ -72,8 +69,6 @@ class Score:
     Only what lies above `threshold` counts. The whole cost (0) notices a small shift of all images;
     the tail alone cannot be diluted with cheap ones.
     """
-
-    __pydantic_config__ = FORBID
 
     threshold: Cost  # of an image
     honest: Mean  # of an honest image

@@ -106,6 +106,11 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
         ({"scores": [{**SCORE, "threshold": 5.0}]}, r"begin at \[5.0\]; expected 0, then rising"),
         ({"scores": [SCORE, SCORE]}, r"begin at \[0.0, 0.0\]; expected 0, then rising"),
         ({"rates": {"sha1": {}}}, r"rates.sha1.algorithm is missing"),
+        ({"rates": {"sha1": {**RATE, "more": 1}}}, "rates.sha1.more is not a known key"),
+        (
+            {"scores": [{**SCORE, "band": {**SCORE["band"], "more": 1}}]},
+            r"scores\[0\].band.more is not a known key",
+        ),
         ({"rates": {"sha1": {**RATE, "hashes_per_second": 0}}}, "hashes_per_second is 0"),
         ({"rates": {"sha1": {**RATE, "algorithm": "md5"}}}, "the rate of sha1 is one of md5"),
         ({"rates": {}}, "no hash rate of sha1"),
