@@ -49,9 +49,11 @@ def test_a_result_for_each_measure(results):
 @pytest.mark.process
 def test_a_run_goes_on_where_it_stopped(results, digits_home, monkeypatch, capsys):
     found, file, _ = results
-    monkeypatch.setattr(sources.measures, "costs_of", None)  # nothing is measured again
+    costs = sources.costs_file(digits_home, "measures-digits-0", "gap")
+    before = costs.stat().st_mtime_ns
     again = measures.compare(flags_for(digits_home, measures=("gap",), json=file), str)
     assert again[0]["auc"] == found[1]["auc"]
+    assert costs.stat().st_mtime_ns == before  # nothing was measured again
     assert len(json.loads(file.read_text())["results"]) == 2
     words = ["--dataset", "digits", "--network", "lenet-thin", "--images", "96"]
     words += ["--measures", *NAMES, "--home", str(digits_home)]
