@@ -237,8 +237,7 @@ def tiny(name):
     given["victim"] = {"dataset": "digits", "network": "lenet-thin"}
     small = {"budget": 64, "batch": 32, "epochs": 1}
     for client in given["clients"]:
-        if client["kind"] == "honest":
-            client["images"] = 64
+        client |= {"nice": 0} | ({"images": 64} if client["kind"] == "honest" else {})
     attacker = next(each for each in given["clients"] if each["kind"] == "attack")
     attacker |= {"network": "lenet-thin"}
     if name.startswith("strength"):
