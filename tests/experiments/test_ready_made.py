@@ -23,7 +23,6 @@ from experiments.groups import Attacker
 from experiments.report import page
 from experiments.results import Results
 from experiments.scenario import Scenario
-from server.measures import file_stem
 
 GENUINE = {"mnist5k": "digits"}  # what stands for which data
 FEWER = {"images": 32, "batch": 16, "processes": 2, "pace": 0.2, "pool_size": 128}
@@ -31,9 +30,9 @@ LESS = {"batch": 16, "budget": 64, "rounds": 1, "epochs": 1, "growth": 64}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared, so that the victim is trained once."""
-    return tmp_path_factory.mktemp("home")
+def known(tmp_path_factory: pytest.TempPathFactory) -> sweep.Calibrations:
+    """A home, shared: the victim is trained once, and runs alike are calibrated once."""
+    return sweep.Calibrations(tmp_path_factory.mktemp("home"))
 
 
 def smaller(
@@ -69,11 +68,10 @@ def smaller(
     )
 
 
-def run(small: Scenario, out: Path, home: Path) -> Results:
+def run(small: Scenario, out: Path, known: sweep.Calibrations) -> Results:
     """Runs it; all came to their end, and both sides recorded the same requests."""
-    alike = home / f"{file_stem(small.server.measure)}-{small.server.t_max}"
-    runner.run(small, out, home, calibrate=not alike.exists(), write=page.write)
-    alike.touch()
+    runner.run(small, out, known.home, calibrate=not known.restore(small), write=page.write)
+    known.note(small, out)
     found = results.read(out)
     background = {client.name for client in small.clients if client.background}
     for client in found.clients.itertuples():
@@ -171,9 +169,9 @@ REDUCED: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.mark.process
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", REDUCED)
-def test_a_scenario_at_a_reduced_size(name: str, home: Path, tmp_path: Path) -> None:
+def test_a_scenario_at_a_reduced_size(name: str, known: sweep.Calibrations, tmp_path: Path) -> None:
     holds, changes = REDUCED[name]
-    holds(run(smaller(name, **changes), tmp_path / "out", home), tmp_path / "out")
+    holds(run(smaller(name, **changes), tmp_path / "out", known), tmp_path / "out")
 
 
 OTHERS = ("demo", "smoke", "virtual-thief", "virtual-sybil", "virtual-mixed")
