@@ -1,8 +1,8 @@
 """Reads documents into dataclasses with pydantic, and names all mistakes at once.
 
-A dataclass that is read this way forbids unknown keys by `__pydantic_config__ = FORBID`. Numbers
-are bounded by `Annotated[float, between(0, 1)]`, names by `one_of(...)`; what no annotation can say
-is checked in `__post_init__`, which raises ValueError.
+Unknown keys are mistakes, within tables, too. Numbers are bounded by
+`Annotated[float, between(0, 1)]`, names by `one_of(...)`; what no annotation can say is checked in
+`__post_init__`, which raises ValueError.
 """
 
 from __future__ import annotations
@@ -11,21 +11,16 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from core.documents import SHOWN, shown
 from core.suggest import suggest
 
 T = TypeVar("T")
-Loc = tuple[int | str, ...]
-
-FORBID = ConfigDict(extra="forbid")
-"""The configuration of a dataclass whose unknown keys are mistakes."""
 
 EXPECTED: Mapping[str, str] = {
     "bool_type": "true or false",
@@ -40,8 +35,6 @@ EXPECTED: Mapping[str, str] = {
 }
 """What was expected, by pydantic's name of a mistake; for all others its own words."""
 
-BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-
 
 class Mistakes(ValueError):
     """A document that does not fit its dataclass. `str()` has one line for each mistake."""
@@ -53,7 +46,13 @@ class Mistakes(ValueError):
 
 def between(low: float, high: float) -> Any:
     """The annotation of a number in [low, high]."""
-    return Field(ge=low, le=high)
+
+    def check(value: float) -> float:
+        if low <= value <= high:
+            return value
+        raise ValueError(f"is {shown(value)}, expected {low:.12g} to {high:.12g}")
+
+    return AfterValidator(check)
 
 
 def one_of(known: Collection[str], also: Callable[[str], bool] = lambda _: False) -> Any:
@@ -104,13 +103,13 @@ def validate(kind: type[T], document: object, where: str = "") -> T:
     `where` is the path of the document within a larger one, and begins each message. Raises
     Mistakes.
     """
-    text = json.dumps(document, default=_foreign)  # in JSON a list may be a tuple, strictly
+    text = json.dumps([document], default=_foreign)  # in JSON a list may be a tuple, strictly
     try:
-        found: T = _adapter(kind).validate_json(text, strict=True)  # type: ignore[arg-type]
+        found: list[T] = _adapter(kind).validate_json(text, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = (_line(kind, document, found, where) for found in error.errors())
+        lines = (_line(kind, mistake, where) for mistake in error.errors())
         raise Mistakes(list(dict.fromkeys(lines))) from error
-    return found
+    return found[0]
 
 
 def place(where: str, *loc: int | str) -> str:
@@ -125,7 +124,8 @@ def place(where: str, *loc: int | str) -> str:
 
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    """Reads a list of `kind`: pydantic configures no dataclass from outside, but what has one."""
+    return TypeAdapter(list[kind], config=ConfigDict(extra="forbid"))
 
 
 def _foreign(value: object) -> dict[str, str]:
@@ -133,96 +133,28 @@ def _foreign(value: object) -> dict[str, str]:
     return {type(value).__name__: str(value)}
 
 
-def _line(kind: Any, document: object, found: ErrorDetails, where: str) -> str:
-    value, rule = found["input"], found["type"]
-    missing = rule in ("missing", "missing_argument")
-    loc, kinds = _follow(kind, document, found["loc"][:-1] if missing else found["loc"])
+def _line(kind: Any, found: ErrorDetails, where: str) -> str:
+    value, rule, loc = found["input"], found["type"], found["loc"][1:]
     match rule:
         case "missing" | "missing_argument":
-            loc, text = (*loc, found["loc"][-1]), "is missing"
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            _, kinds = _follow(kind, document, found["loc"][:-1])
-            text = unknown(str(loc[-1]), _keys(kinds))
+            text = "is missing"
+        case "unexpected_keyword_argument":
+            text = unknown(str(loc[-1]), _keys(kind, loc[:-1]))
         case "value_error":
             text = str(found["ctx"]["error"])
         case "literal_error":
-            text = choice(value, _quoted(found["ctx"]["expected"]))
-        case "union_tag_invalid":  # a table whose tag is unknown
-            text = choice(found["ctx"]["tag"], _quoted(found["ctx"]["expected_tags"]))
-            loc = (*loc, found["ctx"]["discriminator"].strip("'"))
-        case "union_tag_not_found" if isinstance(value, Mapping):
-            loc, text = (*loc, found["ctx"]["discriminator"].strip("'")), "is missing"
-        case "union_tag_not_found":
-            text = f"is {shown(value)}, expected a table"
+            text = choice(value, re.findall("'([^']*)'", found["ctx"]["expected"]))
         case _:
             expected = EXPECTED.get(rule) or found["msg"].removeprefix("Input should be ")
-            if rule in BOUNDS:
-                expected = next(filter(None, map(_range, kinds)), expected)
             text = f"is {shown(value)}, expected {expected}"
     return f"{place(where, *loc)} {text}".strip()
 
 
-def _quoted(names: str) -> list[str]:
-    """Names as pydantic lists them: `'a', 'b' or 'c'`."""
-    return re.findall(r"'([^']*)'", names)
-
-
-def _follow(kind: Any, document: Any, loc: Loc) -> tuple[Loc, list[Any]]:
-    """A place of a document, and the types that may be there; tags of unions are no places."""
-    path: Loc = ()
-    kinds = [kind]
+def _keys(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of the dataclass at a place of a document."""
     for part in loc:
-        alike = [each for kind in kinds for each in _alternatives(kind)]
-        if isinstance(document, Mapping) and part in document:
-            kinds = [each for kind in alike for each in _field(kind, str(part))]
-        elif isinstance(document, list | tuple) and isinstance(part, int):
-            kinds = [get_args(kind)[0] for kind in alike if get_args(kind)]
-        else:
-            kinds = [each for each in alike if part in _tags(each)] or kinds
-            continue
-        document = document[part]
-        path = (*path, part)
-    return path, kinds
-
-
-def _alternatives(kind: Any) -> list[Any]:
-    """The members of a union, without their annotations; of all else, itself."""
-    if get_origin(kind) is Annotated:
-        return _alternatives(get_args(kind)[0])
-    if get_origin(kind) in (Union, UnionType):
-        return [each for member in get_args(kind) for each in _alternatives(member)]
-    return [kind]
-
-
-def _field(kind: Any, name: str) -> list[Any]:
-    """The type of a field of a dataclass, or of a value of a dict."""
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind, include_extras=True)
-        return [hints[name]] if name in hints else []
-    return [get_args(kind)[1]] if get_origin(kind) in (dict, Mapping) else []
-
-
-def _tags(kind: Any) -> set[Any]:
-    """The names by which a union may tell a dataclass from others."""
-    if not dataclasses.is_dataclass(kind):
-        return set()
-    literals = [hint for hint in get_type_hints(kind).values() if get_origin(hint) is Literal]
-    return {name for literal in literals for name in get_args(literal)}
-
-
-def _keys(kinds: Iterable[Any]) -> list[str]:
-    """The keys of the dataclasses that may be at a place."""
-    members = [each for kind in kinds for each in _alternatives(kind)]
-    fields = [dataclasses.fields(each) for each in members if dataclasses.is_dataclass(each)]
-    return list(dict.fromkeys(field.name for each in fields for field in each))
-
-
-def _range(kind: Any) -> str:
-    """The bounds of an annotated number, `1 to 256`; empty if it does not have both."""
-    if get_origin(kind) in (Union, UnionType):
-        return next(filter(None, map(_range, get_args(kind))), "")
-    infos = getattr(kind, "__metadata__", ())
-    rules = [rule for info in infos for rule in getattr(info, "metadata", [info])]
-    low = [rule.ge for rule in rules if hasattr(rule, "ge")]
-    high = [rule.le for rule in rules if hasattr(rule, "le")]
-    return f"{low[0]:.12g} to {high[0]:.12g}" if low and high else ""
+        if dataclasses.is_dataclass(kind):
+            kind = get_type_hints(kind)[str(part)]
+        else:  # the items of a list, the values of a dict
+            kind = get_args(kind)[0 if isinstance(part, int) else 1]
+    return [field.name for field in dataclasses.fields(kind)]

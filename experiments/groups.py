@@ -13,7 +13,6 @@ from pydantic import AfterValidator
 import attacks
 from core.documents import shown
 from core.validation import (
-    FORBID,
     Mistakes,
     between,
     choice,
@@ -57,7 +56,6 @@ Solver = Annotated[str, one_of(SOLVERS)]
 class _Process:
     """What a group of clients and each of its processes have in common."""
 
-    __pydantic_config__ = FORBID
     name: Name
     threads: Annotated[int, between(0, 256)] = 1  # of its solver; 0: one for each core it may use
     nice: Annotated[int, between(0, 19)] = 19  # the server runs at 0

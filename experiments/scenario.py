@@ -16,7 +16,7 @@ from pydantic import AfterValidator
 
 from core.documents import DocumentError, read_toml, shown
 from core.suggest import suggest
-from core.validation import FORBID, Mistakes, between, distinct, one_of, validate
+from core.validation import Mistakes, between, distinct, one_of, validate
 from experiments import groups
 from experiments.groups import DATASETS, Client, Core, Name, Network, Seed, npz
 from server import measures
@@ -56,7 +56,6 @@ def _is_measure(name: str) -> bool:
 class Victim:
     """The model worth stealing."""
 
-    __pydantic_config__ = FORBID
     dataset: Annotated[str, one_of(DATASETS, also=npz)]
     network: Network
 
@@ -65,7 +64,6 @@ class Victim:
 class Server:
     """The gate in front of it."""
 
-    __pydantic_config__ = FORBID
     measure: Annotated[str, one_of(measures.MEASURES, also=_is_measure)] = DEFAULT_MEASURE
     policies: Annotated[tuple[Annotated[str, one_of(POLICIES)], ...], AfterValidator(distinct)] = (
         "none",
@@ -81,7 +79,6 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scenario:
-    __pydantic_config__ = FORBID
     name: Name
     seed: Seed
     victim: Victim

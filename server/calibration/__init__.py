@@ -15,7 +15,7 @@ from pydantic import Field
 
 from core.documents import read_json
 from core.learning import artifacts
-from core.validation import FORBID, Mistakes, validate
+from core.validation import Mistakes, validate
 from pow.rate import Rate as HashRate
 from server.measures import file_stem
 from server.model import folder
@@ -53,8 +53,6 @@ class Calibration:
 
     Raises ValueError for constants that no price can rest on.
     """
-
-    __pydantic_config__ = FORBID  # of the dataclasses within it, too
 
     model: str
     measure: str

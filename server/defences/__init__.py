@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,6 @@ class Defence(ABC):
     """A defence with its settings: the base class of every `Config`."""
 
     __slots__ = ()
-    __pydantic_config__: ClassVar = {"extra": "forbid"}  # for `configured`
 
     @abstractmethod
     def perturb(self, posterior: Rows, inputs: NDArray[Any], context: Context) -> Rows:

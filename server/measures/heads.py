@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from core.learning.datasets import Split
-from core.validation import FORBID, validate
+from core.validation import validate
 from server import victims
 from server.measures import Arrays, features_of, stored
 from server.measures.stored import Count, Number
@@ -33,7 +33,6 @@ TOGETHER = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    __pydantic_config__ = FORBID
     heads: Count  # N
     sigma: Number  # standard deviation of the votes' noise
     delta: Number = DELTA

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.learning.datasets import Split
-from core.validation import FORBID, validate
+from core.validation import validate
 from server import victims
 from server.measures import Arrays, features_of, stored
 from server.measures.stored import Count, Number
@@ -42,7 +42,6 @@ FEWEST = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    __pydantic_config__ = FORBID
     neighbours: Count  # k of kNN
     sigma: Number  # standard deviation of the votes' noise
     classes: Count

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core.documents import shown
 from core.learning.datasets import Split
-from core.validation import FORBID, validate
+from core.validation import validate
 from server import measures
 from server.measures import REFERENCE, Arrays, Measure, checked, stored
 from server.victims import Answer, Victim
@@ -32,7 +32,6 @@ DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    __pydantic_config__ = FORBID
     parts: dict[str, dict[str, Any]]
     clip: float
 

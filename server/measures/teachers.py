@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.learning import networks
 from core.learning.datasets import Split
 from core.learning.training import Schedule, fit
-from core.validation import FORBID, validate
+from core.validation import validate
 from server.measures import Arrays, stored
 from server.measures.stored import Count, Number
 from server.measures.votes import DELTA, SIGMA_SHARE, Voting, histogram, shards, voters
@@ -43,7 +43,6 @@ GUESS = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    __pydantic_config__ = FORBID
     teachers: Count  # N
     sigma: Number  # standard deviation of the votes' noise
     delta: Number = DELTA

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.learning.datasets import Split
-from core.validation import FORBID, validate
+from core.validation import validate
 from server import victims
 from server.measures import Arrays, checked, features_of, stored
 from server.measures.stored import Count, Stored
@@ -30,7 +30,6 @@ REFERENCES = 6_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    __pydantic_config__ = FORBID
     neighbour: Count  # m
     seed: Count = 0
 

@@ -10,32 +10,24 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, Field
 
-from core.validation import FORBID, Mistakes, between, distinct, matching, one_of, validate
+from core.validation import Mistakes, between, distinct, matching, one_of, validate
 
 
 @dataclass(frozen=True)
-class Cat:
-    __pydantic_config__ = FORBID
-    kind: Literal["cat"]
+class Pet:
+    kind: Literal["cat", "dog"]
     lives: Annotated[int, between(1, 9)] = 9
-
-
-@dataclass(frozen=True)
-class Dog:
-    __pydantic_config__ = FORBID
-    kind: Literal["dog"]
-    name: Annotated[str, matching("[a-z]+", "lower-case letters")]
+    name: Annotated[str, matching("[a-z]+", "lower-case letters")] = "rex"
     weight: Annotated[float, Field(gt=0)] | None = None
 
 
 @dataclass(frozen=True)
 class House:
-    __pydantic_config__ = FORBID
     street: Annotated[str, one_of(("high", "low"), also=str.isdigit)]
-    pets: tuple[Annotated[Cat | Dog, Field(discriminator="kind")], ...] = ()
+    pets: tuple[Pet, ...] = ()
     doors: Annotated[tuple[int, ...], AfterValidator(distinct)] = (1,)
     open: bool = False
-    rooms: Mapping[str, Cat] = field(default_factory=dict)
+    rooms: Mapping[str, Pet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.open and not self.pets:
@@ -50,7 +42,7 @@ def test_a_document_becomes_a_dataclass() -> None:
         House,
         {"street": "5", "pets": [{**CAT, "lives": 3}, {"kind": "dog", "name": "rex", "weight": 7}]},
     )
-    assert found == House("5", (Cat("cat", 3), Dog("dog", "rex", 7.0)))
+    assert found == House("5", (Pet("cat", 3), Pet("dog", weight=7.0)))
 
 
 @pytest.mark.parametrize(
@@ -73,10 +65,9 @@ def test_a_document_becomes_a_dataclass() -> None:
         ({"pets": [{"kind": "dgo"}]}, "pets[0].kind is 'dgo', expected one of cat, dog; did you"),
         ({"pets": [{**CAT, "lives": 10}]}, "pets[0].lives is 10, expected 1 to 9"),
         (
-            {"pets": [CAT, {**CAT, "name": "a"}]},
-            "pets[1].name is not a known key, known here: k",
+            {"pets": [CAT, {**CAT, "zzz": "a"}]},
+            "pets[1].zzz is not a known key, known here: kind, lives, name, weight",
         ),
-        ({"pets": [{"kind": "dog"}]}, "pets[0].name is missing"),
         ({"pets": [{"kind": "dog", "name": "A"}]}, "pets[0].name is 'A', expected lower-case lett"),
         (
             {"pets": [{"kind": "dog", "name": "a", "weight": 0}]},
@@ -87,6 +78,7 @@ def test_a_document_becomes_a_dataclass() -> None:
             "pets[0].weight is '7', expected a number",
         ),
         ({"rooms": {"cat": {**CAT, "lives": 0}}}, "rooms.cat.lives is 0, expected 1 to 9"),
+        ({"rooms": {"cat": {**CAT, "lifes": 0}}}, "rooms.cat.lifes is not a known key; did you"),
         ({"rooms": {"hall": 1}}, "rooms.hall is 1, expected a table"),
         ({"rooms": []}, "rooms is [], expected a table"),
     ],

@@ -93,7 +93,10 @@ def test_a_group_of_nobody_is_left_out() -> None:
         ),
         ({"clients__0__drift": "tilt"}, "expected one of none, tilted, dimmed, blurred; did you"),
         ({"clients__1__drift": "tilted"}, "clients[1].drift is not a known key"),
-        ({"clients__0__drift_strength": -1}, "clients[0].drift_strength is -1, expected 0 to 100"),
+        (
+            {"clients__0__drift_strength": -1},
+            "clients[0].drift_strength is -1.0, expected 0 to 100",
+        ),
     ],
 )
 def test_groups_that_cannot_be(changes: dict[str, Any], complaint: str) -> None:

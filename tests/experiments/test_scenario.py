@@ -101,7 +101,7 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"server__policies": []}, "server.policies is [], expected a list of at least one"),
         ({"server__policies": ["rate", "rat"]}, "server.policies[1] is 'rat'"),
         ({"server__policies": ["rate", "rate"]}, "server.policies has 'rate' a second time"),
-        ({"server__t_max": 0}, "server.t_max is 0, expected 0.001 to 86400"),
+        ({"server__t_max": 0}, "server.t_max is 0.0, expected 0.001 to 86400"),
         ({"server__t_max": float("nan")}, "server.t_max is nan"),
         ({"clients": None}, "clients is missing"),
         ({"clients": []}, "clients are nobody, expected at least one"),
@@ -139,7 +139,7 @@ def test_names_agree_with_those_who_own_them() -> None:
         ({"clients__0__start": 1800}, "clients[0].start is 1800, expected less than the limit of"),
         (
             {"clients__0__arrival_rate": 0},
-            "clients[0].arrival_rate is 0, expected 1e-06 to 1000000",
+            "clients[0].arrival_rate is 0.0, expected 1e-06 to 1000000",
         ),
         (
             {"clients__0__arrival_rate": 0.001, "clients__0__processes": 50},
