@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from experiments import live
+from experiments.report import figures
+
 SCENARIO: dict[str, Any] = {
     "name": "tiny",
     "seed": 7,
@@ -30,51 +33,38 @@ def lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 def predict(request_id: str, **fields: Any) -> dict[str, Any]:
     """One line of a client's record: 10 images, 0.1 s of network, 0.2 s of server, no work."""
-    return {
-        "kind": "predict",
-        "client": {"a": "ann", "b": "bob"}[request_id[0]],
-        "request_id": request_id,
-        "images": 10,
-        "asked": 10,
-        "at": 1.0,
-        "total": 0.3,
-        "network": 0.1,
-        "server": 0.2,
-        "solve": 0.0,
-        "open": 0.0,
-        "hashes": 0,
-        "work": 0,
-        "virtual": False,
-        **fields,
-    }
+    client = {"a": "ann", "b": "bob"}[request_id[0]]
+    asked = {"kind": "predict", "client": client, "request_id": request_id, "images": 10}
+    times = {"at": 1.0, "total": 0.3, "network": 0.1, "server": 0.2, "solve": 0.0, "open": 0.0}
+    return {**asked, "asked": 10, **times, "hashes": 0, "work": 0, "virtual": False, **fields}
 
 
 def served(client: str, request_id: str, cost: float, **fields: Any) -> dict[str, Any]:
     """One line of the server's record."""
-    return {
-        "kind": "predict",
-        "client": client,
-        "request_id": request_id,
-        "images": 10,
-        "cost": cost,
-        **fields,
-    }
+    asked = {"kind": "predict", "client": client, "request_id": request_id, "images": 10}
+    return {**asked, "cost": cost, **fields}
 
 
-def ended(client: str, **fields: Any) -> dict[str, Any]:
+def saved(path: str, asked: int, at: float, trained: float) -> dict[str, Any]:
+    """One line of an attacker's record: it saved a surrogate."""
+    when = {"asked": asked, "at": at, "train_seconds": trained}
+    return {"kind": "checkpoint", "path": path, **when}
+
+
+def ended(client: str) -> dict[str, Any]:
     """One line of the runner's record."""
-    return {
-        "kind": "exit",
-        "client": client,
-        "at": 9.0,
-        "code": 0,
-        "stopped": False,
-        "tail": "",
-        **fields,
-    }
+    how = {"at": 9.0, "code": 0, "stopped": False, "tail": ""}
+    return {"kind": "exit", "client": client, **how}
 
 
 END = {"kind": "end", "status": "done", "reason": "", "at": 8.0}
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without figures, which take most of the time; the end of a run waits for nobody."""
+    monkeypatch.setattr(figures, "draw", lambda summary: [])
+    monkeypatch.setattr(live, "LINGER", 0.0)
 
 
 @pytest.fixture
@@ -94,14 +84,7 @@ def folder(tmp_path: Path) -> Path:
 
     free, priced = run / "none", run / "rate"
     lines(free / "clients" / "ann.jsonl", [predict("a1"), predict("a2", asked=20, at=2.0), END])
-    lines(
-        free / "clients" / "bob.jsonl",
-        [
-            predict("b1"),
-            {"kind": "checkpoint", "asked": 10, "at": 3.0, "path": "one", "train_seconds": 1.5},
-            END,
-        ],
-    )
+    lines(free / "clients" / "bob.jsonl", [predict("b1"), saved("one", 10, 3.0, 1.5), END])
     lines(
         priced / "clients" / "ann.jsonl",
         [
@@ -115,9 +98,9 @@ def folder(tmp_path: Path) -> Path:
         priced / "clients" / "bob.jsonl",
         [
             predict("b1", work=10_000, hashes=12_000, solve=2.7, total=3.0, at=4.0),
-            {"kind": "checkpoint", "asked": 10, "at": 6.0, "path": "one", "train_seconds": 1.5},
+            saved("one", 10, 6.0, 1.5),
             predict("b2", work=30_000, hashes=28_000, solve=5.7, total=6.0, at=14.0, asked=20),
-            {"kind": "checkpoint", "asked": 20, "at": 16.0, "path": "two", "train_seconds": 2.0},
+            saved("two", 20, 16.0, 2.0),
             END,
         ],
     )
@@ -134,21 +117,11 @@ def folder(tmp_path: Path) -> Path:
             ],
         )
         lines(arm / "runner.jsonl", [ended("ann"), ended("bob")])
-        lines(
-            arm / "load.jsonl",
-            [
-                {"kind": "load", "at": 0.0, "one_minute": 0.5},
-                {"kind": "load", "at": 1.0, "one_minute": 1.5},
-            ],
-        )
-        lines(
-            arm / "evaluation.jsonl",
-            [
-                {"kind": "victim", "accuracy": 0.9, "images": 500},
-                surrogate("one", 0.3, 0.35),
-                surrogate("two", 0.4, 0.45),
-            ],
-        )
+        load = ({"kind": "load", "at": n, "one_minute": n + 0.5} for n in (0.0, 1.0))
+        lines(arm / "load.jsonl", list(load))
+        victim = {"kind": "victim", "accuracy": 0.9, "images": 500}
+        scores = [surrogate("one", 0.3, 0.35), surrogate("two", 0.4, 0.45)]
+        lines(arm / "evaluation.jsonl", [victim, *scores])
     return run
 
 
@@ -178,10 +151,5 @@ def crowd(folder: Path) -> Path:
 
 def surrogate(path: str, accuracy: float, fidelity: float) -> dict[str, Any]:
     """One line of the evaluation, of bob's surrogate."""
-    return {
-        "kind": "surrogate",
-        "client": "bob",
-        "path": path,
-        "accuracy": accuracy,
-        "fidelity": fidelity,
-    }
+    found = {"accuracy": accuracy, "fidelity": fidelity}
+    return {"kind": "surrogate", "client": "bob", "path": path, **found}

@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import http.client
 import io
-import json
 import os
 import re
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 
+import browser
 import pytest
+from edits import append, without
 from rich.console import Console
 from sweeps import ACCOUNTS, swept
 
 from experiments import live
 from experiments.live import AROUND, Server, Watch, current, drawn, look
-from experiments.report import figures
 
-CHROMIUM = shutil.which("chromium")
+ENDED = {"kind": "server", "code": 0}
 
 
 @pytest.fixture
 def going(folder: Path) -> Path:
     """The run while policy rate goes on: ann has ended, bob has not."""
     runner = folder / "rate" / "runner.jsonl"
-    rows = [json.loads(line) for line in runner.read_text().splitlines()]
-    starts = [{"kind": "start", "client": name, "at": 0.0} for name in ("ann", "bob")]
-    kept = [row for row in rows if row.get("client") != "bob"]
-    runner.write_text("".join(json.dumps(row) + "\n" for row in (*kept, *starts)))
-    bob = folder / "rate" / "clients" / "bob.jsonl"
-    bob.write_text("".join(bob.read_text().splitlines(True)[:-1]))
-    with (folder / "none" / "runner.jsonl").open("a") as file:
-        file.write('{"kind": "server", "code": 0}\n')
+    without(runner, '"bob"')
+    append(runner, *({"kind": "start", "client": name, "at": 0.0} for name in ("ann", "bob")))
+    without(folder / "rate" / "clients" / "bob.jsonl")
+    append(folder / "none" / "runner.jsonl", ENDED)
     return folder
-
-
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages without figures; the end waits for nobody."""
-    monkeypatch.setattr(figures, "draw", lambda summary: [])
-    monkeypatch.setattr(live, "LINGER", 0.0)
 
 
 def text(folder: Path, lines: int = 10, width: int = 80) -> str:
@@ -80,8 +67,7 @@ def test_hidden_columns_are_named_on_a_narrow_terminal(going: Path, width: int) 
 def test_what_a_run_is_at(going: Path, tmp_path: Path) -> None:
     assert current(tmp_path / "x") == (tmp_path / "x", "preparing the victim")
     assert current(going) == (going, "policy rate")
-    with (going / "rate" / "runner.jsonl").open("a") as file:
-        file.write('{"kind": "server", "code": 0}\n')
+    append(going / "rate" / "runner.jsonl", ENDED)
     assert current(going)[1] == "scoring the surrogates of policy rate"
     out = swept(going, ACCOUNTS, missing=1)
     (out / "1-x" / "logs").mkdir()
@@ -182,7 +168,7 @@ def test_a_port_that_cannot_be_had() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: chromium)")
+@browser.needs_browser
 def test_a_browser_shows_the_run_move(going: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LINGER", 0.0)
     monkeypatch.setattr(live, "EVERY", 0.0)  # a browser's time is virtual here
@@ -193,17 +179,13 @@ def test_a_browser_shows_the_run_move(going: Path, monkeypatch: pytest.MonkeyPat
 
         def html(self) -> str:
             seen.append(super().html())
-            end = json.dumps({"kind": "end", "status": "refused", "reason": "", "at": 20.0})
-            with (going / "rate" / "clients" / "bob.jsonl").open("a") as file:
-                file.write(f"{end}\n" if len(seen) == 1 else "")
+            end = {"kind": "end", "status": "refused", "reason": "", "at": 20.0}
+            if len(seen) == 1:
+                append(going / "rate" / "clients" / "bob.jsonl", end)
             return seen[-1]
 
     with Moving(going, Console(file=io.StringIO()), port=0) as watch:
-        command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        command += ["--disable-background-networking", "--disable-sync", "--enable-logging=stderr"]
-        command += [f"--user-data-dir={going}/c", "--virtual-time-budget=5000", "--dump-dom"]
-        done = subprocess.run([*command, watch.url], capture_output=True, text=True, timeout=90)
-    assert ":CONSOLE" not in done.stderr, done.stderr  # no error, and nothing that was forbidden
+        document = browser.shown(watch.url, going / "c", "--virtual-time-budget=5000")
     assert len(seen) > 1
-    assert ">refused</td>" in done.stdout
-    assert done.stdout.count("<svg ") == 4
+    assert ">refused</td>" in document
+    assert document.count("<svg ") == 4

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from edits import append, edit, end_servers, without
 from meaning import assert_same_figure, assert_same_page
 from sweeps import ACCOUNTS, swept
 
@@ -31,46 +33,35 @@ ORIGIN = {
     "system": "Linux",
     "python": "3.11.7",
 }
+MODIFIED = {**ORIGIN, "git_modified": True}
+UNKNOWN = {**ORIGIN, "git_revision": None}
 
 
 def describe(folder: Path, **changes: Any) -> None:
-    path = folder / "scenario.json"
-    about = json.loads(path.read_text())
-    path.write_text(json.dumps({**about, **changes}))
+    edit(folder / "scenario.json", lambda about: about.update(changes))
 
 
 @pytest.fixture
 def done(folder: Path) -> Path:
     """A run that came to its end, from a clean revision."""
     describe(folder, provenance=ORIGIN)
-    for policy in ("none", "rate"):
-        with (folder / policy / "runner.jsonl").open("a") as file:
-            file.write('{"kind": "server", "code": 0}\n')
+    end_servers(folder)
     return folder
 
 
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages without figures, which take most of the time."""
-    monkeypatch.setattr(figures, "draw", lambda summary: [])
-
-
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
-def test_committed_pages_say_what_their_summaries_say(folder: Path) -> None:
-    for name, text in publish.rendered(publish.read_published(folder)).items():
-        same = assert_same_figure if name.endswith(".svg") else assert_same_page
-        same(text, (folder / name).read_text(encoding="utf-8"), name)
-
-
-@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
-def test_committed_results_are_small_clean_and_of_no_machine(folder: Path) -> None:
+def test_committed_results_are_small_clean_and_of_no_machine_and_pages_say_what_they_say(
+    folder: Path,
+) -> None:
     text = (folder / "summary.json").read_text(encoding="utf-8")
     assert len(text.encode()) <= publish.LIMIT
     summary = json.loads(text)
     assert committed(summary) == summary
     assert without_places(summary["command"]) == summary["command"]
-    assert summary["provenance"]["git_modified"] is False
     assert not publish.modified_tree(summary)
+    for name, made in publish.rendered(publish.read_published(folder)).items():
+        same = assert_same_figure if name.endswith(".svg") else assert_same_page
+        same(made, (folder / name).read_text(encoding="utf-8"), name)
 
 
 def test_a_published_run(done: Path, tmp_path: Path) -> None:
@@ -81,14 +72,10 @@ def test_a_published_run(done: Path, tmp_path: Path) -> None:
     for part in (
         "# A tiny theft\n\n<!-- python -m experiments publish made this page",
         "\n\nWhat does it cost?\n\n- Policy rate, price ratio: ann 1.00×, bob 100×.",  # noqa: RUF001
-        "Policy `rate`:\n\n| client | images |",
         "![What an image costs](work.svg)",
-        # 400 and 40,000 hashes
-        "| ann, rate | 400 | 229 µs |",
-        "| bob, rate | 40,000 | 22.9 ms |",
+        "| ann, rate | 400 | 229 µs |",  # 400 hashes
         "    python -m experiments run tiny\n",
         "Run from revision 0123456 on 2026-11-22: a processor, 2 cores, Linux, Python 3.11.7.",
-        "- overhead: (service + work) / service",
     ):
         assert part in page, part
     names = sorted(path.name for path in into.iterdir())
@@ -118,55 +105,35 @@ def test_publishing_again_removes_figures_that_are_no_more(
 
 @pytest.mark.usefixtures("bare")
 def test_a_modified_tree_is_said(done: Path, tmp_path: Path) -> None:
-    describe(done, provenance={**ORIGIN, "git_modified": True})
-    with pytest.raises(PublishError, match=r"not run from a clean revision: the tree was modified"):
-        publish.publish(done, tmp_path / "x")
-    assert not (tmp_path / "x").exists()
+    describe(done, provenance=MODIFIED)
     publish.publish(done, tmp_path / "x", modified=True)
     assert "Run from a modified tree at 0123456" in (tmp_path / "x" / "README.md").read_text()
-    describe(done, provenance={**ORIGIN, "git_revision": None})
-    with pytest.raises(PublishError, match="the revision is not known"):
-        publish.publish(done, tmp_path / "y")
 
 
 @pytest.mark.usefixtures("bare")
-def test_an_unfinished_run_is_refused(done: Path, tmp_path: Path) -> None:
-    path = done / "rate" / "runner.jsonl"
-    path.write_text("".join(path.read_text().splitlines(True)[:-1]))
-    with pytest.raises(PublishError, match="not finished: policy rate did not come to its end"):
-        publish.publish(done, tmp_path / "x")
-    path.unlink()
-    with pytest.raises(PublishError, match="not finished: policy rate did not come to its end"):
-        publish.publish(done, tmp_path / "x")
-    with pytest.raises(FolderError, match="is not the folder of a run"):
-        publish.publish(tmp_path, tmp_path / "x")
-
-
-@pytest.mark.usefixtures("bare")
-def test_a_folder_of_something_else_is_refused(done: Path, tmp_path: Path) -> None:
-    into = tmp_path / "x"
-    into.mkdir()
-    (into / "thesis.tex").write_text("")
-    with pytest.raises(PublishError, match=r"x holds something else: thesis\.tex"):
-        publish.publish(done, into)
-    (into / "thesis.tex").rename(into / "README.md")
-    with pytest.raises(PublishError, match=r"summary\.json is not the summary of a published run"):
-        publish.publish(done, into)
-    (into / "summary.json").write_text('{"format": 1}')
-    with pytest.raises(PublishError, match="format 1, expected 2"):
-        publish.remake(into)
-    with pytest.raises(PublishError, match=r"README\.md is not a folder"):
-        publish.publish(done, into / "README.md")
-
-
-@pytest.mark.usefixtures("bare")
-def test_a_summary_that_is_too_large_is_refused(
-    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda run, into: describe(run, provenance=MODIFIED), "the tree was modified"),
+        (lambda run, into: describe(run, provenance=UNKNOWN), "the revision is not known"),
+        (lambda run, into: without(run / "rate/runner.jsonl"), "rate did not come to its end"),
+        (lambda run, into: (run / "rate/runner.jsonl").unlink(), "rate did not come to its end"),
+        (lambda run, into: (run / "scenario.json").unlink(), "is not the folder of a run"),
+        (lambda run, into: describe(run, question="x" * publish.LIMIT), "bytes, expected at most"),
+        (lambda run, into: append(into / "a.tex"), r"x holds something else: a\.tex"),
+        (lambda run, into: append(into / "README.md"), "is not the summary of a published run"),
+        (lambda run, into: into.touch(), "x is not a folder"),
+    ],
+)
+def test_what_is_not_published_leaves_nothing(
+    done: Path, tmp_path: Path, spoil: Callable[[Path, Path], None], reason: str
 ) -> None:
-    monkeypatch.setattr(publish, "LIMIT", 1_000)
-    with pytest.raises(PublishError, match="bytes, expected at most 1,000"):
-        publish.publish(done, tmp_path / "x")
-    assert not (tmp_path / "x").exists()
+    into = tmp_path / "x"
+    spoil(done, into)
+    before = sorted(into.iterdir()) if into.is_dir() else into.exists()
+    with pytest.raises((PublishError, FolderError), match=reason):
+        publish.publish(done, into)
+    assert before == (sorted(into.iterdir()) if into.is_dir() else into.exists())
 
 
 @pytest.mark.usefixtures("bare")
@@ -174,14 +141,14 @@ def test_a_published_sweep(done: Path, tmp_path: Path) -> None:
     out = swept(done, ACCOUNTS)
     publish.publish(out, tmp_path / "x")
     page = (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
-    assert "- 2 runs: accounts is 1, 10." in page
-    assert "| `accounts` | policy | client |" in page
-    assert "| bob, rate, accounts = 10 | 50,000 |" in page
+    for said in ("- 2 runs: accounts is 1, 10.", "| bob, rate, accounts = 10 | 50,000 |"):
+        assert said in page
     assert "quantiles" not in (tmp_path / "x" / "summary.json").read_text()
+    edit(tmp_path / "x" / "summary.json", lambda summary: summary.update(format=1))
+    with pytest.raises(PublishError, match="format 1, expected 2"):
+        publish.remake(tmp_path / "x")
     first = out / "1-x" / "summary.json"
-    summary = json.loads(first.read_text())
-    summary["provenance"]["git_modified"] = True
-    first.write_text(json.dumps(summary))
+    edit(first, lambda summary: summary["provenance"].update(git_modified=True))
     with pytest.raises(PublishError, match="modified when cell 1-x was run"):
         publish.publish(out, tmp_path / "y")
     first.unlink()
@@ -209,9 +176,8 @@ def test_nothing_of_this_machine_is_committed(given: Any, kept: Any) -> None:
     "places", ["--home /x", "--out runs/1", "--home=/x --out=y", "--out 'a b' --home y"]
 )
 def test_a_command_without_places(places: str) -> None:
-    assert without_places(f"python -m experiments run demo {places}") == (
-        "python -m experiments run demo"
-    )
+    whole = "python -m experiments run demo"
+    assert without_places(f"{whole} {places}") == whole
 
 
 def test_rates_elsewhere_are_those_of_the_committed_file_and_of_the_cards(done: Path) -> None:
@@ -263,12 +229,13 @@ def test_the_readmes_figure_is_what_the_committed_run_gives(demo: Path) -> None:
     assert_same_figure(drawn, kept)
     assert "](docs/results/demo/readme.svg)" in (ROOT / "README.md").read_text()
 
-    summary = json.loads((demo / "summary.json").read_text())
-    free, gated = (arm["clients"] for arm in summary["arms"])
-    free[0]["seconds"]["total"] = 0.32
-    gated[0]["seconds"]["total"], gated[0]["slowdown"] = 7.5, 23.4
-    gated[3]["seconds"]["total"], gated[3]["accuracy"] = 18.9, 0.414
-    (demo / "summary.json").write_text(json.dumps(summary))
+    def other(summary: dict[str, Any]) -> None:
+        free, gated = (arm["clients"] for arm in summary["arms"])
+        free[0]["seconds"]["total"] = 0.32
+        gated[0]["seconds"]["total"], gated[0]["slowdown"] = 7.5, 23.4
+        gated[3]["seconds"]["total"], gated[3]["accuracy"] = 18.9, 0.414
+
+    edit(demo / "summary.json", other)
     readme_figure.run(readme_figure.Flags(demo))
     text = (demo / "readme.svg").read_text()
     for said in ("7.50 s, 23.4× as long", "with the gate: 41.4 % after 18.9 s"):  # noqa: RUF001
