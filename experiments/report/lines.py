@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from core.drawing import INK, Axes, Figure, Line2D, MaxNLocator, style, svg
 from experiments.report.tables import count
 
 COLOURS = ("#009e73", "#d55e00", "#2a86c8", "#b8609a", "#8a7a20", "#7b6fd0")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-Style = Literal["-", "--", ":", "-.", ""]
+Style = Literal["-", "--", ":", "-.", "", "bar"]
 DOTTED: Any = (0, (1, 2))
 STEPS = ((1.0,), (1.0, 2.0, 5.0), (1.0, 2.0, 3.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0))
 
@@ -40,7 +42,10 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, or its markers alone with the style "". Lines of one name look alike."""
+    """One line, its markers alone with the style "", or with "bar" a part of the bars of `rows`.
+
+    Lines of one name look alike.
+    """
 
     name: str
     x: Sequence[float]
@@ -81,7 +86,8 @@ def lines(
     size: tuple[float, float] = (5.2, 2.9),  # inches of a panel
     names: Iterable[str] = (),  # gives these names their looks first, drawn or not
     styles: Mapping[str, Style] | None = None,  # what the styles of lines mean, for the legend
-    share: bool = False,  # all panels have the same scales
+    share: bool | Literal["x"] = False,  # all panels have the same scales, or that of x
+    heights: Sequence[float] | None = None,  # of the rows of panels, relative
 ) -> Drawing:
     """The panels in rows of `across`, under one legend."""
     drawn = [line for panel in panels for line in panel.lines]
@@ -92,28 +98,27 @@ def lines(
     down = -(-len(panels) // across)
     with style():
         figure = Figure(figsize=(size[0] * across, 0.4 + size[1] * down), layout="constrained")
-        grid = figure.subplots(down, across, squeeze=False, sharex=share, sharey=share).flatten()
+        grid = figure.subplots(
+            *(down, across),
+            squeeze=False,
+            sharex=bool(share),
+            sharey=share is True,
+            height_ratios=heights,
+        ).flatten()
         for axes, panel in zip(grid, panels, strict=False):
             _draw(axes, panel, looks)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        handles = {
-            line.name: Line2D(
-                [],
-                [],
-                color=looks[line.name][0],
-                marker=looks[line.name][1] if line.marks else "",
-                linestyle=line.style if line.ink or not line.style else "-",
-                label=line.name,
-            )
-            for line in drawn
-        }
+        handles: dict[str, Line2D] = {}
+        for line in drawn:
+            colour, marker = looks[line.name]
+            marker = "s" if line.style == "bar" else marker if line.marks else ""
+            through = line.style if line.ink else "" if line.style in ("", "bar") else "-"
+            handles.setdefault(line.name, _handle(line.name, through, colour, marker))
         for label, linestyle in (styles or {}).items():
-            handles[label] = Line2D([], [], color=INK, linestyle=linestyle, label=label)
-        for panel in panels:
-            if panel.level is not None:
-                label = panel.level[1]
-                handles[label] = Line2D([], [], color=INK, linestyle=DOTTED, label=label)
+            handles[label] = _handle(label, linestyle)
+        for _, label in filter(None, (panel.level for panel in panels)):
+            handles[label] = _handle(label, DOTTED)
         room = 72 * size[0] * across / (5 * max(map(len, handles), default=1) + 40)  # points
         figure.legend(
             handles=list(handles.values()),
@@ -124,6 +129,10 @@ def lines(
         return Drawing(name, title, caption, svg(figure, f"{title}: {caption}"))
 
 
+def _handle(label: str, linestyle: Any, colour: str = INK, marker: str = "") -> Line2D:
+    return Line2D([], [], color=colour, marker=marker, linestyle=linestyle, label=label)
+
+
 def look(place: int) -> tuple[str, str]:
     """Colour and marker; no pair comes again before all have been."""
     return COLOURS[place % len(COLOURS)], MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
@@ -132,11 +141,16 @@ def look(place: int) -> tuple[str, str]:
 def _draw(axes: Axes, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
     across, up = (panel.y, panel.x) if panel.rows else (panel.x, panel.y)
     axes.set(title=panel.title, xlabel=across, ylabel=up)
+    ends = np.zeros(len(panel.rows))  # where the bars end so far
     for line in panel.lines:
         colour, marker = looks[line.name]
-        points = (line.y, line.x) if panel.rows else (line.x, line.y)
+        if line.style == "bar":
+            places = np.asarray(line.x, int)
+            axes.barh(places, line.y, height=0.8, left=ends[places], color=colour)
+            ends[places] += line.y
+            continue
         axes.plot(
-            *points,
+            *((line.y, line.x) if panel.rows else (line.x, line.y)),
             color=colour,
             linestyle=line.style or "none",
             marker=marker if line.marks else "",
@@ -144,24 +158,23 @@ def _draw(axes: Axes, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> Non
             linewidth=1.4,
         )
         if line.band is not None:
-            low = [y - half for y, half in zip(line.y, line.band, strict=True)]
-            high = [y + half for y, half in zip(line.y, line.band, strict=True)]
+            low, high = np.subtract(line.y, line.band), np.add(line.y, line.band)
             axes.fill_between(line.x, low, high, color=colour, alpha=0.2, linewidth=0)
     if panel.level is not None:
         axes.axhline(panel.level[0], color=INK, linewidth=0.9, linestyle=DOTTED)
     if panel.rows:
         axes.set_yticks(range(len(panel.rows)), panel.rows)
         axes.set_ylim(len(panel.rows) - 0.5, -0.5)
-        scale(axes, "x", log="y" in panel.log, form=panel.form)
+        _scale(axes, "x", log="y" in panel.log, form=panel.form)
         axes.set_xlim(panel.bottom, panel.top)
-        return
-    scale(axes, "x", log="x" in panel.log)
-    scale(axes, "y", log="y" in panel.log, form=panel.form)
-    axes.set_ylim(panel.bottom, panel.top)
+    else:
+        _scale(axes, "x", log="x" in panel.log, form=_plain)
+        _scale(axes, "y", log="y" in panel.log, form=panel.form)
+        axes.set_ylim(panel.bottom, panel.top)
 
 
-def scale(
-    axes: Axes, which: Literal["x", "y"], *, log: bool, form: Callable[[float], str] = _plain
+def _scale(
+    axes: Axes, which: Literal["x", "y"], *, log: bool, form: Callable[[float], str]
 ) -> None:
     """Gives an axis ticks that can be read off, also where it is logarithmic."""
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -174,7 +187,7 @@ def scale(
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(tick)
         return
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axes.set(**{f"{which}scale": "log"})
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     low, high = low / 1.1, high * 1.1
     for steps in STEPS:
@@ -182,6 +195,6 @@ def scale(
         ticks = [each for each in ticks if low <= each <= high]
         if len(ticks) >= 3:
             break
-    axis.set_ticks(ticks, [tick(each) for each in ticks])
+    axis.set_ticks(ticks, labels=[tick(each) for each in ticks])
     axis.set_ticks([], minor=True)
-    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+    axes.set(**{f"{which}lim": (low, high)})

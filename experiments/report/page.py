@@ -20,7 +20,7 @@ from core import private
 from core.documents import read_json
 from experiments.records import SWEEP_FILE, FolderError, read, read_sweep
 from experiments.report.headlines import headlines
-from experiments.report.tables import Column, by_policy, columns, percent, rows, terminal
+from experiments.report.tables import Column, by_policy, columns, rows, terminal
 from experiments.summary import Summary, as_planned, summarise, summarise_sweep
 from experiments.terminal import console
 
@@ -125,10 +125,7 @@ def page(
     if summary["kind"] == "run":
         victim, scenario = summary["victim"], summary["scenario"]
         about += f" {victim['network']} on {victim['dataset']},"
-        about += f" measure {scenario['server']['measure']}, seed {scenario['seed']}"
-        if victim["accuracy"] is not None:
-            about += f"; the victim is right on {percent(victim['accuracy'])} of held-out images"
-        about += "."
+        about += f" measure {scenario['server']['measure']}, seed {scenario['seed']}."
         policy, client, *others = columns(summary)
         groups = [client, policy, *others]
         clients = [*columns(summary, "clients", detail=True), *_linked(folder)]

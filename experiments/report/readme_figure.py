@@ -16,7 +16,7 @@ from experiments.report.compare import load
 from experiments.report.tables import percent, ratio, seconds
 from experiments.summary import Summary
 
-FREE, GATED = ("without the gate", "#7d7d86"), ("with the gate", "#d55e00")
+WAYS = ("without", "with")
 NAME = "readme.svg"
 
 
@@ -74,74 +74,51 @@ def course(attacker: Summary) -> list[tuple[float, float]]:
 
 def draw(attacker: list[Summary], user: list[Summary], victim: float) -> str:
     """The figure as SVG; of both clients the run without the gate and the one with it."""
-    from core.drawing import INK, Figure, MaxNLocator, style, svg  # with it comes matplotlib
+    from experiments.report.lines import Line, Panel, lines  # with it comes matplotlib
 
-    def note(
-        axes: Any, text: str, at: tuple[float, float], by: tuple[float, float], **how: Any
-    ) -> None:
-        axes.annotate(text, at, xytext=by, textcoords="offset points", **how)
-
-    with style():
-        figure = Figure(figsize=(7.6, 4.1), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
-        gated = attacker[1]
-        heading: Any = {"loc": "left", "fontweight": "bold"}
-        above.set_title(
-            f"An attacker trains a copy on the answers to {gated['images']:,} foreign images",
-            **heading,
+    names = [f"{way} the gate" for way in WAYS]
+    copies = ", ".join(
+        f"{percent(client['accuracy'])} after {_total(client)} s {name}"
+        for client, name in zip(attacker, names, strict=True)
+    )
+    waits = [
+        f"{name}: {_total(client)} s{more}"
+        for client, name, more in zip(
+            user, names, ("", f",\n{ratio(user[1]['slowdown'])} as long"), strict=True
         )
-        for client, (way, colour), by in zip(
-            attacker, (FREE, GATED), ((12, 0), (0, -24)), strict=True
-        ):
-            x, y = zip(*course(client), strict=True)
-            above.plot(x, [100 * each for each in y], color=colour, marker="o", linewidth=2.2)
-            text = f"{way}: {percent(client['accuracy'])} after {_total(client)} s"
-            sides = {"ha": "left", "va": "center"}
-            if client is gated:
-                text += f"\n{ratio(client['slowdown'])} as long"
-                sides = {"ha": "right", "va": "top"}
-            at = (client["seconds"]["total"], 100 * client["accuracy"])
-            note(above, text, at, by, color=colour, fontweight="bold", **sides)
-        above.axhline(100 * victim, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
-        side: Any = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top"}
-        text = f"the model itself: {percent(victim)}"
-        note(above, text, (1, 100 * victim), (0, -4), fontsize=8, **side)
-        above.set(ylim=(0, 104), ylabel="accuracy of the copy (%)")
-        above.tick_params(axis="x", length=0)
-
-        below.set_title(f"An honest user asks about {user[1]['images']:,} images", **heading)
-        for row, (client, (_, colour)) in enumerate(zip(user, (FREE, GATED), strict=True)):
-            total = client["seconds"]["total"]
-            below.barh(row, total, height=0.7, color=colour)
-            text = f"{_total(client)} s"
-            if row:
-                text += f", {ratio(client['slowdown'])} as long"
-            look: Any = {"va": "center", "color": colour, "fontweight": "bold"}
-            note(below, text, (total, row), (6, 0), **look)
-        below.set_yticks((0, 1), (FREE[0], GATED[0]))
-        below.tick_params(axis="y", length=0)
-        below.invert_yaxis()
-        below.grid(False, axis="y")
-        longest = max(client["seconds"]["total"] for client in (*attacker, *user))
-        below.set_xlim(0, 1.04 * longest)
-        below.set_xlabel("seconds of asking (start-up and training left out)")
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return svg(figure, _alt_text(attacker, user))
+    ]
+    courses = [zip(*course(client), strict=True) for client in attacker]
+    images = [f"{clients[1]['images']:,} images" for clients in (attacker, user)]
+    panels = [
+        Panel(
+            [
+                Line(name, seconds, [100 * each for each in accuracy])
+                for name, (seconds, accuracy) in zip(names, courses, strict=True)
+            ],
+            title=f"An attacker trains a copy on the answers to {images[0]} not of the task:\n"
+            f"{copies}, {ratio(attacker[1]['slowdown'])} as long",
+            y="accuracy of the copy (%)",
+            bottom=0,
+            top=104,
+            level=(100 * victim, f"the model itself: {percent(victim)}"),
+        ),
+        Panel(
+            [
+                Line(name, [at], [client["seconds"]["total"]], "bar")
+                for at, (name, client) in enumerate(zip(names, user, strict=True))
+            ],
+            title=f"An honest user asks about {images[1]}",
+            y="seconds of asking (start-up and training left out)",
+            bottom=0,
+            top=1.04 * max(client["seconds"]["total"] for client in (*attacker, *user)),
+            rows=waits,
+        ),
+    ]
+    title = "What an attacker gets for its seconds, and what a user waits"
+    said = f"The attacker's copy reaches {copies}. An honest user waits {', '.join(waits)}."
+    how: Any = {"size": (7.6, 1.9), "share": "x", "heights": (3.2, 1)}
+    return lines("readme", title, said.replace("\n", " "), panels, **how).svg
 
 
 def _total(client: Summary) -> str:
     return seconds(client["seconds"]["total"])
-
-
-def _alt_text(attacker: list[Summary], user: list[Summary]) -> str:
-    """What the figure shows, in words."""
-    ways = (FREE[0], "with it")
-    copy = [
-        f"{percent(client['accuracy'])} after {_total(client)} seconds of asking {way}"
-        for client, way in zip(attacker, ways, strict=True)
-    ]
-    waits = [f"{_total(client)} seconds {way}" for client, way in zip(user, ways, strict=True)]
-    return (
-        f"The attacker's copy reaches {' and '.join(copy)}."
-        f" An honest user waits {' and '.join(waits)}."
-    )

@@ -71,7 +71,7 @@ def test_a_published_run(done: Path, tmp_path: Path) -> None:
     page = (into / "README.md").read_text(encoding="utf-8")
     for part in (
         "# A tiny theft\n\n<!-- python -m experiments publish made this page",
-        "\n\nWhat does it cost?\n\n- Policy rate, price ratio: ann 1.00×, bob 100×.",  # noqa: RUF001
+        "\n\nWhat does it cost?\n\n",
         "![What an image costs](work.svg)",
         "| ann, rate | 400 | 229 µs |",  # 400 hashes
         "    python -m experiments run tiny\n",
@@ -238,9 +238,8 @@ def test_the_readmes_figure_is_what_the_committed_run_gives(demo: Path) -> None:
     edit(demo / "summary.json", other)
     readme_figure.run(readme_figure.Flags(demo))
     text = (demo / "readme.svg").read_text()
-    for said in ("7.50 s, 23.4× as long", "with the gate: 41.4 % after 18.9 s"):  # noqa: RUF001
+    for said in ("7.50 s", "23.4× as long", "41.4 % after 18.9 s with the gate"):  # noqa: RUF001
         assert said in text
-    assert "41.4 % after 18.9 seconds of asking with it. An honest user waits 0.32 seconds" in text
 
 
 def test_seconds_of_the_readmes_figure_are_those_of_asking(folder: Path) -> None:

@@ -240,20 +240,6 @@ def test_a_pool_that_ended_before_the_budget_is_said(folder: Path, budget: int, 
     assert (sentence in headlines(summary)) is said
 
 
-def test_of_many_groups_the_ends_are_named(folder: Path) -> None:
-    summary = summarise(read(folder))
-    for arm in summary["arms"]:
-        bob = arm["groups"][1]
-        for n in range(2, 6):
-            more = {"slowdown": n, "price_ratio": 100 * n, "accuracy": n / 10}
-            arm["groups"].append({**bob, "name": f"bob{n}", **more})
-    assert headlines(summary)[::2] == [
-        "Policy rate, price ratio: from ann 1.00× to bob5 500× (6 groups).",  # noqa: RUF001
-        "Accuracy on held-out images, the victim 90.0 %: from bob2 20.0 % to bob5 50.0 %"
-        " (5 groups).",
-    ]
-
-
 def test_a_run_that_goes_on_is_read_as_far_as_it_is(folder: Path) -> None:
     rate = folder / "rate"
     (rate / "runner.jsonl").write_text(
