@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from scenarios import GOOD, broken
 
 from core.learning.drift import DRIFTS
 from experiments import commands, groups
-from experiments.groups import Attacker, Honest
+from experiments.groups import Attacker
 from experiments.scenario import ScenarioError, check, parse
+from server.defences.gradient_redirection import Config as Redirection
+from server.options import serving
 
 
 def test_a_group_is_so_many_processes_alike() -> None:
@@ -71,73 +74,36 @@ def test_a_group_of_nobody_is_left_out() -> None:
     check(scenario)
 
 
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"clients": [{**GOOD["clients"][0], "processes": 0}]}, "clients are nobody"),
-        ({"clients__0__background": True, "clients__1__background": True}, "all in the background"),
-        ({"clients__0__background": 1}, "clients[0].background is 1, expected true or false"),
-        (
-            {"clients__1__accounts": 10_000, "clients__1__processes": 1_000},
-            "clients[1] brings the scenario to 1001 processes with 10000001 accounts; expected at"
-            " most 10000 with 100000",
-        ),
-        (
-            {
-                "clients": [
-                    {**GOOD["clients"][0], "name": f"a{n}", "processes": 1000}
-                    for n in range(100_000)
-                ]
-            },
-            "clients[10] brings the scenario to 11000 processes with 11000 accounts",
-        ),
-        ({"clients__0__drift": "tilt"}, "expected one of none, tilted, dimmed, blurred; did you"),
-        ({"clients__1__drift": "tilted"}, "clients[1].drift is not a known key"),
-        (
-            {"clients__0__drift_strength": -1},
-            "clients[0].drift_strength is -1.0, expected 0 to 100",
-        ),
-    ],
-)
-def test_groups_that_cannot_be(changes: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ScenarioError) as caught:
-        parse(broken(**changes))
-    assert len(caught.value.mistakes) == 1, caught.value
-    assert complaint in str(caught.value)
-
-
 def test_nobody_and_the_background_are_not_told_of_beside_another_mistake() -> None:
     with pytest.raises(ScenarioError) as caught:
         parse(broken(clients__0__kind="honst", clients__1__background=True))
     assert len(caught.value.mistakes) == 1
 
 
-def test_those_in_the_background_are_not_waited_for(tmp_path: Any) -> None:
-    scenario = parse(broken(clients__1__background=True))
-    started = commands.arm(scenario, "rate", tmp_path, tmp_path).clients
-    assert {name: each.background for name, each in started.items()} == {"ann": False, "bob": True}
-    check(scenario)
-
-
-def test_every_drift_there_is_may_be_asked_for(tmp_path: Any) -> None:
-    assert set(groups.DRIFTS) == {"none", *DRIFTS}
-    scenario = parse(broken(clients__0__drift="dimmed", clients__0__drift_strength=2))
-    ann = scenario.clients[0]
-    assert isinstance(ann, Honest)
-    assert (ann.drift, ann.drift_strength) == ("dimmed", 2.0)
-    told = " ".join(
-        commands.arm(scenario, "rate", tmp_path, tmp_path).clients["ann"].command("h:1")
-    )
-    assert "--drift dimmed --drift-strength 2.0" in told
-    check(scenario)
-
-
-def test_no_number_of_threads_is_one_for_each_core(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+def test_what_a_group_says_of_its_clients_reaches_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 5})
-    scenario = parse(broken(clients__0__threads=0, clients__1__threads=0, clients__1__core=1))
-    starters = commands.arm(scenario, "rate", tmp_path, tmp_path).clients
-    told = {name: " ".join(starter.command("h:1")) for name, starter in starters.items()}
-    assert "--threads 3 " in told["ann"]
+    assert set(groups.DRIFTS) == {"none", *DRIFTS}
+    ann = {"drift": "dimmed", "drift_strength": 2, "threads": 0}
+    bob = {"background": True, "threads": 0, "core": 1}
+    clients = [{**GOOD["clients"][0], **ann}, {**GOOD["clients"][1], **bob}]
+    scenario = parse({**GOOD, "clients": clients})
+    check(scenario)
+    started = commands.arm(scenario, "rate", tmp_path, tmp_path).clients
+    told = {name: " ".join(each.command("h:1")) for name, each in started.items()}
+    assert "--drift dimmed --drift-strength 2.0" in told["ann"]
+    assert "--threads 3 " in told["ann"]  # none is one for each core
     assert "--threads 1 " in told["bob"]  # he may use but the one
+    assert {name: each.background for name, each in started.items()} == {"ann": False, "bob": True}
+
+
+def test_a_defence_stands_beside_the_policies(tmp_path: Path) -> None:
+    config = {"epsilon": 1, "keep_top": True}
+    server = {"defence": "gradient_redirection", "defence_config": config}
+    good = parse({**GOOD, "server": server})
+    prepare = commands.prepare(good, tmp_path)
+    assert prepare[prepare.index("--defence") + 1] == "gradient_redirection"
+    serve = commands.arm(good, "rate", tmp_path, tmp_path).server
+    options = tyro.cli(serving(serve), args=serve[serve.index("serve") + 1 :])
+    assert options.defence_config == Redirection(epsilon=1.0, keep_top=True)
