@@ -2,8 +2,6 @@
 
 import inspect
 import math
-import subprocess
-import sys
 from dataclasses import FrozenInstanceError, dataclass, field, fields
 from functools import cache
 
@@ -225,12 +223,3 @@ def test_a_bad_setting_is_refused_before_the_first_query(attack):
         if name in known:
             with pytest.raises(ValueError, match=r"expected"):
                 next(attack.plan(config(attack, **{name: value}), world(attack)))
-
-
-def test_no_attack_brings_torch_along():
-    code = (
-        "import sys, attacks; [attacks.load(name) for name in attacks.REGISTRY]; "
-        "print([m for m in ('torch', 'scipy', 'sklearn', 'numba') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

@@ -16,10 +16,10 @@ def floats(value: float = 0.5) -> np.ndarray:
     return np.full((2, *SHAPE), value, np.float32)
 
 
-@pytest.mark.parametrize("images", [floats(0.0), floats(1.0), np.zeros((3, *SHAPE), np.uint8)])
-def test_good_images_pass(images):
-    check_inputs(images, SHAPE, limit=3)
-    check_inputs(images.repeat(300, axis=0), SHAPE)  # without a limit, any number
+def test_good_images_pass():
+    for images in (floats(0.0), floats(1.0), np.zeros((3, *SHAPE), np.uint8)):
+        check_inputs(images, SHAPE, limit=3)
+        check_inputs(images.repeat(300, axis=0), SHAPE)  # without a limit, any number
 
 
 def with_pixel(value: float) -> np.ndarray:
@@ -63,11 +63,7 @@ def test_every_grey_level_scales_as_a_division_by_255():
     assert scaled.max() == 1
     np.testing.assert_array_equal(scaled, levels.astype(np.float32) / np.float32(255))
     np.testing.assert_array_equal(np.rint(scaled * 255).astype(np.uint8), levels)
-    check_inputs(scaled, (1, 16, 16))
-
-
-def test_floats_are_not_copied_and_other_numbers_not_scaled():
-    images = floats()
+    images = floats()  # not copied
     assert to_float(images) is images
     with pytest.raises(InvalidInputs, match="dtype float64, expected uint8 or float32"):
         to_float(images.astype(float))
@@ -83,13 +79,11 @@ def test_digest_is_the_documented_hash():
     assert digest("float32", (6,), data.data) == digest("float32", (6,), data.tobytes())
 
 
-parts = st.tuples(
-    st.text(max_size=8), st.lists(st.integers(0, 2**40), max_size=5), st.binary(max_size=40)
-)
+parts = st.tuples(st.text(max_size=4), st.lists(st.integers(0, 2**40), max_size=3), st.binary())
 
 
 @given(parts, parts)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=25)
 def test_different_tensors_have_different_digests(one, other):
     assert (digest(*one) == digest(*other)) == (one == other)
 
@@ -97,7 +91,7 @@ def test_different_tensors_have_different_digests(one, other):
 @given(
     hnp.arrays(np.float32, (3, 4), elements=st.floats(-1000, 1000, width=32)), st.integers(-9, 9)
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=25)
 def test_softmax_gives_probabilities_in_the_order_of_the_logits(logits, shift):
     posterior = softmax(logits)
     assert posterior.dtype == np.float32

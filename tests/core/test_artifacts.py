@@ -65,7 +65,7 @@ def test_what_is_saved_is_loaded(tmp_path, tensors, meta):
     assert path.read_bytes() == content  # the same content gives the same bytes
 
 
-def test_torch_and_strided_arrays_keep_their_values(tmp_path):
+def test_arrays_of_any_layout_keep_their_values(tmp_path):
     tensors = {
         "torch": torch.arange(6.0).reshape(2, 3).t(),
         "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
@@ -146,14 +146,9 @@ def test_a_network_comes_back_the_same(tmp_path, name):
     assert not back.training
     assert weights_digest(back) == weights_digest(network)
     assert_same_answers(logits(back, images), logits(network, images))
-
-
-def test_the_digest_of_weights_sees_every_weight():
-    network = build("lenet-thin", (1, 8, 8), 3, seed=0)
-    before = weights_digest(network)
     with torch.no_grad():
-        network.head.bias[2] += 1e-6
-    assert weights_digest(network) != before
+        back.head.bias[2] += 1e-5  # the digest sees every weight
+    assert weights_digest(back) != weights_digest(network)
 
 
 PLAN = {"name": "lenet-thin", "shape": [1, 8, 8], "classes": 3}
@@ -195,12 +190,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(path.parent) == ["file"]
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"cannot write .*file/a: "):
-        save(tmp_path / "file" / "a", {}, {})
+        save(path / "a", {}, {})
 
 
 def test_a_fingerprint_reads_content():
@@ -220,10 +211,7 @@ def test_a_fingerprint_reads_content():
         base | {"more": None},
     ]
     assert len({fingerprint(parts) for parts in [base, *others]}) == 7
-
-
-def test_a_fingerprint_is_pinned():
-    """What a version wrote, a later one must recognise."""
+    # What a version wrote, a later one must recognise.
     parts = {"weights": np.arange(4, dtype=np.float32), "shape": (1, 28, 28), "rate": 0.5}
     assert fingerprint(parts) == "8d5b9caae08683a3996653e93945c8ebee0e9e1f15025a7f63d13ad141e6803e"
 

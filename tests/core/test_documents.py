@@ -14,11 +14,11 @@ NUMBERS = st.one_of(st.integers(-(2**127), 2**127), st.floats(allow_nan=False, w
 DOCUMENTS = st.recursive(
     st.one_of(st.none(), st.booleans(), NUMBERS.filter(lambda x: abs(x) < 1e300), st.text()),
     lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(DOCUMENTS)
 def test_documents_are_read_as_json_reads_them(document):
     assert parse_json(json.dumps(document)) == document

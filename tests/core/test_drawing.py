@@ -45,9 +45,10 @@ def test_settings_of_the_user_change_nothing_and_stay():
 
 
 def test_the_last_bit_does_not_show():
+    text = drawn()
     for other in (drawn(np.nextafter(0.1, 1)), drawn(y=(0.0, 2 + 1e-13, 1.0))):
-        assert GENERATED.sub("id", other) == GENERATED.sub("id", drawn())
-    root = ElementTree.fromstring(drawn())
+        assert GENERATED.sub("id", other) == GENERATED.sub("id", text)
+    root = ElementTree.fromstring(text)
     for element in root.iter():
         for name in ("d", "x", "y", "width", "height", "transform"):
             assert not re.search(r"\.\d{3}", element.get(name, "")), element.attrib
@@ -55,13 +56,9 @@ def test_the_last_bit_does_not_show():
 
 
 def test_two_figures_on_a_page_do_not_share_their_clips():
-    def clips(text):
-        return set(re.findall(r'<clipPath id="(\w+)"', text)), set(
-            re.findall(r"url\(#(\w+)\)", text)
-        )
-
-    (here, used), (there, _) = clips(drawn()), clips(drawn(left=0.2))
-    assert here == used
+    pages = drawn(), drawn(left=0.2)
+    here, there = (set(re.findall(r'<clipPath id="(\w+)"', text)) for text in pages)
+    assert here == set(re.findall(r"url\(#(\w+)\)", pages[0]))
     assert len(here) == len(there) == 1
     assert here != there
 

@@ -24,7 +24,7 @@ def discs(count=32, side=21):
 
 
 @pytest.mark.parametrize("name", DRIFTS)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(images=images_of, level=st.integers(0, 255))
 def test_images_stay_images_and_the_seed_decides(name, images, level):
     before = images.copy()
@@ -38,6 +38,8 @@ def test_images_stay_images_and_the_seed_decides(name, images, level):
         assert (out.min(axis=(2, 3)) >= images.min(axis=(2, 3))).all()
         plain = np.full_like(images, level)
         np.testing.assert_array_equal(drift(name, plain), plain)
+    red = images * np.uint8([1, 0, 0])[: images.shape[1], None, None]
+    assert not drift(name, red)[:, 1:].any()  # channels do not mix
 
 
 @pytest.mark.parametrize("strength", [1, 2])
@@ -75,15 +77,6 @@ def test_blurred_by_seven_tenths_of_a_pixel(strength):
     assert variance == pytest.approx((0.7 * strength) ** 2, rel=0.1)
     np.testing.assert_array_equal(out, out.T)
     assert out.sum() == pytest.approx(255, rel=0.1)
-
-
-def test_channels_do_not_mix():
-    red = np.zeros((8, 3, 9, 9), np.uint8)
-    red[:, 0, 3:6, 2:7] = 180
-    for name in DRIFTS:
-        out = drift(name, red)
-        assert out[:, 0].any(axis=(1, 2)).all()
-        assert not out[:, 1:].any()
 
 
 def test_what_is_not_known_is_refused():

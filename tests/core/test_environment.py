@@ -1,6 +1,5 @@
 """What of a user's environment counts: each thing that does not, tried on a real process."""
 
-import importlib
 import io
 import os
 import subprocess
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from core import environment
 from core.environment import LOOPBACK, settle
 
 ROOT = Path(__file__).parents[2]
@@ -107,17 +105,3 @@ def test_what_is_set_for_proxies_stays():
     environment["GRPC_VERBOSITY"] = "DEBUG"
     settle(environment)
     assert environment["GRPC_VERBOSITY"] == "DEBUG"
-
-
-@pytest.mark.parametrize("package", ["attacks", "client", "experiments", "pow", "server"])
-def test_every_command_settles_first(package, monkeypatch):
-    class Settled(BaseException):
-        pass
-
-    def settled():
-        raise Settled
-
-    monkeypatch.setattr(environment, "settle", settled)
-    monkeypatch.setattr(sys, "argv", [package, "no such command"])
-    with pytest.raises(Settled):
-        importlib.import_module(f"{package}.__main__").main()

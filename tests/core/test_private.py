@@ -45,11 +45,8 @@ def test_artifacts_are_private_also_where_they_replace_a_file_that_was_not(place
         save(file, {"x": np.zeros(3)}, {})
         assert (mode(file), mode(file.parent)) == (0o600, 0o700)
         file.chmod(0o666)
-
-
-def test_a_page_is_as_public_as_the_umask_says(place):
     os.umask(0o022)
-    write_atomically(place / "page.md", b"x")
+    write_atomically(place / "page.md", b"x")  # a page is as public as the umask says
     assert mode(place / "page.md") == 0o644
 
 

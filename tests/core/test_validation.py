@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, Field
 
+from core.suggest import suggest
 from core.validation import Mistakes, between, distinct, matching, one_of, validate
 
 
@@ -104,3 +105,12 @@ def test_all_mistakes_are_named_at_once_with_the_place_of_the_document() -> None
 def test_what_is_no_table_is_refused() -> None:
     with pytest.raises(Mistakes, match=r"^here is \[1\], expected a table$"):
         validate(House, [1], "here")
+
+
+def test_the_nearest_name_is_suggested_and_none_that_is_far() -> None:
+    known = ("rate", "paper", "none")
+    for name in ("rates", "rate", "rtae"):
+        assert suggest(name, iter(known)) == "; did you mean 'rate'?"
+    for name in (None, 3, ["rate"], "zzzzzz", "", "rate" * 1_000_000):  # the last in no time
+        assert suggest(name, known) == ""
+    assert suggest("rate", ()) == ""

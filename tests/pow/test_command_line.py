@@ -18,30 +18,12 @@ Checked = Callable[..., tuple[int, list[str]]]
 GOOD = "1:4:991231:model-extraction-warning::AbCdEfGh:14"
 
 
-@pytest.mark.process
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    code = (
-        "import sys\nsys.argv = ['pow', '--help']\nimport runpy\n"
-        "try:\n    runpy.run_module('pow', run_name='__main__')\n"
-        "except SystemExit:\n"
-        "    print(sorted({'numpy', 'numba', 'argon2', 'torch'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.rstrip().endswith("[]")
-    assert "mint" in done.stdout
-
-
-@pytest.mark.parametrize(
-    "options", [["foo", "-b", "12"], ["-b", "12", "-r", "foo"], ["foo", "-b", "12", "-z", "6"]]
-)
-def test_mint(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["mint", *options]) == 0
-    shown = capsys.readouterr()
-    assert check(shown.out.strip(), 12, "foo")
-    assert "minted in" in shown.err
-
-
-def test_mint_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mint(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["foo"], ["-r", "foo"], ["foo", "-z", "6"]):
+        assert main(["mint", "-b", "12", *options]) == 0
+        shown = capsys.readouterr()
+        assert check(shown.out.strip(), 12, "foo")
+        assert "minted in" in shown.err
     assert main(["mint", "foo", "-b", "8", "-x", "a=1", "-q", "-X", "--algorithm", "sha256"]) == 0
     shown = capsys.readouterr()
     stamp = shown.out.strip().removeprefix("X-Hashcash: ")
@@ -91,6 +73,9 @@ def test_check(checked: Checked, capsys: pytest.CaptureFixture[str]) -> None:
     assert checked(f"X-Hashcash: {GOOD}\n\n{GOOD}x\n", "-q") == (1, [])
     code, (line,) = checked("", GOOD, "-r", "else")
     assert (code, "not for 'else'" in line) == (1, True)
+    assert checked(GOOD, "-r", "MODEL-extraction-Warning")[0] == 0
+    assert checked(GOOD, "-r", "MODEL-extraction-Warning", "-C")[0] == 1  # the case counts
+    assert checked(GOOD, "-r", GOOD.split(":")[3], "-C")[0] == 0
     code, (line,) = checked("", GOOD, "-e", "28d")
     assert (code, "s old" in line) == (1, True)
     assert main(["check", ""]) == 2
@@ -131,13 +116,6 @@ def test_a_mail(checked: Checked) -> None:
     assert checked("Subject: hello\n\nworld\n", "-X") == (1, [])
 
 
-def test_the_case_of_a_resource(checked: Checked) -> None:
-    shouted = "MODEL-extraction-Warning"
-    assert checked(GOOD, "-r", shouted)[0] == 0
-    assert checked(GOOD, "-r", shouted, "-C")[0] == 1
-    assert checked(GOOD, "-r", GOOD.split(":")[3], "-C")[0] == 0
-
-
 @pytest.mark.parametrize(
     ("hours", "grace", "good"),
     [
@@ -159,25 +137,20 @@ def test_the_grace_period(hours: int, grace: str, good: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0", 0),
-        ("0d", 0),
-        ("90", 90),
-        ("10m", 600),
-        ("28d", 2_419_200),
-        ("1M", 2_592_000),
-        ("1Y", 31_536_000),
+        *(("0", 0), ("0d", 0), ("90", 90), ("10m", 600)),
+        *(("28d", 2_419_200), ("1M", 2_592_000), ("1Y", 31_536_000)),
+        *((text, None) for text in ("", "d", "-1d", "1.5h", "1x", "9" * 20)),
     ],
 )
-def test_durations(text: str, expected: float) -> None:
-    assert duration(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "d", "-1d", "1.5h", "1x", "9" * 20])
-def test_durations_that_are_refused(text: str) -> None:
+def test_durations(text: str, expected: float | None) -> None:
+    if expected is not None:
+        assert duration(text) == expected
+        return
     with pytest.raises(ValueError, match="expiry"):
         duration(text)
 
 
+@pytest.mark.process
 def test_warm(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warm"]) == 0
     assert "kernels ready in" in capsys.readouterr().out

@@ -122,14 +122,10 @@ def test_dates_against_a_clock(date: str, age: float | None, why: str | None) ->
     assert (why or "") in (reason or "")
 
 
-@pytest.mark.parametrize("width", [6, 10, 12])
-def test_dates_come_back(width: int) -> None:
-    date = hashcash.format_date(NOON + 3_671, width)
-    unit = {6: 86_400, 10: 60, 12: 1}[width]
-    assert hashcash.parse_date(date) == (NOON + 3_671) // unit * unit
-
-
-def test_dates_that_cannot_be_written() -> None:
+def test_dates_come_back() -> None:
+    for width, unit in ((6, 86_400), (10, 60), (12, 1)):
+        date = hashcash.format_date(NOON + 3_671, width)
+        assert hashcash.parse_date(date) == (NOON + 3_671) // unit * unit
     with pytest.raises(ValueError, match="6, 10 or 12"):
         hashcash.format_date(NOON, 8)
     with pytest.raises(ValueError, match="is not a date"):

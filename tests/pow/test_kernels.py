@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from pow.native import search as native
 from pow.native.compiled import kernel_name
 from pow.native.kernels import HASHES
 from pow.native.layout import Layout
-from pow.native.rounds import FOLDED, SHA1_START, SHA256_K, SHA256_START
 from pow.native.scans import SCANS, SHAPES
 from pow.native.search import KERNELS, Search
 from pow.solver import search
@@ -32,25 +32,6 @@ def kernel(request: pytest.FixtureRequest) -> str:
 
 def searching(prefix: str, bits: int, algorithm: str = "sha1", kernel: str = "auto") -> Search:
     return Search(prefix, bits, 1, algorithm, kernel)
-
-
-def test_constants_are_fips_180_4() -> None:
-    assert [f"{SHA256_K[i]:08x}" for i in (0, 1, 63)] == ["428a2f98", "71374491", "c67178f2"]
-    assert f"{SHA256_START[0]:08x}{SHA256_START[7]:08x}" == "6a09e6675be0cd19"
-    assert f"{SHA1_START[4]:08x}" == "c3d2e1f0"
-
-
-@pytest.mark.parametrize("algorithm", HASHES)
-def test_absorbing_blocks(algorithm: str) -> None:
-    kind, layout = HASHES[algorithm], Layout(b"p" * 190)
-    state, w = kind.start.copy(), np.zeros(kind.rounds, dtype=np.uint32)
-    blocks = layout.blocks(5)
-    blocks[-1, FOLDED] = int.from_bytes(b"+++\x80", "big")  # nonce 0, left empty
-    for block in blocks:
-        w[:16] = block
-        kind.absorb(state, w)
-    message = layout.prefix + layout.counter(5, 0, 0).encode()
-    assert state.astype(">u4").tobytes() == digest(message, algorithm)
 
 
 @pytest.mark.parametrize("algorithm", HASHES)
@@ -104,11 +85,8 @@ def test_long_searches_repeat_and_skip_nothing(algorithm: str, kernel: str, thre
     assert abs(solution.hashes / (300 << bits) - 1) < 5 / 300**0.5
 
 
-def test_bits_beyond_the_first_word_are_left_to_hashlib() -> None:
-    assert searching("x" * 60, 40).mask == 0xFFFFFFFF
-
-
 def test_a_kernel_that_lies_is_found_out() -> None:
+    assert searching("x" * 60, 40).mask == 0xFFFFFFFF  # bits beyond it are left to hashlib
     plan = searching("x" * 60, 20)
     assert digest(("x" * 60 + plan.layout.counter(0, 0, 0)).encode())[0] != 0
     with pytest.raises(RuntimeError, match="is broken"):
@@ -156,54 +134,50 @@ def test_features_decide_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernel_name() == "avx512"
 
 
-class TestCacheFolder:
-    """Where object code goes; numba's own setting wins."""
+@pytest.fixture
+def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Path | None]:
+    """Where object code of a package in tmp_path goes."""
+    package = tmp_path / "pow"
+    package.mkdir()
+    for name in compiled._SOURCES:
+        shutil.copy(Path(compiled.__file__).parent / name, package / name)
+    monkeypatch.setattr(compiled, "_HERE", package)
+    monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return compiled.cache_folder.__wrapped__
 
-    @pytest.fixture(autouse=True)
-    def _fresh(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        package = tmp_path / "pow"
-        package.mkdir()
-        for name in compiled._SOURCES:
-            shutil.copy(Path(compiled.__file__).parent / name, package / name)
-        monkeypatch.setattr(compiled, "_HERE", package)
-        monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", "")
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-        self.folder = compiled.cache_folder.__wrapped__
 
-    def test_beside_the_package(self, tmp_path: Path) -> None:
-        folder = self.folder()
-        assert folder.parent == tmp_path / "pow/__pycache__"
-        (tmp_path / "pow/kernels.py").write_text("changed")
-        assert self.folder() != folder
+def test_object_code_is_beside_the_package_unless_numba_is_told_otherwise(
+    cache_folder: Callable[[], Path | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cache_folder()
+    assert folder is not None
+    assert folder.parent == tmp_path / "pow/__pycache__"
+    (tmp_path / "pow/kernels.py").write_text("changed")
+    assert cache_folder() != folder
+    monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", str(tmp_path / "elsewhere"))
+    assert cache_folder() == tmp_path / "elsewhere"
+    monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", "/proc/nowhere")
+    assert cache_folder() is None
 
-    def test_a_read_only_install_falls_back_to_the_user_and_takes_along_what_is_there(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        warmed = self.folder()
-        (warmed / "kernel.nbc").write_text("object code")
-        writable = compiled._writable
-        monkeypatch.setattr(
-            compiled, "_writable", lambda f: "__pycache__" not in f.parts and writable(f)
-        )
-        folder = self.folder()
-        assert folder.is_relative_to(tmp_path / "home/powgate")
-        assert (folder / "kernel.nbc").read_text() == "object code"
 
-    def test_what_an_installer_left_is_read_where_nothing_can_be_written(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        warmed, writable = self.folder(), compiled._writable
-        monkeypatch.setattr(compiled, "_writable", lambda _: False)
-        assert self.folder() is None
-        (warmed / "kernel.nbc").write_text("object code")
-        assert self.folder() == warmed
-        assert not writable(warmed / "kernel.nbc" / "sub")  # a folder that is a file
-
-    def test_numbas_own_setting_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", str(tmp_path / "elsewhere"))
-        assert self.folder() == tmp_path / "elsewhere"
-        monkeypatch.setitem(vars(compiled.config), "CACHE_DIR", "/proc/nowhere")
-        assert self.folder() is None
+def test_a_read_only_install_falls_back_to_the_user_and_takes_along_what_is_there(
+    cache_folder: Callable[[], Path | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed, writable = cache_folder(), compiled._writable
+    assert warmed is not None
+    monkeypatch.setattr(compiled, "_writable", lambda _: False)
+    assert cache_folder() is None
+    (warmed / "kernel.nbc").write_text("object code")
+    assert cache_folder() == warmed  # what an installer left is read where none can be written
+    assert not writable(warmed / "kernel.nbc" / "sub")  # a folder that is a file
+    monkeypatch.setattr(
+        compiled, "_writable", lambda f: "__pycache__" not in f.parts and writable(f)
+    )
+    folder = cache_folder()
+    assert folder is not None
+    assert folder.is_relative_to(tmp_path / "home/powgate")
+    assert (folder / "kernel.nbc").read_text() == "object code"
 
 
 @pytest.mark.process

@@ -38,12 +38,9 @@ def test_measuring(algorithm: str, kernel: str, named: str) -> None:
 def test_what_cannot_be_measured(arguments: tuple, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         measure(*arguments)
-
-
-@pytest.mark.parametrize("hashes", [0.0, -1.0, float("nan"), 1e16])
-def test_rates_that_are_refused(hashes: float) -> None:
-    with pytest.raises(ValueError, match="expected above 0 and at most 1e\\+15"):
-        replace(RATE, hashes_per_second=hashes)
+    for hashes in (0.0, -1.0, float("nan"), 1e16):
+        with pytest.raises(ValueError, match="expected above 0 and at most 1e\\+15"):
+            replace(RATE, hashes_per_second=hashes)
 
 
 def test_work_in_seconds() -> None:

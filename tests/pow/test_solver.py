@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from pow.challenge import Challenge, Keyring, verify_counters
 from pow.hashcash import check, value
 from pow.puzzle import puzzle_for
 from pow.solver import Cancelled, DeadlineExceeded, aligned_random, mint, search, solve
+from pow.threads import share
 
 RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
-CHALLENGES = 600
+CHALLENGES = 300
 
 
 def issue(work: int, algorithm: str = "sha1") -> Challenge:
@@ -33,26 +35,25 @@ def issue(work: int, algorithm: str = "sha1") -> Challenge:
     )
 
 
-@pytest.mark.parametrize("solver", ["native", "python"])
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_what_is_solved_verifies(algorithm: str, solver: str) -> None:
-    for work in (0, 1, 15, 16, 700, 5_000, 100_000):
+@pytest.mark.parametrize(
+    ("algorithm", "solver", "threads"),
+    [
+        ("sha1", "native", 1),
+        ("sha1", "python", 1),
+        ("sha256", "native", 2),
+        ("sha256", "python", 1),
+        ("argon2id", "native", 1),
+        ("argon2id", "native", 3),
+    ],
+)
+def test_what_is_solved_verifies(algorithm: str, solver: str, threads: int) -> None:
+    for work in (64,) if algorithm == "argon2id" else (0, 1, 15, 16, 700, 5_000, 50_000):
         challenge = issue(work, algorithm)
-        solution = solve(challenge, solver=solver)
+        solution = solve(challenge, solver=solver, threads=threads)
         verify_counters(challenge, solution.counters)
         assert len(solution.counters) == challenge.puzzle.count <= solution.hashes
         assert not solution.virtual
-
-
-@pytest.mark.parametrize(
-    ("work", "algorithm", "threads"),
-    [(64, "argon2id", 1), (64, "argon2id", 3), (1 << 23, "sha1", 2), (1 << 23, "sha256", 2)],
-)
-def test_threads_share_one_challenge(work: int, algorithm: str, threads: int) -> None:
-    challenge = issue(work, algorithm)
-    solution = solve(challenge, threads=threads)
-    verify_counters(challenge, solution.counters)
-    assert solution.cpu_seconds > 0
+        assert solution.cpu_seconds >= 0
 
 
 @settings(deadline=None, max_examples=25)
@@ -69,17 +70,14 @@ def test_any_prefix_is_solved(prefix: str, bits: int, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_mint(algorithm: str) -> None:
+def test_a_minted_prefix_ends_where_the_kernels_want_it(algorithm: str) -> None:
     stamp = mint("somebody@example.org", 18, algorithm, ext="a=b")
     assert check(stamp, 18, "somebody@example.org", algorithm, now=time.time(), max_age=60)
-
-
-@given(st.integers(0, 500))
-def test_a_minted_prefix_ends_where_the_kernels_want_it(bare: int) -> None:
-    rand = aligned_random(bare)
-    assert native.supports("x" * bare + rand)
-    assert (bare + len(rand)) % 64 == 58
-    assert 16 <= len(rand) < 80
+    for bare in range(200):
+        rand = aligned_random(bare)
+        assert native.supports("x" * bare + rand)
+        assert (bare + len(rand)) % 64 == 58
+        assert 16 <= len(rand) < 80
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,7 @@ def test_a_minted_prefix_ends_where_the_kernels_want_it(bare: int) -> None:
     [
         ("sha1", 4, 16, "hashlib"),
         ("sha1", 6, 16, "auto"),
-        ("sha1", 12, 17, "auto"),
+        ("sha1", 10, 17, "auto"),
         ("sha1", 9, 1, "auto"),
         ("sha256", 7, 31, "auto"),
     ],
@@ -99,7 +97,7 @@ def test_work_and_its_spread(algorithm: str, bits: int, count: int, kernel: str)
         prefix = f"1:{bits}:261121120000:powgate::{seed[:32]}:"
         hashes[i] = search(prefix, bits, count, algorithm=algorithm, kernel=kernel).hashes
     work, spread = count << bits, np.sqrt((1 - 2.0**-bits) / count)
-    # 3 % where 600 draws can tell, four standard errors where they cannot
+    # 3 % where 300 draws can tell, four standard errors where they cannot
     assert abs(hashes.mean() / work - 1) < max(0.03, 4 * spread / np.sqrt(CHALLENGES))
     assert abs(hashes.std() / hashes.mean() / spread - 1) < 0.16
 
@@ -143,7 +141,7 @@ def test_a_deadline_and_progress(algorithm: str) -> None:
     assert seen[0][0] > 0
 
 
-def test_what_a_progress_callback_raises_comes_out() -> None:
+def test_what_a_progress_callback_or_a_helper_raises_comes_out() -> None:
     def stop(_: int, __: float) -> None:
         raise KeyboardInterrupt
 
@@ -151,11 +149,6 @@ def test_what_a_progress_callback_raises_comes_out() -> None:
     with pytest.raises(KeyboardInterrupt):
         solve(issue(1 << 50), threads=2, progress=stop)
     assert threading.active_count() == before
-
-
-def test_what_a_helper_raises_comes_out() -> None:
-    from pow.threads import share
-
     over = threading.Event()
 
     def work(helper: bool) -> None:
@@ -170,7 +163,7 @@ def test_what_a_helper_raises_comes_out() -> None:
 def test_virtual() -> None:
     challenge = issue(1 << 30, "virtual")
     rng = np.random.default_rng(7)
-    drawn = [solve(challenge, solver="virtual", rate=1e6, rng=rng) for _ in range(4_000)]
+    drawn = [solve(challenge, solver="virtual", rate=1e6, rng=rng) for _ in range(3_000)]
     assert all(s.virtual and s.counters == () for s in drawn)
     hashes = np.array([s.hashes for s in drawn], dtype=float)
     assert abs(hashes.mean() / 2**30 - 1) < 0.03
@@ -178,53 +171,46 @@ def test_virtual() -> None:
     assert drawn[0].seconds == drawn[0].cpu_seconds == drawn[0].hashes / 1e6
     again = solve(challenge, solver="virtual", rate=1e6, rng=np.random.default_rng(7))
     assert again == drawn[0]
-
-
-@pytest.mark.parametrize("work", [0, 3, 16, 20, 1 << 60])
-def test_virtual_puzzles_of_any_size(work: int) -> None:
-    rng = np.random.default_rng(1)
-    s = solve(issue(work, "virtual"), solver="virtual", rate=1e9, rng=rng, threads=2)
-    assert s.hashes >= (work if work < 32 else 1)
-    assert s.seconds == s.cpu_seconds / 2
+    for work in (0, 3, 16, 20, 1 << 60):
+        s = solve(issue(work, "virtual"), solver="virtual", rate=1e9, rng=rng, threads=2)
+        assert s.hashes >= (work if work < 32 else 1)
+        assert s.seconds == s.cpu_seconds / 2
 
 
 VIRTUAL = {"work": (1, "virtual"), "solver": "virtual", "rate": 1.0, "rng": np.random.default_rng()}
 
 
+def solved(arguments: dict) -> None:
+    rest = dict(arguments)
+    solve(issue(*rest.pop("work", (1, "sha1"))), **rest)
+
+
+def searched(change: dict) -> None:
+    search(**({"prefix": "p" * 60, "bits": 4, "count": 1} | change))
+
+
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("call", "arguments", "why"),
     [
-        (VIRTUAL | {"work": (1, "sha1")}, "cannot solve a sha1"),
-        ({"work": (1, "virtual")}, "cannot solve a virtual"),
-        ({"work": (1, "sha1"), "solver": "gpu"}, "solver must be"),
-        (VIRTUAL | {"rng": None}, "random generator"),
+        (solved, VIRTUAL | {"work": (1, "sha1")}, "cannot solve a sha1"),
+        (solved, {"work": (1, "virtual")}, "cannot solve a virtual"),
+        (solved, {"solver": "gpu"}, "solver must be"),
+        (solved, VIRTUAL | {"rng": None}, "random generator"),
         *(
-            (VIRTUAL | {"rate": rate}, "needs a rate")
+            (solved, VIRTUAL | {"rate": rate}, "needs a rate")
             for rate in (None, 0.0, -1.0, float("inf"), float("nan"))
         ),
+        *((searched, {"bits": bits}, "bits must be") for bits in (61, -1)),
+        *((searched, {"count": count}, "count must be") for count in (-1, 5000)),
+        (searched, {"algorithm": "md5"}, "algorithm must be"),
+        (searched, {"threads": 0}, "threads must be"),
+        (searched, {"kernel": "gpu"}, "kernel must be"),
+        (searched, {"prefix": "é"}, "ASCII"),
+        *((searched, {"deadline": s}, "deadline must be") for s in (0, float("nan"))),
     ],
 )
-def test_solvers_that_do_not_fit(arguments: dict, why: str) -> None:
-    rest = dict(arguments)
+def test_what_cannot_be_solved_is_refused(
+    call: Callable[[dict], None], arguments: dict, why: str
+) -> None:
     with pytest.raises(ValueError, match=why):
-        solve(issue(*rest.pop("work")), **rest)
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"bits": 61}, "bits must be"),
-        ({"bits": -1}, "bits must be"),
-        ({"count": -1}, "count must be"),
-        ({"count": 5000}, "count must be"),
-        ({"algorithm": "md5"}, "algorithm must be"),
-        ({"threads": 0}, "threads must be"),
-        ({"kernel": "gpu"}, "kernel must be"),
-        ({"prefix": "é"}, "ASCII"),
-        ({"deadline": 0}, "deadline must be"),
-        ({"deadline": float("nan")}, "deadline must be"),
-    ],
-)
-def test_searches_that_are_refused(change: dict, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        search(**({"prefix": "p" * 60, "bits": 4, "count": 1} | change))
+        call(arguments)
