@@ -35,34 +35,6 @@ async def outcome(door: Admission, client: str, read, *, predict=True) -> object
 
 
 @looped
-async def test_other_clients_are_served_while_one_holds_all_it_can():
-    door = Admission(1_000, Limits(turn_seconds=0.2, body_seconds=0.5))
-    held = [asyncio.create_task(outcome(door, "attacker", never)) for _ in range(300)]
-    await asyncio.sleep(0)
-    for _ in range(20):
-        assert await outcome(door, "anne", at_once) == b"data"
-    ends = await asyncio.gather(*held)
-    assert ends.count(BodyTooSlow) == Limits().predicts
-    assert ends.count(TooManyCalls) == 300 - Limits().predicts
-
-
-@looped
-async def test_calls_beyond_the_places_of_a_client_wait_for_one():
-    door = Admission(1_000, Limits())
-    working = 0
-
-    async def work():
-        nonlocal working
-        async with door.call("anne", at_once, predict=True):
-            working += 1
-            assert working <= Limits().predicts
-            await asyncio.sleep(0)
-            working -= 1
-
-    await asyncio.gather(*(work() for _ in range(40)))
-
-
-@looped
 async def test_messages_that_do_not_come_hold_up_no_call_of_another_kind():
     """A few clients together can fill all places for messages; with those of predictions only."""
     door = Admission(2**30, Limits(turn_seconds=0.2, body_seconds=0.5))
@@ -79,16 +51,6 @@ async def test_the_message_of_a_call_that_is_no_prediction_has_less_time(monkeyp
     door = Admission(1_000, Limits())
     async with asyncio.timeout(5):
         assert await outcome(door, "attacker", never, predict=False) is BodyTooSlow
-
-
-@looped
-async def test_what_waits_for_answers_does_not_hold_up_a_redeem():
-    door = Admission(1_000, SOON)
-    async with asyncio.TaskGroup() as group:
-        held = [group.create_task(outcome(door, "anne", never)) for _ in range(Limits().predicts)]
-        await asyncio.sleep(0)
-        assert await outcome(door, "anne", at_once, predict=False) == b"data"
-        assert not any(task.done() for task in held)
 
 
 def test_one_client_receives_a_quarter_of_the_bytes_at_most(monkeypatch):
@@ -132,28 +94,6 @@ async def test_clients_of_an_open_gate_are_forgotten_once_they_have_rested(monke
         await outcome(door, f"client-{number}", at_once)
         await asyncio.sleep(0.001)
     assert len(door._clients) <= 5
-
-
-@looped
-async def test_the_oldest_call_of_nobody_s_makes_room():
-    door = Admission(1_000, Limits(checks=2, check_seconds=10))
-    ended = []
-
-    async def check(number):
-        try:
-            async with door.check():
-                await never()
-        except BodyTooSlow:
-            ended.append(number)
-
-    held = [asyncio.create_task(check(number)) for number in range(5)]
-    for _ in range(5):
-        await asyncio.sleep(0.01)
-    assert ended == [0, 1, 2]
-    async with door.check():
-        pass
-    for task in held:
-        task.cancel()
 
 
 @looped

@@ -16,9 +16,8 @@ from mutations import mutated
 from core.learning.datasets import Split, load
 from pow.puzzle import MAX_WORK, puzzle_for
 from server import calibration, measures, model
-from server.calibration import CalibrationError, power_of_two_seconds
+from server.calibration import CalibrationError
 from server.calibration.make import Targets
-from server.calibration.plot import draw
 from server.ledger import NANO, Account, Batch
 from server.measures import costs_of
 from server.pricing import work_for
@@ -178,25 +177,10 @@ def test_policies_by_name(calibrated):
         calibrated.policy("free")
 
 
-def test_it_is_drawn_with_every_kind_of_client(calibrated, tmp_path):
-    text = draw(calibrated, tmp_path / "calibration.svg").read_text()
-    assert text.startswith("<svg ")
-    assert text.rstrip().endswith("</svg>")
-    for kind in calibrated.overhead:
-        assert f">{kind}<" in text
-
-
 def test_what_is_saved_is_loaded(calibrated, tmp_path):
     file = tmp_path / "calibration.json"
     calibration.save(calibrated, file)
     assert calibration.load(file, calibrated.fingerprint) == calibrated
-
-
-def test_another_models_calibration_is_refused(calibrated, tmp_path):
-    file = tmp_path / "calibration.json"
-    calibration.save(calibrated, file)
-    with pytest.raises(CalibrationError, match=r"made for fingerprint .* calibrate again"):
-        calibration.load(file, "0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -278,11 +262,6 @@ def test_wishes_nobody_can_meet_are_refused(prepared, honest, given, message):
     blind = replace(prepared, measure=given.pop("measure", prepared.measure))
     with pytest.raises(ValueError, match=message):
         calibrate(blind, MEASURE, few, **given)
-
-
-@pytest.mark.parametrize(("seconds", "hashes"), [(1.0, 2**20), (1.9, 2**20), (2.0, 2**21)])
-def test_powers_of_two_are_rounded_down(seconds, hashes):
-    assert power_of_two_seconds(seconds, 2.0**20) * 2**20 == hashes - 0.5
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

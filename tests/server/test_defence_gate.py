@@ -1,16 +1,13 @@
 """A defence behind the gate: it perturbs what goes out, never what is measured."""
 
-import shutil
 import uuid
 
 import numpy as np
 import pytest
-from commands import refused, run, serving
 from meaning import assert_same_answers
 
 from client.session import Session
-from core.learning import artifacts, networks
-from server import model
+from core.learning import networks
 from server.defences import Perturbation, configured
 from server.defences.surrogates import Surrogates
 
@@ -86,42 +83,3 @@ def test_a_defence_that_cannot_work_stops_the_server(
 
 
 FLAGS = ("--open", "--policy", "none", "--measure", "entropy")
-
-
-@pytest.fixture(scope="module")
-def defended(tmp_path_factory):
-    """A home with a model whose surrogates for `mad` are there."""
-    folder = tmp_path_factory.mktemp("home")
-    wishes = {"dataset": "digits", "network": "lenet-thin", "measure": "entropy", "seed": 0}
-    made = model.prepare(folder, "m", **wishes, defence="mad")
-    assert made == ["victim", "entropy", "fresh surrogates for mad"]
-    return folder
-
-
-@pytest.mark.process  # trains a victim
-def test_the_server_refuses(defended):
-    there = ("--home", defended, "--model", "m")
-    assert "unknown defence 'madd'" in refused("prepare", "--defence", "madd", *there)
-    missing = refused("serve", *FLAGS, "--defence", "gradient_redirection", *there)
-    assert "prepare the model again with --defence grad" in missing
-    for words in (
-        ("--defence", "mad", "--defence.epsilon", "2.5"),
-        ("--defence", "mad", "--defence.tau", "0.5"),
-        ("--defence.epsilon", "0.5"),
-    ):
-        with pytest.raises(SystemExit):
-            run("serve", *FLAGS, *words, *there)
-
-
-@pytest.mark.process
-def test_a_surrogate_of_another_victim_is_not_served(defended, tmp_path):
-    other = tmp_path / "home"
-    shutil.copytree(defended, other)
-    path = other / "models" / "m" / "surrogates-fresh.safetensors"
-    with serving(other, *FLAGS, "--defence", "mad") as address:
-        assert address
-    arrays, facts = artifacts.load(path)
-    stranger = networks.build("lenet-thin", (1, 8, 8), 10, seed=9)
-    artifacts.save(path, arrays, {**facts, "victim": artifacts.weights_digest(stranger)})
-    told = refused("serve", *FLAGS, "--defence", "mad", "--home", other, "--model", "m")
-    assert "holds no fresh of this victim" in told

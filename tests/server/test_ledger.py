@@ -99,6 +99,7 @@ class TestInFile(LedgerContract):
             assert ("was replaced" if replaced else "is gone") in str(caught.value.__cause__)
 
     def test_it_prunes_when_it_is_opened_and_while_it_works(self, client, clock, monkeypatch):
+        """More ends in a busy minute than one round deletes: the next one follows soon."""
         monkeypatch.setattr("server.ledger.sqlite.PRUNE_SECONDS", 0.0)
         anne = client()
         for number in range(2):
@@ -106,16 +107,8 @@ class TestInFile(LedgerContract):
             clock.now += RETENTION + 601
             assert anne.account == anne.account  # the second after what the first one set off
             assert anne.ledger._submit(_charges).result() == 0
-        anne.ask("r3")
-        anne.ledger.close()
-        clock.now += RETENTION + 601
-        assert client().ledger._submit(_charges).result() == 0
-
-    def test_it_prunes_as_fast_as_it_is_asked(self, client, clock, monkeypatch):
-        """More ends in a busy minute than one round deletes: the next one follows soon."""
         monkeypatch.setattr("server.ledger.rows.PRUNED", 2)
         monkeypatch.setattr("server.ledger.writer.BEHIND_SECONDS", 0.0)
-        anne = client()
         for number in range(6):
             anne.ask(f"r{number}")
         anne.ledger.close()

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledgers import FixedTariff, Steps, Tail, batch
+from ledgers import Steps, batch
 
 from pow.hashcash import CLOCK_SKEW
 from server.ledger import DIGEST_BYTES, NANO, RECENT, WINDOWS, Account, Batch, Charge, Payment
-from server.ledger.rules import charge, check_retention, period, reprice, retry, settle
+from server.ledger.rules import charge, check_retention, period, retry, settle
 from server.refusals import NothingToRedeem, RetriesExhausted, TooManyUnpaid
 
 REQUESTS = 3
@@ -119,35 +119,6 @@ def test_what_waits_never_lowers_a_price(waiting, images):
     after = charged(before, [batch(n, NANO) for n in waiting], images=images)
     assert after.work >= alone.work
     assert after.account == replace(alone.account)
-
-
-def test_a_charge_counts_at_once_or_waits_for_its_payment():
-    waits = charged(cost=NANO, images=10, tariff=FixedTariff())
-    assert (waits.account.counted, waits.account.unpaid, waits.paid) == (0, 1, False)
-    assert waits.waiting is not None
-    payment = Payment("", "r", b"d", waits.puzzle)
-    paid = settle(waits, payment, ())
-    assert (paid.account.counted, paid.account.entered, paid.waiting) == (10, True, None)
-    counts = charged(cost=90 * NANO, images=10, tariff=FixedTariff())
-    assert (counts.account.counted, counts.waiting) == (10, None)
-    assert settle(counts, payment, ()).account.counted == 10
-    with pytest.raises(NothingToRedeem):
-        settle(None, payment, ())
-
-
-def test_a_tail_is_counted_with_the_thresholds_that_it_was_charged_by():
-    waits = charged(cost=8 * NANO, images=2, tariff=Tail())
-    payment = Payment("", "r", b"d", waits.puzzle)
-    sums = settle(waits, payment, Tail.thresholds).account.sums
-    assert sums == Account().counting(2, 8 * NANO, 2 * NANO).sums
-
-
-def test_only_what_does_not_count_is_priced_again():
-    waits = charged(images=10)
-    later = replace(waits, account=Account().with_batch(batch(10, NANO)))
-    assert (waits.work, reprice(later, (), Steps()).work) == (20_000, 40_000)
-    assert reprice(replace(later, waiting=None), (), Steps()).work == 20_000
-    assert reprice(replace(later, work=10**6), (), Steps()).work == 10**6
 
 
 def test_nothing_that_can_be_redeemed_may_be_deleted():

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pow.puzzle import puzzle_for
 from server.ledger import DIGEST_BYTES, NANO, Account, Batch
 from server.pricing import NoPrice, PolicyTariff, work_for
 from server.pricing.paper import Paper
@@ -156,14 +155,6 @@ def test_an_account_pays_its_entry_until_it_has_entered():
     assert tariff.work(new, 1) == tariff.work(replace(new, entered=True), 1) + 500
     most_expensive = PolicyTariff(RATE, 1e30, 0.8, SHA1, entry=500)
     assert most_expensive.work(new, 64) == 2**60
-
-
-def test_a_tariff_asks_in_the_algorithm_of_its_gate():
-    argon2id = Puzzles("argon2id", 2.0**-18)
-    assert PolicyTariff(RATE, 1e6, 0.8, SHA1).puzzle(2**28, 64, Account()) == puzzle_for(2**28)
-    assert PolicyTariff(RATE, 1e6, 0.8, argon2id).puzzle(2**28, 64, Account()) == puzzle_for(
-        2**10, "argon2id"
-    )
 
 
 def test_an_unpaid_batch_counts_at_once_where_it_is_expensive_and_raises_the_price():

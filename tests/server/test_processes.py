@@ -4,8 +4,6 @@ import contextlib
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -115,17 +113,3 @@ def test_kill_9_of_a_gate_loses_no_charge_a_client_saw(home, images, tmp_path):
     # The client asked one batch after another, and again with the same id where it was cut off:
     # every answer was charged once.
     assert (account.queries, account.unpaid_batches) == (5 * answered, 0)
-
-
-def test_help_imports_nothing_heavy():
-    code = (
-        "import sys, contextlib\n"
-        "sys.argv = ['server', 'serve', '--help']\n"
-        "import runpy\n"
-        "with contextlib.suppress(SystemExit):\n"
-        "    runpy.run_module('server', run_name='__main__')\n"
-        "heavy = {'torch', 'numba', 'scipy', 'sklearn'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ import uuid
 
 import grpc
 import pytest
-from asking import ANNE, BOB, counters_of, paid, redeem, refusal, request, solved
+from asking import ANNE, BOB, counters_of, paid, redeem, request, solved
 from ledgers import Flat
 
 from pow.challenge import Challenge, Keyring, verify_counters
@@ -84,16 +84,6 @@ def test_forged_and_truncated_challenges(stub):
         code, why, text, _ = redeem(stub, challenge, counters)
         assert (code, why) == ("INVALID_ARGUMENT", reason)
         assert text
-
-
-@pytest.mark.parametrize("rpc", ["Predict", "Redeem"])
-def test_bytes_that_are_no_message_show_nothing_of_the_parser(gate, rpc):
-    with grpc.insecure_channel(gate.address) as channel:
-        call = channel.unary_unary(f"/powgate.v1.Gate/{rpc}")
-        assert refusal(call, b"\xff\xff\xff")[:2] == ("UNAUTHENTICATED", "MISSING_KEY")
-        code, reason, text, _ = refusal(call, b"\xff\xff\xff", metadata=ANNE)
-    assert (code, reason) == ("INVALID_ARGUMENT", "MALFORMED_MESSAGE")
-    assert text == f"3 bytes are no request of /powgate.v1.Gate/{rpc}"
 
 
 def test_another_clients_challenge(gate, stub):

@@ -65,25 +65,18 @@ class LedgerContract:
         assert anne.ask("r1", 16, 99 * NANO) == first
         assert anne.account.charged == 4
         anne.ask("r2", 64, 640 * NANO)
-        retry = anne.again("r1")  # keeps its work however the account changed
-        assert (retry.work, retry.cost, retry.retries) == (first.work, first.cost, 1)
-
-    def test_the_sixth_retry_is_refused(self, anne):
-        anne.ask("r1")
-        assert [anne.again("r1").retries for _ in range(MAX_RETRIES)] == [1, 2, 3, 4, 5]
+        for number in range(MAX_RETRIES):
+            retry = anne.again("r1")  # keeps its work however the account changed
+            assert (retry.work, retry.cost, retry.retries) == (first.work, first.cost, number + 1)
         with pytest.raises(RetriesExhausted, match=r"request r1 .* at most 5"):
             anne.again("r1")
 
-    def test_a_request_id_stands_for_one_set_of_inputs(self, anne):
+    def test_a_request_id_of_a_client_stands_for_one_set_of_inputs(self, anne, bob):
         anne.ask("r1")
         other = replace(anne, digest=b"other")
         for again in (other.ask, other.again):
             with pytest.raises(RequestIdReused, match="r1"):
                 again("r1")
-        assert anne.account.charged == 1
-
-    def test_clients_do_not_share_request_ids_or_accounts(self, anne, bob):
-        anne.ask("r1")
         replace(bob, digest=b"other").ask("r1", 2)
         assert (anne.account.charged, bob.account.charged) == (1, 2)
 
@@ -97,18 +90,12 @@ class LedgerContract:
         anne.pay("r0")
         anne.ask("late")
 
-    def test_expired_challenges_free_their_places(self, anne, clock):
-        for number in range(MAX_UNPAID):
-            anne.ask(f"r{number}")
-        clock.now += EXPIRED - 2
-        assert anne.account.unpaid == MAX_UNPAID
-        clock.now += 2
-        assert anne.account.unpaid == 0
-        anne.ask("late")
-
     def test_a_retry_takes_its_place_again_or_finds_it_taken(self, anne, clock):
         anne.ask("old")
-        clock.now += EXPIRED
+        clock.now += EXPIRED - 2
+        assert anne.account.unpaid == 1
+        clock.now += 2
+        assert anne.account.unpaid == 0
         assert anne.again("old").account.unpaid == anne.account.unpaid == 1
         clock.now += EXPIRED
         for number in range(MAX_UNPAID):
@@ -165,13 +152,16 @@ class LedgerContract:
         assert errors == [type(None), ArithmeticError, type(None)]
         assert anne.account.charged == 3
 
-    def test_settling_is_idempotent_and_says_whether_it_was_new(self, anne):
-        anne.ask("r1", 2)
+    def test_settling_is_idempotent_and_says_whether_it_was_new(self, anne, clock):
+        assert not anne.ask("r1", 2).paid
+        assert not anne.again("r1").paid
         assert anne.pay("r1")
         once = anne.account
         assert (once.unpaid, once.counted) == (0, 2)
         assert not anne.pay("r1")
-        assert anne.account == once
+        clock.now += 100_000
+        retried = anne.again("r1")
+        assert (retried.paid, retried.account) == (True, once)
 
     @pytest.mark.parametrize(
         ("changed", "why"),
@@ -193,27 +183,16 @@ class LedgerContract:
         assert anne.account == before
         assert anne.ledger.settle("anne", right).result()
 
-    def test_a_retry_of_what_is_paid_says_so(self, anne, clock):
-        assert not anne.ask("r1", 2).paid
-        assert not anne.again("r1").paid
-        anne.pay("r1")
-        clock.now += 100_000
-        retried = anne.again("r1")
-        assert (retried.paid, retried.account.unpaid) == (True, 0)
-
     @pytest.mark.parametrize("cost", [1, 11 * HONEST])
-    def test_an_unpaid_batch_below_the_account_never_dilutes(self, anne, cost):
+    def test_an_unpaid_batch_counts_at_once_where_it_is_expensive_and_only_once(self, anne, cost):
         before = anne.ask("expensive", 10, 100 * HONEST).account
-        after = anne.ask("cheaper", 10, cost).account
+        assert before.cost == 100 * HONEST
+        after = anne.ask("cheaper", 10, cost).account  # below the account: never dilutes
         assert (after.counted, after.cost, after.sums) == (10, before.cost, before.sums)
+        anne.pay("expensive")
+        assert (anne.account.cost, anne.account.sums) == (before.cost, before.sums)
         anne.pay("cheaper")
         assert anne.account.counted == 20
-
-    def test_an_expensive_unpaid_batch_counts_at_once_and_only_once(self, anne):
-        counted = anne.ask("expensive", 10, 100 * HONEST).account
-        assert counted.cost == 100 * HONEST
-        anne.pay("expensive")
-        assert (anne.account.cost, anne.account.sums) == (counted.cost, counted.sums)
 
     def test_free_batches_are_settled_when_charged(self, client):
         charge = client(FixedTariff(free=True)).ask("r1", 3, 1)
@@ -239,25 +218,16 @@ class LedgerContract:
         assert errors.count(None) == 1
         assert sum(isinstance(error, TooManyUnpaid) for error in errors) == 7
 
-    def test_an_image_counts_once_however_often_it_is_shown(self, anne):
-        for same in (batch(3, 30 * NANO), batch(2, 1)):  # counts at once, or when it is paid
-            before = anne.account
-            for number in range(2):
-                anne.ask(f"{same.cost}-{number}", same)
-            for number in range(2):
-                anne.pay(f"{same.cost}-{number}")
-            assert anne.account.counted == before.counted + len(same)
-            assert anne.account.cost == before.cost + same.cost
-        assert anne.account.charged == 10
-
-    def test_a_batch_with_one_new_image_counts_that_one(self, anne):
-        first, more = batch(2, 20 * NANO), batch(1, 7 * NANO)
-        anne.ask("first", first)
-        anne.pay("first")
-        charge = anne.ask("both", Batch(first.costs + more.costs, first.digests + more.digests))
-        anne.pay("both")
-        assert (charge.images, charge.cost) == (3, 27 * NANO)  # as the record shows it
-        assert (anne.account.counted, anne.account.cost) == (3, 27 * NANO)
+    @pytest.mark.parametrize("cost", [1, 30 * NANO])  # counts when it is paid, or at once
+    def test_an_image_counts_once_however_often_it_is_shown(self, anne, cost):
+        same, more = batch(2, cost), batch(1, 7 * NANO)
+        both = Batch(same.costs + more.costs, same.digests + more.digests)
+        charges = [anne.ask(str(n), shown) for n, shown in enumerate((same, same, both))]
+        for number in range(3):
+            anne.pay(str(number))
+        assert (charges[2].images, charges[2].cost) == (3, both.cost)  # as the record shows it
+        account = anne.account
+        assert (account.counted, account.cost, account.charged) == (3, both.cost, 7)
 
     def test_what_waits_for_payment_keeps_its_tail(self, client):
         anne = client(Tail())
@@ -295,7 +265,8 @@ class LedgerContract:
         assert replace(anne, name="bob").ask("r2").work == 51_000
         assert anne.again("r0").work == 51_000  # as it was first asked
 
-    def test_what_expired_before_it_counted_is_priced_again_when_it_is_retried(self, client, clock):
+    @pytest.mark.parametrize("paid", [True, False])  # those not paid wait for each other
+    def test_what_expired_before_it_counted_is_priced_again(self, client, clock, paid):
         """Otherwise whoever lets batches expire pays for all of them what the first one cost."""
         anne = client(Steps())
         for number in range(3):
@@ -305,20 +276,12 @@ class LedgerContract:
         for number, work in enumerate((20_000, 40_000, 80_000)):
             retried = anne.again(f"r{number}")
             assert (retried.work, retried.puzzle) == (work, puzzle_for(work))
+            assert retried.account.unpaid == (1 if paid else number + 1)
             if number == 1:
                 with pytest.raises(NothingToRedeem, match="r1 has another price by now"):
                     anne.ledger.settle("anne", old).result()
-            assert anne.pay(f"r{number}")
-
-    def test_those_retried_at_once_wait_for_each_other(self, client, clock):
-        anne = client(Steps())
-        for number in range(3):
-            anne.ask(f"r{number}", 10)
-            clock.now += EXPIRED
-        retried = [anne.again(f"r{number}") for number in range(3)]
-        assert [charge.work for charge in retried] == [20_000, 40_000, 80_000]
-        assert [charge.account.unpaid for charge in retried] == [1, 2, 3]
-        assert retried[-1].account.charged == 30
+            assert not paid or anne.pay(f"r{number}")
+        assert anne.account.charged == 30
 
     def test_charges_are_deleted_when_they_ended_long_ago(self, anne, clock):
         anne.ask("paid", 2)
