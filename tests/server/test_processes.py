@@ -1,9 +1,12 @@
 """A gate as a process of its own: it serves, drains, is killed, and comes back."""
 
 import contextlib
+import re
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -113,3 +116,11 @@ def test_kill_9_of_a_gate_loses_no_charge_a_client_saw(home, images, tmp_path):
     # The client asked one batch after another, and again with the same id where it was cut off:
     # every answer was charged once.
     assert (account.queries, account.unpaid_batches) == (5 * answered, 0)
+
+
+def test_help_imports_nothing_heavy():
+    command = [sys.executable, "-X", "importtime", "-m", "server", "serve", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = set(re.findall(r"(\w+)$", done.stderr, re.MULTILINE))
+    assert "tyro" in imported
+    assert not {"torch", "numba", "scipy", "sklearn"} & imported

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import uuid
 from concurrent.futures import Future
 
 import grpc
@@ -137,18 +136,6 @@ def test_a_large_batch_is_answered_in_parts_that_others_can_pass(gate, stub, mon
     assert account(gate).cost / NANO == pytest.approx(images.mean(axis=(1, 2, 3)).sum(), rel=1e-5)
 
 
-def test_nothing_is_computed_that_cannot_be_charged(gate, stub):
-    for _ in range(MAX_UNPAID - 1):
-        stub.Predict(request(), metadata=ANNE)
-    with slow_victim(gate):
-        last = stub.Predict.future(request(), metadata=ANNE)
-        until(lambda: gate.computed == 0 or gate.victim.asked)
-        reasons = [refusal(stub.Predict, request(), metadata=ANNE)[1] for _ in range(3)]
-    assert reasons == ["TOO_MANY_UNPAID"] * 3
-    assert last.result().challenge
-    assert gate.computed == MAX_UNPAID
-
-
 def test_hanging_up_saves_no_wrong_answer(gate_with, monkeypatch):
     from server import gate as module
 
@@ -190,12 +177,6 @@ def test_a_payment_is_recorded_though_its_client_hung_up(gate, stub, monkeypatch
     until(lambda: [record["kind"] for record in gate.records] == ["predict", "redeem"])
 
 
-def under_way(stub) -> None:
-    """Waits until what was asked before is: calls of one connection arrive in order."""
-    for _ in range(3):
-        stub.GetAccount(pb.GetAccountRequest(), metadata=ANNE)
-
-
 def test_work_can_be_redeemed_while_predictions_are_under_way(gate, stub):
     sealed = [stub.Predict(request(), metadata=ANNE) for _ in range(MAX_UNPAID)]
     paid(stub, sealed.pop())
@@ -210,27 +191,18 @@ def test_work_can_be_redeemed_while_predictions_are_under_way(gate, stub):
             call.result()
 
 
-def test_one_request_id_with_many_inputs_at_once_is_computed_once(gate, stub):
-    request_id, before = str(uuid.uuid4()), gate.computed
-    with slow_victim(gate) as go:
-        every = [request(IMAGES * n / 8, request_id) for n in range(1, 9)]
-        calls = [stub.Predict.future(asked, metadata=ANNE) for asked in every]
-        under_way(stub)
-        go.set()
-        codes = sorted(call.code().name for call in calls)
-    assert codes == ["ALREADY_EXISTS"] * 7 + ["OK"]
-    assert gate.computed == before + 1
-    assert account(gate).charged == 2
-
-
-def test_the_same_request_twice_at_once_is_charged_once(gate, stub):
+def test_a_request_id_many_times_at_once_is_charged_once_and_for_its_inputs_only(gate, stub):
     asked = request()
+    others = [request(IMAGES * n / 8, asked.request_id) for n in range(1, 7)]
     with slow_victim(gate) as go:
-        calls = [stub.Predict.future(asked, metadata=ANNE) for _ in range(2)]
-        under_way(stub)
+        calls = [stub.Predict.future(each, metadata=ANNE) for each in (asked, asked, *others)]
+        for _ in range(3):  # until they are under way: calls of a connection arrive in order
+            stub.GetAccount(pb.GetAccountRequest(), metadata=ANNE)
         go.set()
-        answers = [call.result() for call in calls]
-    assert {answer.receipt.queries_charged for answer in answers} == {2}
+        codes = [call.code().name for call in calls]
+    assert codes == ["OK"] * 2 + ["ALREADY_EXISTS"] * 6
+    assert gate.computed == 2
+    assert account(gate).charged == 2
     assert [record["retry"] for record in gate.records] == [False, True]
 
 

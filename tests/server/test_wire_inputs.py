@@ -3,12 +3,13 @@
 import re
 import uuid
 
+import grpc
 import numpy as np
-import pytest
-from asking import ANNE, BOB, IMAGES, refusal, request, slow_victim
+from asking import ANNE, BOB, IMAGES, refusal, request, slow_victim, until
 
 from protos import codec
 from protos import gate_pb2 as pb
+from protos.gate_pb2_grpc import GateStub
 from server.ledger import MAX_UNPAID, Account
 
 
@@ -18,14 +19,9 @@ def tensor(**changes):
 
 
 BAD_TENSORS = [
-    (tensor(dtype=9), "BAD_TENSOR", "dtype code 9"),
     (pb.Tensor(), "BAD_TENSOR", "dtype code 0"),
-    (tensor(data=b"1234"), "BAD_TENSOR", "holds 4 bytes.*needs 128"),
     (tensor(data=bytes(132)), "BAD_TENSOR", "holds 132 bytes.*needs 128"),
-    (tensor(shape=[-2, -1, 4, 4]), "BAD_TENSOR", "negative"),
-    (tensor(shape=[1] * 9), "BAD_TENSOR", "9 axes; expected at most 8"),
     (tensor(shape=[2**62, 4, 4, 4]), "BAD_TENSOR", "needs"),
-    (tensor(shape=[0, 2**62, 2**62, 4], data=b""), "BAD_TENSOR", "needs more"),
     (tensor(shape=[2, 16]), "INVALID_IMAGES", "rank 2"),
     (tensor(shape=[1, 2, 4, 4]), "INVALID_IMAGES", "2x4x4, expected 1x4x4"),
     (tensor(shape=[0, 1, 4, 4], data=b""), "INVALID_IMAGES", "empty"),
@@ -58,10 +54,6 @@ def test_bad_inputs_and_request_ids_are_refused_and_cost_nothing(gate, stub):
 
 
 def test_a_victim_of_any_shape_is_asked(gate_with):
-    import grpc
-
-    from protos.gate_pb2_grpc import GateStub
-
     with gate_with(shape=(6,)) as gate, grpc.insecure_channel(gate.address) as channel:
         stub = GateStub(channel)
         assert stub.Describe(pb.DescribeRequest(), metadata=ANNE).input_shape == [6]
@@ -70,20 +62,16 @@ def test_a_victim_of_any_shape_is_asked(gate_with):
     assert "rank 4 (shape 2x1x4x4), expected rank 2: (b, 6)" in text
 
 
-@pytest.mark.parametrize("rpc", ["Describe", "Predict", "Redeem", "GetAccount"])
-def test_every_rpc_wants_to_know_who_calls(gate, stub, rpc):
-    message = {
-        "Describe": pb.DescribeRequest(),
-        "Predict": pb.PredictRequest(),  # who calls is asked before what is wrong with it
-        "Redeem": pb.RedeemRequest(),
-        "GetAccount": pb.GetAccountRequest(),
-    }[rpc]
-    assert refusal(getattr(stub, rpc), message)[:2] == ("UNAUTHENTICATED", "MISSING_KEY")
-    bad = (("client-id", "../etc"),)
-    assert refusal(getattr(stub, rpc), message, metadata=bad)[:2] == (
-        "INVALID_ARGUMENT",
-        "BAD_CLIENT_ID",
-    )
+def test_every_rpc_wants_to_know_who_calls(stub):
+    bad = {"metadata": (("client-id", "../etc"),)}
+    for call, message in (
+        (stub.Describe, pb.DescribeRequest()),
+        (stub.Predict, pb.PredictRequest()),  # who calls is asked before what is wrong with it
+        (stub.Redeem, pb.RedeemRequest()),
+        (stub.GetAccount, pb.GetAccountRequest()),
+    ):
+        assert refusal(call, message)[:2] == ("UNAUTHENTICATED", "MISSING_KEY")
+        assert refusal(call, message, **bad)[:2] == ("INVALID_ARGUMENT", "BAD_CLIENT_ID")
 
 
 def test_the_same_id_for_other_inputs_and_the_sixth_retry(gate, stub):
@@ -103,13 +91,17 @@ def test_the_same_id_for_other_inputs_and_the_sixth_retry(gate, stub):
     stub.Predict(request(), metadata=ANNE)
 
 
-def test_more_unpaid_batches_than_are_allowed(gate, stub):
-    for _ in range(MAX_UNPAID):
+def test_more_unpaid_batches_than_are_allowed_are_not_computed(gate, stub):
+    for _ in range(MAX_UNPAID - 1):
         stub.Predict(request(), metadata=ANNE)
-    code, reason, text, details = refusal(stub.Predict, request(), metadata=ANNE)
+    with slow_victim(gate):
+        last = stub.Predict.future(request(), metadata=ANNE)
+        until(lambda: gate.victim.asked)
+        code, reason, text, details = refusal(stub.Predict, request(), metadata=ANNE)
     assert (code, reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_UNPAID")
-    assert "8 batches are unpaid" in text
+    assert "7 batches are unpaid and 1 are being answered" in text
     assert "QuotaFailure" in details
+    assert last.result().challenge
     assert gate.computed == MAX_UNPAID
     stub.Predict(request(), metadata=BOB)  # others are not held up
 
