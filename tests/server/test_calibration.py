@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from ledgers import batch
 from mutations import mutated
 
 from core.learning.datasets import Split, load
-from pow.puzzle import MAX_WORK, puzzle_for
+from pow.puzzle import MAX_WORK
 from server import calibration, measures, model
 from server.calibration import CalibrationError
 from server.calibration.make import Targets
@@ -57,6 +56,10 @@ def test_it_finds_the_honest_mean_of_the_part_it_saw(calibrated, prepared, hones
     assert calibrated.slope == pytest.approx(seen.mean(), rel=0.2)
     assert calibrated.images["fitted"] == len(seen)
     assert sum(calibrated.images.values()) == len(costs)
+    kinds = ["iid", "skewed", "varied", "tilted"]
+    assert list(calibrated.overhead) == [*kinds, *(f"{kind}, long" for kind in kinds)]
+    assert all(1.0 < found.median <= found.p99 for found in calibrated.overhead.values())
+    assert calibrated.overhead["iid"].p99 <= calibrated.bearable == 2.0
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
@@ -76,36 +79,25 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
         tariff = calibrated.tariff("rate", algorithm)
         assert (tariff.rate, tariff.puzzles) == (rate, Puzzles(algorithm))
     tariff = calibrated.tariff("rate", "argon2id")
-    assert tariff.rate == 5e7
     # The same second of work: 5e7 hashes of SHA-1 or 1 000 tries of argon2id.
-    assert tariff.puzzles.choose(50_000_000, Fraction(50_000_000)) == puzzle_for(1_000, "argon2id")
-    assert tariff.puzzles.choose(3_000_000, 3_000_000) == puzzle_for(
-        3_000_000
-    )  # 60 tries are too few
+    assert (tariff.rate, tariff.puzzles) == (5e7, Puzzles("argon2id", 1_000 / 5e7))
+    with pytest.raises(ValueError, match="no hash rate of sha256"):
+        replace(calibrated, rates={"sha1": calibrated.rates["sha1"]}).hash_rate("sha256")
+    with pytest.raises(ValueError, match="'free' is unknown; expected none, paper or rate"):
+        calibrated.policy("free")
 
 
 @pytest.mark.parametrize(
     ("change", "mistake"),
     [
-        ({"t_min": -1.0}, "t_min is -1.0, expected"),
         ({"t_min": None}, "t_min is None, expected"),
-        ({"mean": True}, "mean is True, expected"),
         ({"mean": 1e300}, r"mean is 1e\+300, expected"),
         ({"t_max": 1e-9}, "t_max is 1e-09 s; expected at least t_min"),
-        ({"bearable": "x"}, "bearable is 'x', expected"),
         ({"scores": [{}]}, r"scores\[0\].threshold is missing; scores\[0\].honest is missing"),
-        ({"scores": [{**SCORE, "more": 1}]}, r"scores\[0\].more is not a known key"),
         ({"scores": [{**SCORE, "kappa": 1e308}]}, "kappa is .*, expected"),
         ({"scores": [{**SCORE, "honest": 1e-320}]}, "honest is 1e-320, expected"),
-        ({"scores": [{**SCORE, "band": {"images": [1], "limits": [[1.0]]}}]}, "each of 3 windows"),
-        (
-            {"scores": [{**SCORE, "band": {"images": [1], "limits": [[-1.0]] * 3}}]},
-            r"limits\[0\]\[0\] is -1.0, expected",
-        ),
         ({"scores": [{**SCORE, "threshold": 5.0}]}, r"begin at \[5.0\]; expected 0, then rising"),
         ({"scores": [SCORE, SCORE]}, r"begin at \[0.0, 0.0\]; expected 0, then rising"),
-        ({"rates": {"sha1": {}}}, r"rates.sha1.algorithm is missing"),
-        ({"rates": {"sha1": {**RATE, "more": 1}}}, "rates.sha1.more is not a known key"),
         (
             {"scores": [{**SCORE, "band": {**SCORE["band"], "more": 1}}]},
             r"scores\[0\].band.more is not a known key",
@@ -114,41 +106,25 @@ def test_work_is_counted_in_the_hashes_that_are_asked(calibrated):
         ({"rates": {"sha1": {**RATE, "algorithm": "md5"}}}, "the rate of sha1 is one of md5"),
         ({"rates": {}}, "no hash rate of sha1"),
         ({"t_min": 80_000.0, "t_max": 80_000.0}, r"entry is 500 queries, 6.25e\+05 s of work"),
-        ({"images": {"fitted": "x"}}, "images.fitted is 'x', expected"),
-        ({"overhead": {"iid": {"p99": 1}}}, "overhead.iid.median is missing"),
         (
             {"entri": 1.0, "mean": -1, "spread": -1, "base": 0},
             "base is 0, expected .*; and 1 more; calibrate again",
         ),
-        ({"entri": 1.0}, "entri is not a known key; did you mean 'entry'"),
+        ({"fingerprint": "0" * 64}, "made for fingerprint .* calibrate again"),
+        (None, r"calibration.json is missing; run `python -m server calibrate`"),
+        ({"mean": float("nan")}, "cannot be read: .*it holds NaN.*; calibrate again"),
     ],
 )
 def test_constants_no_price_can_rest_on_are_refused(calibrated, tmp_path, change, mistake):
     file = tmp_path / "calibration.json"
-    calibration.save(calibrated, file)
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    if change is not None:
+        calibration.save(calibrated, file)
+        assert calibration.load(file, calibrated.fingerprint) == calibrated
+        file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(CalibrationError, match=mistake) as caught:
         calibration.load(file, calibrated.fingerprint)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_a_rate_that_was_not_measured_is_refused(calibrated):
-    with pytest.raises(ValueError, match="no hash rate of sha256"):
-        replace(calibrated, rates={"sha1": calibrated.rates["sha1"]}).hash_rate("sha256")
-
-
-def test_it_says_what_honest_clients_of_every_kind_pay(calibrated):
-    kinds = ["iid", "skewed", "varied", "tilted"]
-    assert list(calibrated.overhead) == [*kinds, *(f"{kind}, long" for kind in kinds)]
-    for found in calibrated.overhead.values():
-        assert 1.0 < found.median <= found.p99
-    assert calibrated.overhead["iid"].p99 <= calibrated.bearable == 2.0
-
-
-def test_the_band_lies_above_the_mean_and_narrows(calibrated):
-    for score in calibrated.scores:
-        for limits in score.band.limits:
-            assert limits[0] > 1.3 * limits[-1] > 1.3 * score.honest
+    assert str(file) in str(caught.value)
 
 
 def test_it_is_steep_enough_for_images_of_another_kind(calibrated, prepared):
@@ -157,56 +133,10 @@ def test_it_is_steep_enough_for_images_of_another_kind(calibrated, prepared):
         round(float(cost) * NANO) for cost in costs_of(prepared.measure, prepared.victim, noise)
     )
     tariff = calibrated.tariff("rate")
+    a_query = work_for(tariff.policy.t_min, 64, tariff.rate) / 64
+    assert tariff.entry == pytest.approx(500 * a_query, rel=1e-4)
     account = Account().with_batch(Batch(costs, batch(256, 0).digests), tariff.thresholds)
     assert tariff.policy.price(account) > 10 * tariff.policy.t_min
-
-
-def test_the_entry_is_so_many_honest_queries(calibrated):
-    tariff = calibrated.tariff("rate")
-    a_query = work_for(calibrated.policy("rate").t_min, 64, tariff.rate) / 64
-    assert tariff.entry == pytest.approx(500 * a_query, rel=1e-4)
-    assert replace(calibrated, entry=0.0).tariff("rate").entry == 0
-
-
-def test_policies_by_name(calibrated):
-    assert calibrated.policy("none").price(None) == 0.0
-    assert calibrated.policy("paper").slope == calibrated.slope
-    assert calibrated.policy("rate").scores == calibrated.scores
-    assert all(score.kappa > 0 for score in calibrated.scores)
-    with pytest.raises(ValueError, match="'free' is unknown; expected none, paper or rate"):
-        calibrated.policy("free")
-
-
-def test_what_is_saved_is_loaded(calibrated, tmp_path):
-    file = tmp_path / "calibration.json"
-    calibration.save(calibrated, file)
-    assert calibration.load(file, calibrated.fingerprint) == calibrated
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "calibration.json is missing; run"),
-        (b"[]", "calibration.json: is not|calibration.json: .* expected"),
-        (b'{"model": "m"', "not JSON"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"a": ' * 40 + b"1" + b"}" * 40, "nested too deeply"),
-        (b'{"entry": ' + b"9" * 5000 + b"}", "a whole number that is too long"),
-        (b'{"entry": 1e999}', "holds the number inf"),
-        (b'{"entry": NaN}', "it holds NaN"),
-        (b'{"entry": \xff}', "is not UTF-8 text"),
-        (b"", "not JSON"),
-    ],
-)
-def test_files_that_would_break_a_reader_are_refused_in_a_line(tmp_path, text, message):
-    file = tmp_path / "calibration.json"
-    if text is not None:
-        file.write_bytes(text)
-    with pytest.raises(CalibrationError, match=message) as caught:
-        calibration.load(file, "f")
-    assert str(file) in str(caught.value)
-    assert "calibrate" in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_strictest_target_holds():
@@ -214,16 +144,6 @@ def test_the_strictest_target_holds():
     assert (targets.t_min(0.01), targets.overhead(0.01)) == (0.005, 3.0)
     strict = Targets(median=1.5, p99=3.0, seconds=0.001)
     assert (strict.t_min(0.01), strict.overhead(0.01)) == (0.001, 1.1)
-
-
-def test_a_stricter_target_makes_a_gentler_price(prepared, honest, calibrated):
-    targets = Targets(median=1.2, p99=1.45)
-    wishes = {"t_max": 0.5, "drifts": ("tilted",), "targets": targets}
-    strict = calibrate(prepared, MEASURE, honest, **wishes)
-    for gentle, steep in zip(strict.scores, calibrated.scores, strict=False):
-        assert gentle.kappa <= steep.kappa
-    assert strict.t_min == pytest.approx(0.2 * strict.service)
-    assert strict.bearable == 1.45
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ CALIBRATION = "calibration-surprisal-typicality.json"
     [
         (("serve", "--port", 0), "--keys FILE, or --open"),
         ((*SERVE, "--host", "0.0.0.0"), "loopback only"),
-        ((*SERVE, "--host", "192.0.2.1"), "loopback only"),
         ((*SERVE, "--host", "example.com"), "loopback only"),
         ((*SERVE, "--keys", "k.toml"), "cannot go with --keys"),
         (("serve", "--keys", "/nowhere/k.toml"), "/nowhere/k.toml"),
@@ -42,17 +41,11 @@ CALIBRATION = "calibration-surprisal-typicality.json"
         ((*SERVE, "--ledger", "/nowhere/l.db"), "/nowhere/l.db cannot be opened"),
         ((*SERVE, "--model", "nobody"), "models/nobody/victim.safetensors"),
         ((*SERVE, "--model", "../m"), "plain file name"),
-        ((*SERVE, "--measure", "teachers"), "teachers.safetensors"),
         ((*SERVE, "--name", "no host"), "host name 'no host' must be letters"),
         ((*SERVE, "--name", "a" * 181), "host names have 181 bytes, expected at most 180"),
         ((*SERVE, "--retention", "0.5"), "retention is 43200 s; expected at least 86460 s"),
-        ((*SERVE, "--retention", "nan"), "retention is nan s; expected"),
         (("calibrate", "--t-max", "inf"), "--t-max is inf"),
-        (("calibrate", "--t-max", "-1"), "--t-max is -1"),
-        (("calibrate", "--overhead-median", "1"), "median overhead is 1.0"),
         (("calibrate", "--overhead-p99", "1.1"), "p99 overhead is 1.1"),
-        (("calibrate", "--entry", "-1"), "the entry is -1.0 queries"),
-        (("calibrate", "--seconds", "0"), "seconds allowed are 0.0"),
         (("prepare", "--dataset", "mnist5"), "mnist5k"),
         (("prepare", "--model", "n", "--dataset", "digits", "--network", "lenett"), "lenet-thin"),
         (("prepare", "--dataset", "digits", "--network", "lenet"), "choose another name"),
@@ -96,8 +89,16 @@ def test_files_of_another_model_are_refused(copied):
     assert model.load(copied, "m", MEASURE)
 
 
-def test_an_uncalibrated_model_can_only_be_served_free(copied):
-    (copied / "models/m" / CALIBRATION).unlink()
+def test_a_calibration_of_another_host_is_warned_of_and_without_one_answers_are_free(
+    copied, caplog
+):
+    file = copied / "models/m" / CALIBRATION
+    calibrated = json.loads(file.read_text())
+    calibrated["provenance"]["host"] = "elsewhere"
+    file.write_text(json.dumps(calibrated))
+    with serving(copied, "--open"):
+        assert "calibrated on host elsewhere" in caplog.text
+    file.unlink()
     assert "calibrate" in refused(*SERVE, "--home", copied, "--model", "m")
     with serving(copied, "--open", "--policy", "none") as address:
         assert address
@@ -117,10 +118,14 @@ def test_calibrating(copied, monkeypatch, rates):
     assert file.with_suffix(".svg").read_text().startswith("<svg ")
     assert file.stat().st_mode & 0o777 == 0o600
 
+    strict = ("--entry", "640", "--overhead-median", "1.2", "--overhead-p99", "1.45")
     with short_histories():
-        done = run(*flags, "--entry", "640")
+        done = run(*flags, *strict)
     assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
+    gentle, found = found["scores"][0]["kappa"], json.loads(file.read_text())
+    assert found["scores"][0]["kappa"] <= gentle
+    assert (found["entry"], found["bearable"]) == (640, 1.45)
+    assert found["t_min"] == pytest.approx(0.2 * found["service"])
     assert [name for name in found["overhead"] if ", long" not in name][3:] == ["tilted"]
     floor = found["overhead"]["iid"]["median"]
     assert f"a client of 640 images waits {1 + 2 * (floor - 1):.2f} in all" in done.stdout
@@ -133,15 +138,6 @@ def test_preparing_again_changes_nothing(copied):
     done = run("prepare", "--home", copied, *flags)
     assert (done.returncode, done.stdout.split(": ")[1]) == (0, "up to date\n")
     assert before == {path: path.stat().st_mtime_ns for path in (copied / "models/m").iterdir()}
-
-
-def test_another_host_is_warned_of(copied, caplog):
-    file = copied / "models/m" / CALIBRATION
-    calibrated = json.loads(file.read_text())
-    calibrated["provenance"]["host"] = "elsewhere"
-    file.write_text(json.dumps(calibrated))
-    with serving(copied, "--open"):
-        assert "calibrated on host elsewhere" in caplog.text
 
 
 def test_a_gate_serves_over_ipv6(copied, images):
