@@ -24,7 +24,7 @@ def home(digits_home):
     prepared = model.load(digits_home, "m", MEASURE)
     split = load("digits", home=digits_home).splits["calibration"]
     _, split = measures.reserve(MEASURE, split)
-    calibration.save(calibrate(prepared, MEASURE, split, t_max=0.1), file)
+    calibration.save(calibrate(prepared, MEASURE, split, t_max=0.1, drifts=("tilted",)), file)
     return digits_home
 
 
