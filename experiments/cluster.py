@@ -10,7 +10,6 @@ worker's own) the worker is to keep victims.
 from __future__ import annotations
 
 import errno
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -35,11 +34,9 @@ from rich.console import Console
 from core import private
 from core.home import default_home
 from core.learning.artifacts import ArtifactError, write_atomically
-from core.learning.datasets import DatasetError
 from experiments import commands, runner
 from experiments.process import RunError
-from experiments.records import FolderError
-from experiments.scenario import ScenarioError, parse
+from experiments.scenario import parse
 
 LOCAL = "local"
 PATIENCE = 60.0
@@ -48,7 +45,13 @@ PATIENCE = 60.0
 LOOK = 1.0  # seconds between two looks at which workers there are
 FAREWELL = 10.0  # seconds that cancelled cells have to end
 QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-STORE = 256 << 20  # bytes of shared memory for what cells return; Ray puts the rest on the disk
+OWN: Mapping[str, Any] = {
+    "include_dashboard": False,
+    "object_store_memory": 256 << 20,  # bytes for what cells return; Ray puts the rest on the disk
+    "_system_config": {"worker_niceness": 0},  # a server is not to be nice: see `launcher`
+}
+"""Settings of a Ray of one worker, this machine."""
+
 PROBE = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='error')"
 SCRATCH = "powgate-cell-"
 SOURCES = ("attacks", "client", "core", "experiments", "pow", "protos", "server")
@@ -56,20 +59,6 @@ VICTIM = "victim.safetensors"
 LARGEST = 2 << 30  # bytes that the files of a run folder may have in all
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 """Errors of a home that is good for reading: what is missing in it stays with the cell."""
-
-
-def run_job(job: Mapping[str, Any], folder: Path, home: Path, **options: Any) -> str:
-    """Runs a cell into `folder`, which must not exist; returns why it failed, "" if it did not.
-
-    `options` are those of `runner.run`.
-    """
-    try:
-        scenario = parse(job["given"], source=job["source"])
-        about = {"given": job["given"], "asks": job["question"], "command": job["command"]}
-        runner.run(scenario, folder, home, **about, **options)
-    except (RunError, FolderError, ArtifactError, DatasetError, ScenarioError) as error:
-        return str(error)
-    return ""
 
 
 def run_on_worker(text: str) -> tuple[str, bytes]:
@@ -84,18 +73,18 @@ def run_on_worker(text: str) -> tuple[str, bytes]:
     if edition() != job["edition"]:
         return f"{host} has powgate {edition()}, expected {job['edition']} as here", b""
     shared = Path(job["home"]) if job["home"] else default_home()
+    about = {"given": job["given"], "asks": job["question"], "command": job["command"]}
     try:
-        with _scratch() as place:
-            own, out = place / "home", place / "run"
-            model = Path("models", commands.model_name(parse(job["given"])))
+        with tempfile.TemporaryDirectory(prefix=SCRATCH) as place:
+            own, out = Path(place, "home"), Path(place, "run")
+            scenario = parse(job["given"], source=job["source"])
+            model = Path("models", commands.model_name(scenario))
             _borrow(shared, own, model)
-            reason = run_job(job, out, own, console=Console(quiet=True))
+            reason = runner.attempt(scenario, out, own, console=Console(quiet=True), **about)
             _give_back(own / model, shared / model)
             packed = pack(out) if out.exists() else b""
-    except RunError as error:
+    except (RunError, OSError) as error:
         return f"{host}: {error}", b""
-    except OSError as error:
-        return f"{host}: {error.filename or 'a file'}: {error.strerror or error}", b""
     return f"{host}: {reason}" if reason else "", packed
 
 
@@ -108,19 +97,6 @@ def edition() -> str:
         state.update(f"{path.relative_to(root).as_posix()}\0".encode())
         state.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{importlib.metadata.version('powgate')} (sources {state.hexdigest()[:12]})"
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for one cell, removed after it; those whose worker was killed go now."""
-    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        with suppress(OSError), (left / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH) as name, open(f"{name}/new", "xb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        Path(name, "new").rename(Path(name, "lock"))  # under this name it was never without
-        yield Path(name)
 
 
 def _borrow(shared: Path, own: Path, model: Path) -> None:
@@ -141,16 +117,12 @@ def _borrow(shared: Path, own: Path, model: Path) -> None:
 
 def _give_back(own: Path, shared: Path) -> None:
     """Keeps what was trained for other cells, unless it goes with another victim than theirs."""
-    if not (own / VICTIM).exists():
-        return
-    there = shared / VICTIM
-    if there.exists() and there.read_bytes() != (own / VICTIM).read_bytes():
+    there, made = shared / VICTIM, own / VICTIM
+    if there.exists() and made.exists() and there.read_bytes() != made.read_bytes():
         return  # trained beside this one, on another kind of machine
     for file in own.glob("*.safetensors"):
-        data, other = file.read_bytes(), shared / file.name
-        if not other.exists() or other.read_bytes() != data:
-            with suppress(ArtifactError):  # it cannot be written: others train it again
-                write_atomically(other, data, private=True)
+        with suppress(ArtifactError):  # it cannot be written: others train it again
+            write_atomically(shared / file.name, file.read_bytes(), private=True)
 
 
 def pack(folder: Path) -> bytes:
@@ -273,7 +245,13 @@ def connected(address: str) -> Iterator[Workers]:
     # Its path goes into that of a socket, which has 107 characters.
     place = tempfile.mkdtemp(prefix="powgate-ray-", dir="/tmp") if address == LOCAL else None
     try:
-        _start(ray, place) if place is not None else _join(ray, address)
+        options = {} if place is None else {**OWN, "_temp_dir": place}
+        if place is None:
+            _probe(address)
+        try:
+            ray.init(address, **QUIET, **options)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"no Ray at {address!r}: {_line(str(error))}") from error
         signal.signal(signal.SIGTERM, terminate)  # Ray has its own idea of it
         workers = Workers(ray)
         try:
@@ -286,26 +264,8 @@ def connected(address: str) -> Iterator[Workers]:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _start(ray: Any, place: str) -> None:
-    """Starts a Ray of one worker, this machine."""
-    try:
-        ray.init(
-            LOCAL,
-            include_dashboard=False,
-            object_store_memory=STORE,
-            _temp_dir=place,
-            _system_config={"worker_niceness": 0},  # a server is not to be nice: see `launcher`
-            **QUIET,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise RunError(f"Ray does not start here: {_line(str(error))}") from error
-
-
-def _join(ray: Any, address: str) -> None:
-    """Connects to a Ray that is there.
-
-    Another process tries first: where no Ray answers, Ray waits for minutes and then ends it.
-    """
+def _probe(address: str) -> None:
+    """Raises RunError where no Ray answers; there, Ray waits for minutes and ends its process."""
     try:
         tried = subprocess.run(
             [sys.executable, "-c", PROBE, address],
@@ -323,10 +283,6 @@ def _join(ray: Any, address: str) -> None:
         )
     if tried.returncode:
         raise RunError(f"no Ray answers at {address!r}: {_line(tried.stderr)}")
-    try:
-        ray.init(address, **QUIET)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise RunError(f"no Ray answers at {address!r}: {_line(str(error))}") from error
 
 
 def _line(text: str) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 import attacks
 from experiments.groups import Attacker, Client, Honest, Setting
 from experiments.scenario import Scenario
-from server.measures import file_stem
 
 PYTHON = sys.executable
 
@@ -68,25 +67,23 @@ def prepare(scenario: Scenario, home: Path) -> list[str]:
     ]
 
 
-def calibrate(scenario: Scenario, home: Path, *, copy: Path | None = None) -> list[str]:
-    """Fits the price to honest traffic and to this machine; writes it to `copy`, too."""
+def calibrate(scenario: Scenario, home: Path, out: Path) -> list[str]:
+    """Fits the price to honest traffic and to this machine."""
     return [
         *(PYTHON, "-m", "server", "calibrate", "--home", str(home)),
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
-        *("--t-max", str(scenario.server.t_max)),
-        *(("--copy", str(copy)) if copy is not None else ()),
+        *("--t-max", str(scenario.server.t_max), "--copy", str(calibration(out))),
         *_data(scenario),
     ]
 
 
-def calibration(scenario: Scenario, home: Path) -> Path:
-    """The file that `calibrate` writes."""
-    name = f"calibration-{file_stem(scenario.server.measure)}.json"
-    return home / "models" / model_name(scenario) / name
+def victim(scenario: Scenario, home: Path) -> Path:
+    """The victim's weights, once it is prepared."""
+    return home / "models" / model_name(scenario) / "victim.safetensors"
 
 
-def pinned_calibration(out: Path) -> Path:
-    """The calibration that all arms of a run are priced by: its own copy."""
+def calibration(out: Path) -> Path:
+    """What all arms of a run are priced by: its own copy."""
     return out / "calibration.json"
 
 
@@ -119,7 +116,7 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
         *("--model", model_name(scenario), "--measure", scenario.server.measure),
         *("--policy", policy, "--puzzle", scenario.server.puzzle, "--port", "0", "--open"),
         *("--ledger", str(folder / "ledger.db"), "--record", str(folder / "server.jsonl")),
-        *("--calibration", str(pinned_calibration(folder.parent))),
+        *("--calibration", str(calibration(folder.parent))),
         *(["--virtual"] if scenario.server.virtual else []),
         *("--defence", scenario.server.defence),
         *_flags("defence", scenario.server.defence_config),
@@ -141,7 +138,7 @@ def evaluate(scenario: Scenario, out: Path, home: Path) -> list[str]:
     """Scores the surrogates of a run while it goes on."""
     return [
         *(PYTHON, "-m", "experiments", "evaluate", str(out), "--home", str(home)),
-        *("--victim", str(home / "models" / model_name(scenario) / "victim.safetensors")),
+        *("--victim", str(victim(scenario, home))),
         *_data(scenario),
     ]
 

@@ -1,7 +1,7 @@
 """How good the stolen models are: the only place that sees both the victim and its surrogates.
 
-While a run goes on, `follow` scores surrogates as they appear, in a process of its own; `evaluate`
-scores what is left. Both append to evaluation.jsonl of an arm and never score a surrogate twice.
+While a run goes on, surrogates are scored as they appear, in a process of its own, and after it
+what is left. Lines are appended to evaluation.jsonl of an arm; no surrogate is scored twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,8 @@ from experiments.records import begun, read_scenario
 EVERY = 0.5
 """Seconds between two looks for new checkpoints."""
 REST = 4.0
-"""While clients run, `follow` pauses so many times as long as it computed: clients are as idle a
-class as it is, and share the cores with it."""
+"""While clients run, scoring pauses so many times as long as it took: clients are as idle a class
+as it is, and share the cores with it."""
 
 if TYPE_CHECKING:
     from core.learning.networks import Network
@@ -39,75 +39,54 @@ if TYPE_CHECKING:
 Classes = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def evaluate(
-    arms: Mapping[str, Path],
-    victim_path: Path,
-    dataset: str,
-    home: Path,
-    header: Mapping[str, Any],
-    *,
-    data: Path | None = None,
-) -> None:
-    """Completes evaluation.jsonl in each arm's folder: a line for each checkpoint of its clients.
-
-    Accuracy is against the labels of the data set's held-out split, fidelity is the share of these
-    images on which the surrogate's class is the victim's. `data` is a folder to look in for the
-    data set first. Raises ArtifactError for a victim or surrogate that is missing or corrupt.
-    """
-    scores = [_Scores(folder, header) for folder in arms.values()]
-    if not any(each.wants_victim or each.left() for each in scores):
-        return
-    judge = _Judge(victim_path, dataset, home, data)
-    for each in scores:
-        each.victim(judge)
-        for client, path in each.left():
-            each.surrogate(judge, client, path)
-
-
-def follow(
+def score(
     run: Path,
     victim_path: Path,
     home: Path,
-    say: Callable[[str], None],
+    say: Callable[[str], None] = lambda line: None,
     *,
+    wait: bool,
     data: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Scores the surrogates of a run while it goes on, the newest first; says when an arm is done.
+    """Completes evaluation.jsonl of each arm, the newest surrogate first; says when one is done.
 
-    Ends with the last arm, or with the process that started this one. Raises FolderError,
-    DatasetError and ArtifactError.
+    Accuracy is against the labels of the data set's held-out split, fidelity is the share of these
+    images on which the surrogate's class is the victim's. With `wait` the run is going on, and this
+    ends with its last arm, or with the process that started this one; without, the arms are scored
+    that were begun. `data` is a folder to look in for the data set first. Raises FolderError,
+    DatasetError, and ArtifactError for a victim or surrogate that is missing or corrupt.
     """
     about = read_scenario(run)
     resolved = about["resolved"]
     header = {"scenario": resolved["name"], **about["provenance"]}
-    judge = _Judge(victim_path, resolved["victim"]["dataset"], home, data)
+    judge = cache(partial(_Judge, victim_path, resolved["victim"]["dataset"], home, data))
     parent = os.getppid()
     for policy in resolved["server"]["policies"]:
         scores, runner = _Scores(run / policy, header), Tail(run / policy / "runner.jsonl")
-        over, due = False, clock()
+        over, due = not wait, clock()
         while True:
             rows = runner.lines()
             over = over or any(row.get("kind") == "server" for row in rows)
-            if rows:
-                scores.victim(judge)
+            if rows and scores.wants_victim:
+                scores.victim(judge())
             left = scores.left()  # after the look at the runner, so that none comes later
             if over and not left:
                 break
             if left and (over or clock() >= due):
                 began = clock()
-                scores.surrogate(judge, *left[-1])
+                scores.surrogate(judge(), *left[-1])
                 due = clock() + REST * (clock() - began)
             else:
                 sleep(EVERY)
-            if os.getppid() != parent:
+            if wait and os.getppid() != parent:
                 return
         say(done(policy))
 
 
 def done(policy: str) -> str:
-    """What `follow` says when it has scored all of an arm."""
+    """What `score` says when it has scored all of an arm."""
     return f"scored {policy}"
 
 
@@ -150,9 +129,6 @@ class _Judge:
         self._labels = loaded.splits["held_out"].labels
         self._victim = self._classes_of(network)
 
-    def _classes(self, path: Path) -> Classes:
-        return self._classes_of(load_network(path)[0])
-
     def _classes_of(self, network: Network) -> Classes:
         chosen: Classes = training.logits(network, self._images).argmax(1)
         return chosen
@@ -163,7 +139,7 @@ class _Judge:
 
     def surrogate(self, path: Path) -> dict[str, Any]:
         """Accuracy and fidelity of a surrogate."""
-        classes = self._classes(path)
+        classes = self._classes_of(load_network(path)[0])
         return {
             "accuracy": self._right(classes),
             "fidelity": float(np.mean(classes == self._victim)),
@@ -198,10 +174,9 @@ class _Scores:
         return self._checkpoints
 
     def victim(self, judge: _Judge) -> None:
-        """Writes the victim's line, unless it is there."""
-        if self.wants_victim:
-            self._write("victim", **judge.victim())
-            self.wants_victim = False
+        """Writes the victim's line."""
+        self._write("victim", **judge.victim())
+        self.wants_victim = False
 
     def surrogate(self, judge: _Judge, client: str, path: str) -> None:
         """Scores one surrogate."""
@@ -237,4 +212,5 @@ def run(flags: Flags) -> None:
     """Scores surrogates while a run goes on."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is to be put in order then
     say = partial(print, flush=True)
-    follow(flags.folder, flags.victim, flags.home or default_home(), say, data=flags.data)
+    home = flags.home or default_home()
+    score(flags.folder, flags.victim, home, say, wait=True, data=flags.data)

@@ -25,18 +25,18 @@ class Pins:
 
     files: Mapping[str, tuple[Path, str | None]]
 
-    def hold(self) -> bool:
-        """Whether every file is what it was."""
-        return all(_digest(path) == before for path, before in self.files.values())
-
-    def check(self) -> None:
-        """Raises RunError where a file is no longer what it was."""
+    def changed(self) -> str:
+        """What is no longer what it was; "" if everything is."""
         for what, (path, before) in self.files.items():
             now = _digest(path)
             if now != before:
-                raise RunError(
-                    f"{what} changed under this run: {path} had SHA-256 {before}, now {now}"
-                )
+                return f"{what} changed under this run: {path} had SHA-256 {before}, now {now}"
+        return ""
+
+    def check(self) -> None:
+        """Raises RunError where a file is no longer what it was."""
+        if changed := self.changed():
+            raise RunError(changed)
 
     def to_json(self) -> dict[str, dict[str, str | None]]:
         """What scenario.json says of them."""
@@ -55,7 +55,7 @@ def take(scenario: Scenario, out: Path, home: Path) -> Pins:
     files = {
         "the victim": model.victim_file(home, name),
         f"measure {server.measure}": model.measure_file(home, name, server.measure),
-        "the calibration": commands.pinned_calibration(out),
+        "the calibration": commands.calibration(out),
     }
     for kind in trained.KINDS.get(server.defence, ()):
         files[f"surrogates {kind}"] = trained.file(model.folder(home, name), kind)

@@ -84,11 +84,10 @@ class Child:
         """The last non-empty lines it said."""
         return "\n".join([line for line in self.text().splitlines() if line.strip()][-lines:])
 
-    def ending(self) -> str:
-        """How it ended, and its last words."""
+    def how(self) -> str:
+        """How it ended; "" while it runs."""
         code = self.code()
-        how = "" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
-        return ": ".join(part for part in (how, self.tail()) if part)
+        return "" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to it and whatever it started; harmless once it has ended."""
@@ -155,7 +154,6 @@ def ready(server: Child, arm: str, patience: float, check: Callable[[str, float]
 
 def died(arm: str, what: str, server: Child) -> RunError:
     """The end of an arm by its server, whose last words it tells."""
-    code = server.code()
-    how = "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
+    how = f" ({ended})" if (ended := server.how()) else ""
     words = server.tail().replace("\n", " | ")
     return RunError(f"arm {arm}: {what}{how}; it said: {words or 'nothing'} [{server.log}]")

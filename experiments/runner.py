@@ -22,6 +22,7 @@ from core import private
 from core.command import UNREAD
 from core.documents import read_json
 from core.learning.artifacts import ArtifactError, write_atomically
+from core.learning.datasets import DatasetError
 from core.records import RecordWriter, provenance
 from experiments import commands, evaluation
 from experiments.commands import Commands, Start
@@ -49,7 +50,7 @@ def run(
     asks: str | None = None,
     command: str = "",
     console: Console | None = None,
-    calibrate: bool = True,
+    calibration: Mapping[str, Any] | None = None,
     write: Callable[[Path], object] = lambda folder: None,
 ) -> Path:
     """Prepares the victim, runs every arm, evaluates the surrogates; `write` makes the page.
@@ -57,8 +58,8 @@ def run(
     What it uses is pinned by content (`experiments.pins`), the calibration copied into `out`; a
     file that changes under it ends it. `out` must not exist. If preparing fails nothing is left of
     it; if an arm fails or the run is interrupted, the records stay, with a report of what they
-    hold. Without `calibrate` the prices are those of the last run with this victim. `asks` is what
-    the first lines of its source say, where that cannot be read. Raises RunError.
+    hold. The prices are those of `calibration`, or of one made now. `asks` is what the first lines
+    of its source say, where that cannot be read. Raises RunError.
     """
     console = console or Console()
     out, home = out.absolute(), home.absolute()
@@ -68,20 +69,18 @@ def run(
         raise RunError(f"{out} exists already: a run needs a folder of its own") from error
     except OSError as error:
         raise RunError(f"cannot create {out}: {error.strerror}") from error
-    calibration, pinned = commands.calibration(scenario, home), commands.pinned_calibration(out)
+    pinned = commands.calibration(out)
     try:
-        _step("prepare", commands.prepare(scenario, home), out / "logs", console)
-        if calibrate and commands.priced(scenario):
-            command_line = commands.calibrate(scenario, home, copy=pinned)
-            _step("calibrate", command_line, out / "logs", console)
-        if commands.priced(scenario) and not pinned.exists():
-            write_atomically(pinned, calibration.read_bytes(), private=True)
+        _step("prepare", commands.prepare(scenario, home), out, console)
+        if calibration is not None:
+            _write(pinned, calibration)
+        elif commands.priced(scenario):
+            _step("calibrate", commands.calibrate(scenario, home, out), out, console)
         for client in scenario.clients:
             if isinstance(client, Attacker) and commands.knows_costs(client):
                 command_line = commands.costs(scenario, client, out, home)
-                _step(f"costs-{client.name}", command_line, out / "logs", console)
-        header = provenance(scenario.seed)
-        command = command or f"python -m experiments run {scenario.source or scenario.name}"
+                _step(f"costs-{client.name}", command_line, out, console)
+        made_by = provenance(scenario.seed)
         pins = take(scenario, out, home)
         about = {
             "given": given if given is not None else scenario.resolved(),
@@ -90,35 +89,12 @@ def run(
             "command": command,
             "calibration": read_json(pinned) if pinned.exists() else {},
             "pinned": pins.to_json(),
-            "provenance": header,
+            "provenance": made_by,
         }
-        text = json.dumps(about, indent=2) + "\n"
-        write_atomically(out / "scenario.json", text.encode(), private=True)
+        _write(out / "scenario.json", about)
     except BaseException:
         shutil.rmtree(out)
         raise
-
-    arms = {policy: out / policy for policy in scenario.server.policies}
-    about_arms = {"scenario": scenario.name, **header}
-
-    def finish() -> None:
-        begun = {policy: arm for policy, arm in arms.items() if (arm / "runner.jsonl").exists()}
-        victim = calibration.with_name("victim.safetensors")
-        if pins.hold():
-            evaluation.evaluate(
-                begun,
-                victim,
-                scenario.victim.dataset,
-                home,
-                about_arms,
-                data=commands.data(scenario),
-            )
-        write(out)
-
-    def served(target: str, seconds: float) -> None:
-        """The server has read its files: it read those of this run if they are those still."""
-        healthy(target, seconds)
-        pins.check()
 
     scorer = Child(
         "evaluation",
@@ -127,22 +103,33 @@ def run(
         niceness=19,
         environment=CLIENT_ENVIRONMENT,
     )
+
+    def finish() -> None:
+        stop([scorer], grace=1.0)
+        if not pins.changed():
+            victim = commands.victim(scenario, home)
+            evaluation.score(out, victim, home, wait=False, data=commands.data(scenario))
+        write(out)
+
+    def served(target: str, seconds: float) -> None:
+        """The server has read its files: it read those of this run if they are those still."""
+        healthy(target, seconds)
+        pins.check()
+
     try:
-        try:
-            for policy, folder in arms.items():
-                pins.check()
-                console.print(f"policy {policy}", highlight=False, markup=False)
-                run_arm(
-                    folder,
-                    commands.arm(scenario, policy, folder, home),
-                    header={"arm": policy, **about_arms},
-                    limit=scenario.limit,
-                    check=served,
-                )
-                _scored(scorer, folder)
+        for policy in scenario.server.policies:
+            folder = out / policy
             pins.check()
-        finally:
-            stop([scorer], grace=1.0)
+            console.print(f"policy {policy}", highlight=False, markup=False)
+            run_arm(
+                folder,
+                commands.arm(scenario, policy, folder, home),
+                header={"arm": policy, "scenario": scenario.name, **made_by},
+                limit=scenario.limit,
+                check=served,
+            )
+            _scored(scorer, folder)
+        pins.check()
     except (KeyboardInterrupt, RunError):
         try:
             finish()
@@ -150,8 +137,19 @@ def run(
             text = f"no report of what was run so far: {error}"
             console.print(text, highlight=False, markup=False)
         raise
+    finally:
+        stop([scorer], grace=1.0)
     finish()
     return out
+
+
+def attempt(scenario: Scenario, out: Path, home: Path, **options: Any) -> str:
+    """A run, like `run`; why it failed, "" if it did not."""
+    try:
+        run(scenario, out, home, **options)
+    except (RunError, FolderError, ArtifactError, DatasetError) as error:
+        return str(error)
+    return ""
 
 
 def _scored(scorer: Child, arm: Path) -> None:
@@ -177,10 +175,14 @@ def new_folder(name: str) -> Path:
     return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _step(name: str, command: list[str], logs: Path, console: Console) -> None:
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(file, f"{json.dumps(content, indent=2)}\n".encode(), private=True)
+
+
+def _step(name: str, command: list[str], out: Path, console: Console) -> None:
     """Runs a command that shows its own progress on stdout; its complaints go to the log."""
     console.print(f"[dim]python {' '.join(command[1:])}[/dim]", soft_wrap=True, highlight=False)
-    child = Child(name, command, logs / f"{name}.txt", speaks=True)
+    child = Child(name, command, out / "logs" / f"{name}.txt", speaks=True)
     try:
         code = child.wait()
     finally:
@@ -237,7 +239,9 @@ def run_arm(
                     code = child.code()
                     if code is not None and states[name] == "running":
                         states[name] = STATES.get(code, "crashed")
-                        why = child.ending() if states[name] == "crashed" else ""
+                        why = ""
+                        if states[name] == "crashed":
+                            why = ": ".join(filter(None, (child.how(), child.tail())))
                         if child.stopped:
                             states[name], why = "stopped", over
                         record.write(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count, product
 from math import prod
@@ -25,8 +25,9 @@ from core.home import default_home
 from core.learning.artifacts import write_atomically
 from core.records import provenance
 from core.suggest import suggest
-from experiments import commands
-from experiments.cluster import Workers, connected, edition, run_job, unpack
+from experiments import commands, runner
+from experiments.cluster import Workers, connected, edition, unpack
+from experiments.pins import take
 from experiments.process import RunError
 from experiments.records import SWEEP_FILE, FolderError, finished
 from experiments.scenario import Scenario, ScenarioError, extend, parse, question, read
@@ -170,35 +171,30 @@ class Calibrations:
 
     def __init__(self, home: Path) -> None:
         self.home = home.absolute()
-        self._known: dict[tuple[str, ...], str] = {}
+        self._known: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
     def note(self, scenario: Scenario, folder: Path) -> None:
         """Remembers what the run in `folder` was priced by, if it is worth something here."""
+        if self.of(scenario) is not None:
+            return
         try:
             about = read_json(folder / "scenario.json")
-            made = about["calibration"]
-            file = commands.calibration(scenario, self.home)
-            last = read_json(file)
-            here = provenance(None)
-            fits = made["fingerprint"] == last["fingerprint"] and all(
+            made, here = about["calibration"], provenance(None)
+            fits = made and all(
                 made["provenance"][key] == here[key] for key in ("host", "git_revision")
             )
+            if fits and take(scenario, folder.absolute(), self.home).to_json() == about["pinned"]:
+                self._known[self._key(scenario)] = made
         except (OSError, ValueError, KeyError, TypeError):
             return
-        if fits:
-            self._known.setdefault(self._key(scenario), json.dumps(made, indent=2))
 
-    def restore(self, scenario: Scenario) -> bool:
-        """Puts the calibration for this scenario where the server looks; False if none is known."""
-        made = self._known.get(self._key(scenario))
-        if made is None:
-            return False
-        write_atomically(commands.calibration(scenario, self.home), made.encode(), private=True)
-        return True
+    def of(self, scenario: Scenario) -> Mapping[str, Any] | None:
+        """The calibration for this scenario, if one is known."""
+        return self._known.get(self._key(scenario))
 
     def _key(self, scenario: Scenario) -> tuple[str, ...]:
         """What a calibration depends on is what its command is told."""
-        return tuple(commands.calibrate(scenario, self.home))
+        return tuple(commands.calibrate(scenario, self.home, Path()))
 
 
 def run(
@@ -223,34 +219,31 @@ def run(
     console = console or Console()
     if not any(only in cell.name for cell in plan):
         raise RunError(f"no combination has {only!r} in its name, such as {plan[-1].name}")
-    with ExitStack() as stack:
-        workers = stack.enter_context(connected(cluster)) if cluster is not None else None
+    with nullcontext() if cluster is None else connected(cluster) as workers:
         if plan[0].changes:
             _claim(plan, out, given, command)
         elif out.exists():
             raise RunError(f"{out} exists already: a run needs a folder of its own")
-        due = {}
-        for cell in plan:
-            if finished(out / cell.name, cell.scenario.server.policies):
-                console.print(f"cell {cell.name} is there", highlight=False)
-            elif only in cell.name:
-                due[cell.name] = cell
-        jobs = {name: _job(cell, command) for name, cell in due.items()}
+        there = [c.name for c in plan if finished(out / c.name, c.scenario.server.policies)]
+        for name in there:
+            console.print(f"cell {name} is there", highlight=False)
+        due = [cell for cell in plan if only in cell.name and cell.name not in there]
         if workers is None:
             known = Calibrations(home or default_home())
             for cell in plan:
                 known.note(cell.scenario, out / cell.name)
-            ends = _run_local(due, jobs, out, known, console, write)
+            ends = _run_local(due, out, command, known, console, write)
         else:
-            ends = _run_on_cluster(workers, jobs, out, home, console, write)
+            console.print(f"{len(due)} to run, {workers.count()} at once", highlight=False)
+            jobs = {cell.name: _job(cell, command, home) for cell in due}
+            ends = _run_on_cluster(workers, jobs, out, write)
         failures = []
         for name, reason in ends:
-            title = name or due[name].scenario.name
+            title = name or plan[0].scenario.name
             if reason:
                 failures.append(f"{title}: {reason}")
-            if reason or workers is not None:
-                text = f"failed: {reason}" if reason else "is done"
-                console.print(f"cell {title} {text}", highlight=False, markup=False)
+            text = f"failed: {reason}" if reason else "is done"
+            console.print(f"cell {title} {text}", highlight=False, markup=False)
     if plan[0].changes:
         write(out)
     if failures:
@@ -259,37 +252,37 @@ def run(
 
 
 def _run_local(
-    due: Mapping[str, Cell],
-    jobs: Mapping[str, Mapping[str, Any]],
+    due: Sequence[Cell],
     out: Path,
+    command: str,
     known: Calibrations,
     console: Console,
     write: Callable[[Path], object],
 ) -> Iterator[tuple[str, str]]:
     """Runs cells one after the other; the name of each, and why it failed, "" if it did not."""
-    for number, (name, cell) in enumerate(due.items(), 1):
-        title = f"cell {number} of {len(due)}: {name}"
-        console.print(title, highlight=False)
-        _aside(out / name)
-        calibrate = not known.restore(cell.scenario)
-        options = {"calibrate": calibrate, "console": console, "write": write}
-        yield name, run_job(jobs[name], out / name, known.home, **options)
-        known.note(cell.scenario, out / name)
+    for number, cell in enumerate(due, 1):
+        console.print(f"cell {number} of {len(due)}: {cell.name}", highlight=False)
+        folder = out / cell.name
+        _aside(folder)
+        yield (
+            cell.name,
+            runner.attempt(
+                *(cell.scenario, folder, known.home),
+                given=cell.given,
+                command=command,
+                calibration=known.of(cell.scenario),
+                console=console,
+                write=write,
+            ),
+        )
+        known.note(cell.scenario, folder)
 
 
 def _run_on_cluster(
-    workers: Workers,
-    jobs: Mapping[str, Mapping[str, Any]],
-    out: Path,
-    home: Path | None,
-    console: Console,
-    write: Callable[[Path], object],
+    workers: Workers, jobs: Mapping[str, str], out: Path, write: Callable[[Path], object]
 ) -> Iterator[tuple[str, str]]:
     """Runs cells on workers, in no order; the name of each, and why it failed."""
-    about = {"edition": edition(), "home": str(home.absolute()) if home is not None else ""}
-    console.print(f"{len(jobs)} to run, {workers.count()} at once", highlight=False)
-    sent = {name: json.dumps({**job, **about}) for name, job in jobs.items()}
-    for name, reason, packed in workers.run(sent):
+    for name, reason, packed in workers.run(jobs):
         if packed:
             _aside(out / name)
             try:
@@ -301,14 +294,18 @@ def _run_on_cluster(
         yield name, reason
 
 
-def _job(cell: Cell, command: str) -> dict[str, Any]:
-    source = cell.scenario.source
-    return {
-        "given": cell.given,
-        "source": source,
-        "question": question(source),
-        "command": command,
-    }
+def _job(cell: Cell, command: str, home: Path | None) -> str:
+    """What a worker is sent; see `experiments.cluster`."""
+    return json.dumps(
+        {
+            "given": cell.given,
+            "source": cell.scenario.source,
+            "question": question(cell.scenario.source),
+            "command": command,
+            "edition": edition(),
+            "home": str(home.absolute()) if home is not None else "",
+        }
+    )
 
 
 def _aside(folder: Path) -> None:

@@ -140,7 +140,9 @@ class Beside(Console):
 
     def __init__(self, home: Path, scenario: Scenario) -> None:
         super().__init__(quiet=True)
-        self.calibration = commands.calibration(scenario, home)
+        self.calibration = calibration.path(
+            home, commands.model_name(scenario), scenario.server.measure
+        )
 
     def print(self, *words: Any, **_: Any) -> None:
         if words == ("policy rate",):
@@ -162,7 +164,7 @@ def test_calibrating_beside_a_run_changes_no_price_in_it(home: Path, tmp_path: P
     runner.run(scenario, out, home, console=console)
     about = json.loads((out / "scenario.json").read_text())
     fingerprint = about["calibration"]["fingerprint"]
-    own = calibration.load(commands.pinned_calibration(out), fingerprint)
+    own = calibration.load(commands.calibration(out), fingerprint)
     other = calibration.load(console.calibration, fingerprint)
     assert other.t_min == 128 * own.t_min
     rows = [json.loads(x) for x in (out / "rate" / "server.jsonl").read_text().splitlines()]

@@ -15,7 +15,7 @@ from core.learning import artifacts, datasets, networks, training
 from core.learning.artifacts import ArtifactError
 from core.records import RecordError, read
 from experiments import evaluation
-from experiments.evaluation import evaluate, follow
+from experiments.evaluation import score
 from experiments.records import FolderError
 
 
@@ -35,10 +35,28 @@ def network(path: Path, seed: int) -> networks.Network:
     return made.eval()
 
 
+def described(folder: Path, *policies: str) -> Path:
+    folder.mkdir()
+    about = {
+        "resolved": {
+            "name": "tiny",
+            "victim": {"dataset": "digits"},
+            "server": {"policies": policies},
+            "clients": [],
+        },
+        "command": "",
+        "calibration": {},
+        "provenance": {"seed": 7},
+    }
+    (folder / "scenario.json").write_text(json.dumps(about))
+    return folder
+
+
 @pytest.fixture
 def arm(tmp_path: Path) -> Path:
-    """An arm with a thief's two surrogates, the first of which is the victim itself."""
-    folder = tmp_path / "run" / "rate"
+    """An arm with an attacker's two surrogates, the first of which is the victim itself."""
+    folder = described(tmp_path / "run", "rate", "paper") / "rate"  # the other was not begun
+    append(folder / "runner.jsonl", {"kind": "header"})
     append(folder / "clients" / "bob.jsonl", {"kind": "header"}, saved("one"), saved("two"))
     append(folder / "clients" / "ann.jsonl", {"kind": "header"})
     (folder / "clients" / "eve.jsonl").write_text('{"kind": "hea')  # she died early
@@ -49,7 +67,7 @@ def arm(tmp_path: Path) -> Path:
 
 
 def run(arm: Path) -> list[dict[str, Any]]:
-    evaluate({"rate": arm}, arm.parents[1] / "victim", "digits", arm.parents[1], {"seed": 1})
+    score(arm.parent, arm.parents[1] / "victim", arm.parents[1], wait=False)
     return read(arm / "evaluation.jsonl")[1]
 
 
@@ -65,10 +83,11 @@ def test_accuracy_and_fidelity(arm: Path, tmp_path: Path) -> None:
     surrogate = {"kind": "surrogate", "client": "bob"}
     assert run(arm) == [
         {"kind": "victim", "accuracy": right[0], "images": len(held_out.labels)},
-        {**surrogate, "path": "one", "accuracy": right[0], "fidelity": 1.0},
         {**surrogate, "path": "two", "accuracy": right[1], "fidelity": same},
+        {**surrogate, "path": "one", "accuracy": right[0], "fidelity": 1.0},
     ]
-    assert read(arm / "evaluation.jsonl")[0]["seed"] == 1
+    assert read(arm / "evaluation.jsonl")[0]["seed"] == 7
+    assert not (arm.parent / "paper").exists()
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3, 4])
@@ -118,25 +137,11 @@ class Clock:
 
 @pytest.fixture
 def going(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    about = {
-        "resolved": {
-            "name": "tiny",
-            "victim": {"dataset": "digits"},
-            "server": {"policies": ["none", "rate"]},
-            "clients": [],
-        },
-        "command": "",
-        "calibration": {},
-        "provenance": {"seed": 7},
-    }
-    (folder / "scenario.json").write_text(json.dumps(about))
-    return folder
+    return described(tmp_path / "run", "none", "rate")
 
 
 def followed(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What `follow` says, with a judge that takes ten seconds for each surrogate."""
+    """What `score` says, with a judge that takes ten seconds for each surrogate."""
 
     class Judge:
         def __init__(self, *_: Any) -> None:
@@ -152,7 +157,12 @@ def followed(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> lis
 
     said: list[str] = []
     monkeypatch.setattr(evaluation, "_Judge", Judge)
-    follow(folder, folder, folder, said.append, clock=lambda: clock.now, sleep=clock.sleep)
+    score(
+        *(folder, folder, folder, said.append),
+        wait=True,
+        clock=lambda: clock.now,
+        sleep=clock.sleep,
+    )
     return said
 
 
@@ -204,4 +214,4 @@ def test_it_ends_with_the_runner(going: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"no scenario\.json"):
-        follow(tmp_path, tmp_path, tmp_path, print)
+        score(tmp_path, tmp_path, tmp_path, wait=False)

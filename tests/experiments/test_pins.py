@@ -60,9 +60,9 @@ def test_every_file_is_known_by_its_content(tmp_path: Path) -> None:
             assert str(caught.value).startswith(
                 f"{what} changed under this run: {path} had SHA-256 {digest}, now "
             )
-            assert not taken.hold()
+            assert taken.changed().startswith(what)
         path.write_text(before)
-        assert taken.hold()
+        assert not taken.changed()
 
 
 def test_a_model_prepared_again_between_two_arms_ends_the_run(
@@ -75,19 +75,18 @@ def test_a_model_prepared_again_between_two_arms_ends_the_run(
     def step(name: str, *_: Any) -> None:
         files.mkdir(parents=True, exist_ok=True)
         (files / "victim.safetensors").write_text("first")
-        (files / "calibration-surprisal-typicality.json").write_text('{"first": 1}')
+        commands.calibration(tmp_path / "out").write_text('{"first": 1}')
 
     def arm(out: Path, *_: Any, **__: Any) -> None:
         ran.append(out.name)
         shutil.copytree(folder / out.name, out)
         (files / "victim.safetensors").write_text("second")
-        (files / "calibration-surprisal-typicality.json").write_text('{"second": 2}')
 
     monkeypatch.setattr(runner, "_step", step)
     monkeypatch.setattr(runner, "run_arm", arm)
     monkeypatch.setattr(runner, "_scored", lambda *_: None)
     monkeypatch.setattr(commands, "evaluate", lambda *_: ["true"])
-    monkeypatch.setattr(evaluation, "evaluate", None)  # a victim that changed scores nobody
+    monkeypatch.setattr(evaluation, "score", None)  # a victim that changed scores nobody
     out, write = tmp_path / "out", page.write
     with pytest.raises(RunError, match="the victim changed under this run"):
         runner.run(scenario, out, tmp_path / "home", console=Console(quiet=True), write=write)

@@ -70,7 +70,7 @@ def smaller(
 
 def run(small: Scenario, out: Path, known: sweep.Calibrations) -> Results:
     """Runs it; all came to their end, and both sides recorded the same requests."""
-    runner.run(small, out, known.home, calibrate=not known.restore(small), write=page.write)
+    runner.run(small, out, known.home, calibration=known.of(small), write=page.write)
     known.note(small, out)
     found = results.read(out)
     background = {client.name for client in small.clients if client.background}

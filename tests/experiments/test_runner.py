@@ -86,9 +86,7 @@ def test_a_run_cut_short_leaves_a_report(
 ) -> None:
     def step(name: str, *_: Any) -> None:
         if name == "calibrate":
-            path = tmp_path / "home" / "models" / commands.model_name(SCENARIO)
-            path.mkdir(parents=True)
-            (path / "calibration-surprisal-typicality.json").write_text("{}")
+            commands.calibration(tmp_path / "out").write_text("{}")
 
     def arm(out: Path, *_: Any, **__: Any) -> None:
         shutil.copytree(folder / out.name, out)
@@ -99,11 +97,11 @@ def test_a_run_cut_short_leaves_a_report(
                 client.write_text("".join(client.read_text().splitlines(True)[:-1]))
             raise end
 
-    evaluated: list[str] = []
+    evaluated: list[Path] = []
     monkeypatch.setattr(runner, "_step", step)
     monkeypatch.setattr(runner, "run_arm", arm)
     monkeypatch.setattr(commands, "evaluate", lambda *_: NOTHING)
-    monkeypatch.setattr(evaluation, "evaluate", lambda arms, *_, **__: evaluated.extend(arms))
+    monkeypatch.setattr(evaluation, "score", lambda out, *_, **__: evaluated.append(out))
     with pytest.raises(type(end)):
         run(tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -111,7 +109,7 @@ def test_a_run_cut_short_leaves_a_report(
         arm["policy"]: {client["status"] for client in arm["clients"]} for arm in summary["arms"]
     }
     assert status == {"none": {"done"}, "rate": {"stopped"}}
-    assert evaluated == ["none", "rate"]
+    assert evaluated == [tmp_path / "out"]
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -119,9 +117,7 @@ def test_a_run_cut_short_before_its_first_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def step(name: str, *_: Any) -> None:
-        path = tmp_path / "home" / "models" / commands.model_name(SCENARIO)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "calibration-surprisal-typicality.json").write_text("{}")
+        commands.calibration(tmp_path / "out").write_text("{}")
 
     def arm(*_: Any, **__: Any) -> None:
         raise RunError("the server did not start")

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from core.records import provenance
-from experiments import commands, runner, sweep
+from experiments import commands, pins, runner, sweep
 from experiments.process import RunError
 from experiments.report import page
 from experiments.scenario import Scenario, ScenarioError, parse
@@ -190,21 +190,21 @@ HERE = provenance(None)
 ONE = parse(RAW)
 
 
-def leave(folder: Path, home: Path, scenario: Scenario, made: Mapping[str, Any]) -> None:
-    """A run that was priced by `made`, the last calibration of its victim."""
+def leave(folder: Path, home: Path, scenario: Scenario, made: Any) -> None:
+    """A run that was priced by `made`, with the victim that is at home."""
     folder.mkdir(exist_ok=True)
-    (folder / "scenario.json").write_text(json.dumps({"calibration": made}))
+    commands.calibration(folder).write_text(json.dumps(made))
+    pinned = pins.take(scenario, folder, home).to_json()
+    about = {"calibration": made, "pinned": pinned}
+    (folder / "scenario.json").write_text(json.dumps(about))
     (folder / "summary.json").write_text(
         json.dumps({"arms": [{"policy": p, "server_code": 0} for p in ("none", "rate")]})
     )
-    file = commands.calibration(scenario, home)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(made))
 
 
-def calibration(number: int, **changed: Any) -> dict[str, Any]:
+def priced_at(number: int, **changed: Any) -> dict[str, Any]:
     where = {"host": HERE["host"], "git_revision": HERE["git_revision"]}
-    return {"fingerprint": "f", "t_max": number, "provenance": where, **changed}
+    return {"t_max": number, "provenance": {**where, **changed}}
 
 
 class Priced:
@@ -215,18 +215,16 @@ class Priced:
         self.prices: list[int] = []
 
     def __call__(
-        self, scenario: Scenario, out: Path, home: Path, *, calibrate: bool, **_: Any
+        self, scenario: Scenario, out: Path, home: Path, *, calibration: Any, **_: Any
     ) -> None:
-        self.calibrated.append(calibrate)
-        file = commands.calibration(scenario, home)
-        made = calibration(len(self.calibrated)) if calibrate else json.loads(file.read_text())
+        self.calibrated.append(calibration is None)
+        made = calibration or priced_at(len(self.calibrated))
         self.prices.append(made["t_max"])
         leave(out, home, scenario, made)
 
 
 @pytest.fixture
 def priced(monkeypatch: pytest.MonkeyPatch) -> Priced:
-
     made = Priced()
     monkeypatch.setattr(runner, "run", made)
     return made
@@ -242,7 +240,7 @@ def sweep_over(out: Path, table: Mapping[str, Any]) -> None:
 def test_cells_alike_are_calibrated_once(priced: Priced, tmp_path: Path) -> None:
     sweep_over(tmp_path / "a", {"clients.ann.pace": [1, 2], "server.t_max": [0.5, 1.0]})
     assert priced.calibrated == [True, True, False, False]
-    assert priced.prices == [1, 2, 1, 2]  # what another cell calibrated in between is put back
+    assert priced.prices == [1, 2, 1, 2]
     sweep_over(tmp_path / "b", {"seed": [1, 2], "clients.ann.images": [5, 6]})
     assert priced.calibrated[4:] == [True, False, True, False]
     sweep_over(tmp_path / "c", {"server.measure": ["entropy", "gap"]})
@@ -253,31 +251,24 @@ def test_a_sweep_that_goes_on_keeps_its_price(priced: Priced, tmp_path: Path) ->
     table = {"clients.ann.pace": [1, 2, 3]}
     sweep_over(tmp_path / "a", table)
     (tmp_path / "a" / "3-pace=3" / "summary.json").unlink()
-    leave(tmp_path / "other", tmp_path / "home", ONE, calibration(77))
     sweep_over(tmp_path / "a", table)
     assert (priced.calibrated[3:], priced.prices[3:]) == ([False], [1])
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        calibration(1, fingerprint="of another victim"),
-        calibration(1, provenance={**HERE, "host": "elsewhere"}),
-        calibration(1, provenance={**HERE, "git_revision": "another"}),
-        {},
-        None,
-    ],
-)
-def test_a_calibration_that_is_not_of_here_is_made_anew(tmp_path: Path, made: Any) -> None:
-    known = sweep.Calibrations(tmp_path / "home")
-    leave(tmp_path / "run", tmp_path / "home", ONE, calibration(2))
-    (tmp_path / "run" / "scenario.json").write_text(json.dumps({"calibration": made}))
-    known.note(ONE, tmp_path / "run")
-    assert not known.restore(ONE)
+def test_a_calibration_is_known_for_the_same_settings_and_the_same_victim(tmp_path: Path) -> None:
+    home, run = tmp_path / "home", tmp_path / "run"
+    known = sweep.Calibrations(home)
     known.note(ONE, tmp_path / "nowhere")
-    assert not known.restore(ONE)
-    leave(tmp_path / "run", tmp_path / "home", ONE, calibration(2))
-    known.note(ONE, tmp_path / "run")
-    assert known.restore(ONE)
-    steep = replace(ONE, server=replace(ONE.server, t_max=9.0))
-    assert not known.restore(steep)
+    for made in (priced_at(1, host="elsewhere"), priced_at(1, git_revision="other"), {}, None):
+        leave(run, home, ONE, made)
+        known.note(ONE, run)
+    leave(run, home, ONE, priced_at(2))
+    victim = commands.victim(ONE, home)
+    victim.parent.mkdir(parents=True)
+    victim.write_text("prepared again")
+    known.note(ONE, run)
+    assert known.of(ONE) is None
+    leave(run, home, ONE, priced_at(2))
+    known.note(ONE, run)
+    assert known.of(ONE) == priced_at(2)
+    assert known.of(replace(ONE, server=replace(ONE.server, t_max=9.0))) is None
