@@ -7,7 +7,7 @@ Clients are matched by policy and name; nothing is computed that the summaries d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 
 from core.documents import DocumentError, read_json
-from experiments.records import SWEEP_FILE, FolderError
+from experiments.records import FolderError
 from experiments.report.page import render
 from experiments.report.publish import committed
 from experiments.report.tables import (
@@ -36,14 +36,13 @@ MACHINE = ("host", "system", "cpu", "cores")
 SOFTWARE = ("python", "packages")
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 MOMENTS = ("date", "measured", "provenance")  # when and by what, not what was found
-TEXTS = (("A", "a"), ("B", "b"), ("A to B", "change"))
 LONGEST = 44  # characters of a setting that are shown
 SETTINGS = (Column("setting", "", "name"), Column("A", "", "a"), Column("B", "", "b"))
 LINES = (
     Column("client", "of both runs", "client"),
     Column("quantity", "see the report of a run", "quantity"),
     *(
-        Column(name, name, key, lambda text: str(text))
+        Column(name, name, key, lambda text: str(text))  # numbers, which stand to the right
         for name, key in (("A", "a"), ("B", "b"), ("A to B", "change"))
     ),
 )
@@ -64,12 +63,10 @@ class Flags:
 
 def run(flags: Flags) -> None:
     """Shows two runs side by side."""
-    found = compare(flags.a, flags.b)
-    if flags.out is not None:
-        flags.out.write_text(page(found), encoding="utf-8")
-    screen = console(140)
+    found, screen = compare(flags.a, flags.b), console(140)
     show(found, screen)
     if flags.out is not None:
+        flags.out.write_text(page(found), encoding="utf-8")
         screen.print(f"page: {flags.out}", soft_wrap=True)
 
 
@@ -80,18 +77,12 @@ class Comparison:
     origins: tuple[str, str]
     remarks: tuple[str, ...]  # read these first
     settings: tuple[Row, ...]  # of SETTINGS, that differ
-    lines: tuple[Row, ...]  # of LINES, with the policy, and whether it is of a group's member
+    lines: tuple[Row, ...]  # of LINES, with the policy
 
 
 def load(path: Path) -> Summary:
     """The summary of a run, by its folder or its `summary.json`. Raises FolderError."""
     file = path / "summary.json" if path.is_dir() else path
-    if (path / SWEEP_FILE).exists():
-        runs = sorted(each.parent for each in path.glob("*/summary.json"))
-        hint = (
-            f"give one of its runs, such as {runs[0]}" if runs else "none of its runs is finished"
-        )
-        raise FolderError(f"{path} is the folder of a sweep: {hint}")
     try:
         summary = read_json(file)
     except FileNotFoundError as error:
@@ -103,9 +94,9 @@ def load(path: Path) -> Summary:
     except DocumentError as error:
         raise FolderError(f"{file} cannot be read: {error}") from error
     found = summary.get("format") if isinstance(summary, dict) else None
-    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+    if found != FORMAT:
         raise FolderError(f"{file} has format {found!r}, expected the summary of a run: {FORMAT}")
-    if summary.get("kind") == "sweep":  # published: its runs are not beside it
+    if summary.get("kind") == "sweep":
         raise FolderError(f"{file} is the summary of a sweep, expected that of one of its runs")
     known: Summary = committed(summary)  # a fresh run equals what was published of it then
     return known
@@ -120,10 +111,10 @@ def compare(left: Path, right: Path) -> Comparison:
     try:
         return Comparison(
             origins=(f"A  {_origin(a, left)}", f"B  {_origin(b, right)}"),
-            remarks=tuple(_remarks(a, b)) or (SAME,),
+            remarks=(*_remarks(a, b), *_alone("A", a, b), *_alone("B", b, a)) or (SAME,),
             settings=tuple(_settings(a, b)),
             lines=tuple(
-                {**line, "policy": policy}
+                line
                 for policy, arm in _arms(a).items()
                 if policy in _arms(b)
                 for line in _lines(arm, _arms(b)[policy])
@@ -135,9 +126,8 @@ def compare(left: Path, right: Path) -> Comparison:
 
 def _origin(summary: Summary, path: Path) -> str:
     about = summary["provenance"]
-    return (
-        f"{path}: {summary['name']}, revision {_revision(about)}, {about.get('date') or 'no date'}"
-    )
+    date = about.get("date") or "no date"
+    return f"{path}: {summary['name']}, revision {_revision(about)}, {date}"
 
 
 def _revision(about: Summary) -> str:
@@ -145,97 +135,65 @@ def _revision(about: Summary) -> str:
     return revision + (" with changes" if about.get("git_modified") else "")
 
 
-def _remarks(a: Summary, b: Summary) -> Iterator[str]:
-    """What a reader must know before believing a ratio."""
-    here, there = a["provenance"], b["provenance"]
-    one, other = _revision(here), _revision(there)
-    scale = [each["calibration"].get("fingerprint") for each in (a, b)]
-    prices = any(_differences(a["calibration"], b["calibration"], ""))
-    for doubtful, remark in (
-        (
-            any(here.get(key) != there.get(key) for key in MACHINE),
-            "The machines differ: seconds, and the work that a price in seconds is turned into, say"
-            " as much of them as of the gate.",
-        ),
-        (
-            one != other,
-            f"The revisions differ ({one} and {other}): the same name may stand for another price,"
-            " attack or measure.",
-        ),
-        (one == other == "unknown", "The revision of neither run is known."),
-        (
-            one == other and here.get("git_modified"),
-            "Both runs are of a revision with changes, perhaps not the same ones.",
-        ),
-        (
-            any(here.get(key) != there.get(key) for key in SOFTWARE),
-            "Versions of Python or of packages differ.",
-        ),
-        (
-            scale[0] != scale[1],
-            "The calibrations are of different victims or measures: costs have no common scale.",
-        ),
-        (
-            scale[0] == scale[1] and prices,
-            "The calibrations differ: the same query may have another price.",
-        ),
-        (any(_differences(a["scenario"], b["scenario"], "")), "The scenarios differ."),
-    ):
-        if doubtful:
-            yield remark
-    for name, mine, theirs in (("A", _arms(a), _arms(b)), ("B", _arms(b), _arms(a))):
-        for policy, arm in mine.items():
-            if policy not in theirs:
-                yield f"Only in {name}: policy {policy}."
-                continue
-            known = {client["name"] for client in theirs[policy]["clients"]}
-            alone = [client for client in arm["clients"] if client["name"] not in known]
-            groups: dict[str, list[str]] = {}
-            for client in alone:
-                groups.setdefault(client.get("group") or "", []).append(client["name"])
-            names = [n[0] if len(n) == 1 else f"{len(n)} of {g}" for g, n in groups.items() if g]
-            names += groups.get("", [])
-            if alone:
-                yield f"Only in {name}, under {policy}: {', '.join(names)}."
-
-
 def _arms(summary: Summary) -> dict[str, Summary]:
     return {arm["policy"]: arm for arm in summary["arms"]}
 
 
+def _remarks(a: Summary, b: Summary) -> Iterator[str]:
+    """What a reader must know before believing a ratio."""
+    here, there = a["provenance"], b["provenance"]
+    one, other = _revision(here), _revision(there)
+    if any(here.get(key) != there.get(key) for key in MACHINE):
+        yield (
+            "The machines differ: seconds, and the work that a price in seconds is turned into, say"
+            " as much of them as of the gate."
+        )
+    if one != other:
+        yield (
+            f"The revisions differ ({one} and {other}): the same name may stand for another price,"
+            " attack or measure."
+        )
+    elif one == "unknown":
+        yield "The revision of neither run is known."
+    elif here.get("git_modified"):
+        yield "Both runs are of a revision with changes, perhaps not the same ones."
+    if any(here.get(key) != there.get(key) for key in SOFTWARE):
+        yield "Versions of Python or of packages differ."
+    if a["calibration"].get("fingerprint") != b["calibration"].get("fingerprint"):
+        yield "The calibrations are of different victims or measures: costs have no common scale."
+    elif _differences(a["calibration"], b["calibration"], ""):
+        yield "The calibrations differ: the same query may have another price."
+    if _differences(a["scenario"], b["scenario"], ""):
+        yield "The scenarios differ."
+
+
+def _alone(name: str, mine: Summary, theirs: Summary) -> Iterator[str]:
+    """Policies and clients that are in one run only."""
+    for policy, arm in _arms(mine).items():
+        if policy not in _arms(theirs):
+            yield f"Only in {name}: policy {policy}."
+            continue
+        known = {group["name"] for group in _arms(theirs)[policy]["groups"]}
+        names = [each["name"] for each in arm["groups"] if each["name"] not in known]
+        if names:
+            yield f"Only in {name}, under {policy}: {', '.join(names)}."
+
+
 def _lines(left: Summary, right: Summary) -> Iterator[Row]:
-    """Each quantity of the groups of several clients that are in both, then of all clients."""
-    groups = [each.get("groups", ()) for each in (left, right)]  # format 1 has none
-    crowds = [both for both in _both(*groups) if all(each["clients"] > 1 for each in both)]
-    names = {group["name"] for group, _ in crowds}
-    for a, b in (*crowds, *_both(left["clients"], right["clients"])):
-        who = {"client": a["name"], "member": a.get("group") in names}
-        if (a, b) in crowds:
-            who = {"client": f"{a['name']}, all", "member": False}
+    """Each quantity of the clients, or groups of processes alike, that are in both."""
+    there = {row["name"]: row for row in right["groups"]}
+    for a, b in ((row, there[row["name"]]) for row in left["groups"] if row["name"] in there):
         for column in COLUMNS[1:]:  # the first one is the name
-            before, after = _read(column, a), _read(column, b)
+            before, after = column.read(a), column.read(b)
             if before is not None or after is not None:
-                texts = [NOTHING if v is None else column.form(v) for v in (before, after)]
                 yield {
-                    **who,
+                    "policy": left["policy"],
+                    "client": a["name"],
                     "quantity": column.heading,
-                    "a": texts[0],
-                    "b": texts[1],
+                    "a": column.text(a),
+                    "b": column.text(b),
                     "change": change(column, before, after),
                 }
-
-
-def _both(left: Iterable[Summary], right: Iterable[Summary]) -> list[tuple[Summary, Summary]]:
-    there = {row["name"]: row for row in right}
-    return [(row, there[row["name"]]) for row in left if row["name"] in there]
-
-
-def _read(column: Column, row: Summary) -> Any:
-    """None, too, where a summary is older than the column."""
-    try:
-        return column.read(row)
-    except KeyError:
-        return None
 
 
 def change(column: Column, before: Any, after: Any) -> str:
@@ -268,27 +226,32 @@ def _settings(a: Summary, b: Summary) -> Iterator[Row]:
         {arm["policy"]: arm["load"]["mean"] for arm in each["arms"] if arm["load"]}
         for each in (a, b)
     ]
-    yield from _differences(loads[0], loads[1], "load average")
+    yield from _differences(*loads, "load average")
 
 
-def _differences(left: Any, right: Any, name: str) -> Iterator[Row]:
+def _differences(left: Any, right: Any, name: str) -> list[Row]:
     """Values that differ in nested tables; those in a list go by their name, or their number.
 
     What one run does not have at all is taken for empty: an older revision may not have known it.
     """
-    left, right = _table(left), _table(right)
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in {**left, **right}:
-            if key not in MOMENTS:
-                yield from _differences(left.get(key), right.get(key), f"{name}.{key}")
-    elif left != right and not (left in EMPTY and right in EMPTY):
-        yield {"name": name, "a": _short(left), "b": _short(right)}
+    a, b = dict(_flat(left, name)), dict(_flat(right, name))
+    return [
+        {"name": key, "a": _short(a.get(key)), "b": _short(b.get(key))}
+        for key in {**a, **b}
+        if a.get(key) != b.get(key)
+    ]
 
 
-def _table(value: Any) -> Any:
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The values of nested tables that are not empty, by their dotted names."""
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        return {str(each.get("name", at)): each for at, each in enumerate(value)}
-    return value
+        value = {str(each.get("name", at)): each for at, each in enumerate(value)}
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key not in MOMENTS:
+                yield from _flat(each, f"{name}.{key}")
+    elif value not in EMPTY:
+        yield name, value
 
 
 def _short(value: Any) -> str:
@@ -301,14 +264,10 @@ def _short(value: Any) -> str:
 
 
 def show(found: Comparison, screen: Console) -> None:
-    """Prints which runs these are, what to know first, every quantity, and other differences.
-
-    Of clients that belong to a group only the group is shown; the page has them, too.
-    """
+    """Prints which runs these are, what to know first, every quantity, and other differences."""
     for sentence in (*found.origins, *found.remarks):
         screen.print(sentence, highlight=False, soft_wrap=True, markup=False)
-    shown = by_policy(line for line in found.lines if not line["member"])
-    for policy, lines in shown.items():
+    for policy, lines in by_policy(found.lines).items():
         for part in terminal(LINES, lines, screen.width, title=f"policy {policy}", keep=2):
             screen.print(part)
     if found.settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import re
 from collections.abc import Callable
@@ -14,10 +13,9 @@ import pytest
 from edits import edit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from experiments.records import FolderError, read
-from experiments.report.compare import SAME, Comparison, Flags, change, compare, page, run, show
+from experiments.report.compare import SAME, Comparison, Flags, change, compare, run
 from experiments.report.tables import COLUMNS, NOTHING, column
 from experiments.summary import FORMAT, summarise
 
@@ -49,7 +47,7 @@ def line(found: Comparison, policy: str, name: str, quantity: str) -> tuple[str,
 
 def test_each_quantity_has_both_values_and_what_became_of_it(runs: Runs) -> None:
     def edit(other: dict[str, Any]) -> None:
-        attacker = other["arms"][1]["clients"][1]
+        attacker = other["arms"][1]["groups"][1]
         attacker["work"] *= 3
         attacker["accuracy"] -= 0.125
         attacker["status"] = "refused"
@@ -116,13 +114,11 @@ def test_dates_last_digits_and_what_an_older_revision_did_not_know_are_no_differ
         other["provenance"]["date"] = "2030-01-01"
         other["scenario"]["clients"][0]["inside"] = ""
         other["calibration"]["service"] += 1e-12
-        other["arms"][0]["clients"][0]["seconds"]["total"] += 1e-12
+        other["arms"][0]["groups"][0]["seconds"]["total"] += 1e-12
         for arm in other["arms"]:
-            arm.pop("groups")
-            for client in arm["clients"]:
-                for key in ("latency", "overhead", "group", "accounts"):
-                    client.pop(key)
-        other["format"] = 1
+            for group in arm["groups"]:
+                for key in ("latency", "overhead", "accounts"):
+                    group.pop(key)
 
     found = compare(*runs(older))
     assert (found.remarks, found.settings) == ((SAME,), ())
@@ -149,41 +145,16 @@ def test_runs_of_unknown_or_changed_revisions_say_so(
 def test_what_is_in_one_run_only_is_named(runs: Runs) -> None:
     def change(other: dict[str, Any]) -> None:
         other["arms"][1]["policy"] = "paper"
-        ann, bob = other["arms"][0]["clients"]
-        users = [{**ann, "name": f"users-{n}", "group": "users"} for n in range(3)]
-        other["arms"][0]["clients"] = [ann, *users, {**bob, "name": "eve", "group": "eve"}]
+        other["arms"][0]["groups"][1]["name"] = "eve"
 
     found = compare(*runs(change))
     assert found.remarks == (
         "Only in A, under none: bob.",
         "Only in A: policy rate.",
-        "Only in B, under none: 3 of users, eve.",
+        "Only in B, under none: eve.",
         "Only in B: policy paper.",
     )
     assert {(each["policy"], each["client"]) for each in found.lines} == {("none", "ann")}
-
-
-def test_a_group_stands_for_its_clients_in_the_terminal(runs: Runs) -> None:
-    def crowd(summary: dict[str, Any]) -> None:
-        for arm in summary["arms"]:
-            for client in arm["clients"]:
-                client["group"] = "users" if client["name"] == "ann" else "bob"
-            ann = next(client for client in arm["clients"] if client["name"] == "ann")
-            arm["groups"] = [{**ann, "name": "users", "clients": 20, "p99": {}}]
-
-    paths = runs(lambda other: None)
-    for path in paths:
-        edit(path / "summary.json", crowd)
-    found = compare(*paths)
-    console = Console(width=80, file=io.StringIO(), record=True)
-    show(found, console)
-    shown = console.export_text()
-    assert "users, all" in shown
-    assert "bob" in shown
-    assert "ann" not in shown
-    assert line(found, "rate", "users, all", "images") == ("20", "20", "same")
-    for name in ("users, all", "ann", "bob"):
-        assert f">{name}</td>" in page(found)
 
 
 def test_the_verb_shows_both_and_its_page_needs_nothing_else(
@@ -217,22 +188,13 @@ def test_bad_input_gets_one_clear_error(runs: Runs, folder: Path, tmp_path: Path
     assert refused(one, one / "summary.json") == f"{one} is given twice, expected two runs"
     assert "python -m experiments report" in refused(one, folder)  # has records, no summary
 
-    sweep = tmp_path / "sweep"
-    (sweep / "1-seed=1").mkdir(parents=True)
-    (sweep / "sweep.json").write_text("{}")
-    assert refused(one, sweep).endswith("a sweep: none of its runs is finished")
-    for folder in (sweep, sweep / "1-seed=1"):
-        (folder / "summary.json").write_text((one / "summary.json").read_text())
-    assert refused(one, sweep) == (
-        f"{sweep} is the folder of a sweep: give one of its runs, such as {sweep / '1-seed=1'}"
-    )
-
     for content, reason in (
         ("{", "not JSON"),
         ("[]", f"has format None, expected the summary of a run: {FORMAT}"),
         ('{"format": 99}', "has format 99, expected"),
         ('{"format": 2, "kind": "sweep"}', "is the summary of a sweep, expected that of one"),
-        ('{"format": 1}', "holds half a summary: KeyError('provenance')"),
+        ('{"format": 1}', "has format 1, expected"),
+        ('{"format": 2}', "holds half a summary: KeyError('provenance')"),
     ):
         (two / "summary.json").write_text(content)
         assert reason in refused(one, two)
