@@ -161,9 +161,9 @@ def _remarks(a: Summary, b: Summary) -> Iterator[str]:
         yield "Versions of Python or of packages differ."
     if a["calibration"].get("fingerprint") != b["calibration"].get("fingerprint"):
         yield "The calibrations are of different victims or measures: costs have no common scale."
-    elif _differences(a["calibration"], b["calibration"], ""):
+    elif any(_differences(a["calibration"], b["calibration"], "")):
         yield "The calibrations differ: the same query may have another price."
-    if _differences(a["scenario"], b["scenario"], ""):
+    if any(_differences(a["scenario"], b["scenario"], "")):
         yield "The scenarios differ."
 
 
@@ -226,32 +226,27 @@ def _settings(a: Summary, b: Summary) -> Iterator[Row]:
         {arm["policy"]: arm["load"]["mean"] for arm in each["arms"] if arm["load"]}
         for each in (a, b)
     ]
-    yield from _differences(*loads, "load average")
+    yield from _differences(loads[0], loads[1], "load average")
 
 
-def _differences(left: Any, right: Any, name: str) -> list[Row]:
+def _differences(left: Any, right: Any, name: str) -> Iterator[Row]:
     """Values that differ in nested tables; those in a list go by their name, or their number.
 
     What one run does not have at all is taken for empty: an older revision may not have known it.
     """
-    a, b = dict(_flat(left, name)), dict(_flat(right, name))
-    return [
-        {"name": key, "a": _short(a.get(key)), "b": _short(b.get(key))}
-        for key in {**a, **b}
-        if a.get(key) != b.get(key)
-    ]
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The values of nested tables that are not empty, by their dotted names."""
-    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        value = {str(each.get("name", at)): each for at, each in enumerate(value)}
-    if isinstance(value, dict):
-        for key, each in value.items():
+    left, right = _table(left), _table(right)
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in {**left, **right}:
             if key not in MOMENTS:
-                yield from _flat(each, f"{name}.{key}")
-    elif value not in EMPTY:
-        yield name, value
+                yield from _differences(left.get(key), right.get(key), f"{name}.{key}")
+    elif left != right and not (left in EMPTY and right in EMPTY):
+        yield {"name": name, "a": _short(left), "b": _short(right)}
+
+
+def _table(value: Any) -> Any:
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return {str(each.get("name", at)): each for at, each in enumerate(value)}
+    return value
 
 
 def _short(value: Any) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -16,8 +15,8 @@ import tyro
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from core import private
 from core.documents import read_json
+from core.learning.artifacts import write_atomically
 from experiments.records import SWEEP_FILE, FolderError, read, read_sweep
 from experiments.report.headlines import headlines
 from experiments.report.tables import Column, by_policy, columns, rows, terminal
@@ -31,6 +30,8 @@ CAVEAT = (
     "Work rests on this machine's calibration, seconds also on what else it did, accuracy on"
     " neither. The privacy cost is an information score, not a differential-privacy guarantee."
 )
+RECORDS = ("scenario.json", SWEEP_FILE, "*/*.jsonl", "*/logs/server.txt")
+"""Files that a page leads to."""
 IN_TERMINAL = {
     *("status", "accuracy", "work", "total (s)", "latency p99 (ms)", "overhead", "price ratio")
 }
@@ -68,22 +69,14 @@ def write(folder: Path, *, cells: bool = False) -> Path:
     else:
         summary = summarise(read(folder))
     drawings = figures.draw(summary)
-    text = page(summary, drawings, folder)
-    _replace(folder / "summary.json", json_text(summary))
-    if drawings:
-        private.folder(folder / "figures")
-    for drawing in drawings:
-        _replace(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
-    _replace(folder / "report.html", text)
+    files = {
+        "summary.json": json_text(summary),
+        **{f"figures/{each.name}.svg": each.svg for each in drawings},
+        "report.html": page(summary, drawings, folder),
+    }
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode(), private=True)
     return folder / "report.html"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replaces a file at once, so that a reader never sees half of it."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", encoding="utf-8", opener=private.opener) as file:
-        file.write(text)
-    os.replace(part, path)
 
 
 def json_text(summary: Summary) -> str:
@@ -121,73 +114,41 @@ def page(
     summary: Summary, drawings: Iterable[Drawing], folder: Path, *, live: str | None = None
 ) -> str:
     """The page as HTML, with links to the records in its folder; `live` says what the run is at."""
-    about = summary["question"]
+    groups, clients, everybody = columns(summary), [], []
     if summary["kind"] == "run":
-        victim, scenario = summary["victim"], summary["scenario"]
-        about += f" {victim['network']} on {victim['dataset']},"
-        about += f" measure {scenario['server']['measure']}, seed {scenario['seed']}."
-        policy, client, *others = columns(summary)
+        policy, client, *others = groups
         groups = [client, policy, *others]
-        clients = [*columns(summary, "clients", detail=True), *_linked(folder)]
-        troubles = [row for row in rows(summary, "clients") if not as_planned(row)]
-    else:
-        about += f" {len(summary['cells'])} runs, one for each combination."
-        groups, clients, troubles = columns(summary), [], []
+        clients = [
+            *columns(summary, "clients", detail=True),
+            _linked(folder, "record", "what it wrote down", "clients/{}.jsonl"),
+            _linked(folder, "log", "the output of its process", "logs/{}.txt"),
+        ]
+        everybody = rows(summary, "clients")
+    found = [each for kind in RECORDS for each in sorted(folder.glob(kind))]
     return render(
         "report.html",
         summary=summary,
-        about=about.strip(),
         headlines=headlines(summary),
         groups=groups,
         rows=rows(summary),
         clients=clients,
-        everybody=rows(summary, "clients") if clients else [],
-        troubles=troubles,
+        everybody=everybody,
+        troubles=[row for row in everybody if not as_planned(row)],
         drawings=list(drawings),
-        origin=list(_origin(summary)),
-        records=_records(summary, folder),
+        records=["summary.json", *(each.relative_to(folder) for each in found)],
         json=lambda value: json.dumps(value, indent=2),
         live=live,
     )
 
 
-def _linked(folder: Path) -> list[Column]:
-    """Links to what there is of a client: one that died early may have left nothing."""
+def _linked(folder: Path, word: str, meaning: str, place: str) -> Column:
+    """Links to a file of each client, if it is there: one that died early may have left none."""
 
-    def column(word: str, meaning: str, place: str) -> Column:
-        def link(row: Mapping[str, Any]) -> str | None:
-            file = f"{row['policy']}/{place.format(row['name'])}"
-            return file if (folder / file).exists() else None
+    def link(row: Mapping[str, Any]) -> str | None:
+        file = f"{row['policy']}/{place.format(row['name'])}"
+        return file if (folder / file).exists() else None
 
-        return Column(word, meaning, lambda row: word if link(row) else None, link=link)
-
-    return [
-        column("record", "what it wrote down", "clients/{}.jsonl"),
-        column("log", "the output of its process", "logs/{}.txt"),
-    ]
-
-
-def _records(summary: Summary, folder: Path) -> list[str]:
-    files = ["scenario.json", "summary.json"]
-    for arm in summary["arms"] if summary["kind"] == "run" else ():
-        kinds = ("server", "runner", "load", "evaluation")
-        files += [f"{arm['policy']}/{kind}.jsonl" for kind in kinds]
-        files.append(f"{arm['policy']}/logs/server.txt")
-    return [file for file in files if file == "summary.json" or (folder / file).exists()]
-
-
-def _origin(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Where it was run, as terms and what they mean."""
-    for key, value in summary["provenance"].items():
-        if key == "seed" and value is None:  # of a sweep
-            continue
-        if isinstance(value, Mapping):
-            value = ", ".join(f"{name} {version}" for name, version in value.items() if version)
-        yield key.replace("_", " "), "unknown" if value is None else str(value)
-    for arm in summary.get("arms", ()):
-        if load := arm["load"]:
-            text = f"{load['mean']:.2f} on average, {load['max']:.2f} at most"
-            yield f"load average, {arm['policy']}", text
+    return Column(word, meaning, lambda row: word if link(row) else None, link=link)
 
 
 def show(folder: Path) -> None:

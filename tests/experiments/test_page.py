@@ -32,7 +32,7 @@ def test_the_page_says_what_the_run_says(folder: Path) -> None:
     for part in (
         "The victim is right on 90.0 % of held-out images.",
         "python -m experiments run tiny",
-        "What does it cost? lenet-thin on digits",
+        "What does it cost?\nlenet-thin on digits",
         "1.00 on average, 1.50 at most",
         "numpy 2",
         "prefers-color-scheme: dark",
