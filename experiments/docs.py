@@ -18,7 +18,7 @@ from core.learning.artifacts import write_atomically
 
 WRITERS: Mapping[str, str] = {
     "results": "experiments.report.publish",
-    "strength": "experiments.studies.strength_pages",
+    "strength": "experiments.studies.strength",
     "defences": "experiments.studies.defences",
     "prices": "experiments.studies.prices",
 }

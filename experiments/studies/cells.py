@@ -1,63 +1,19 @@
-"""Cells of committed results: their file, means over seeds, and tables of them in Markdown."""
+"""Means over the cells of committed results, and tables of them in Markdown."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy import stats
 
-from core.documents import read_json
-from core.learning.artifacts import write_atomically
 from experiments.report.tables import NOTHING, Column, markdown
-
-FORMAT = 1
-Cell = Mapping[str, Any]
-Cells = Sequence[Cell]
-Content = dict[str, Any]
-
-
-def load(file: Path, kinds: Iterable[str]) -> Content | None:
-    """Committed results, None if there are none. Raises ValueError for a file of another kind."""
-    if not file.exists():
-        return None
-    try:
-        content: Content = read_json(file)
-        cells = [cell for kind in kinds for cell in content.setdefault(kind, [])]
-        if content["format"] == FORMAT and all(cell.keys() >= {"setting"} for cell in cells):
-            return content
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise ValueError(f"{file} holds no results of a study, format {FORMAT}")
-
-
-def save(content: Content, file: Path) -> None:
-    """Writes results, a line a cell. Raises ArtifactError."""
-    head = {key: value for key, value in content.items() if not isinstance(value, list)}
-    parts = [json.dumps(head)[:-1]]
-    for kind, cells in content.items():
-        if isinstance(cells, list):
-            lines = ",\n".join(json.dumps(cell, allow_nan=False) for cell in cells)
-            parts.append(f'"{kind}": [\n{lines}\n]')
-    write_atomically(file, f"{', '.join(parts)}}}\n".encode())
-
-
-def among(cells: Cells, **wanted: Any) -> Cells:
-    """The cells with these values."""
-    return [cell for cell in cells if all(cell[key] == value for key, value in wanted.items())]
-
-
-def known(cells: Cells, key: str) -> list[float]:
-    """The values that there are."""
-    return [cell[key] for cell in cells if cell.get(key) is not None]
 
 
 def half_width(values: Sequence[float]) -> float:
     """Half the width of the 95 % interval of a mean (Student's t); 0 for a single value."""
-    from scipy import stats
-
     if len(values) < 2:
         return 0.0
     quantile = stats.t.ppf(0.975, len(values) - 1)
@@ -65,28 +21,28 @@ def half_width(values: Sequence[float]) -> float:
 
 
 def percent(values: Sequence[float], digits: int = 1, *, interval: bool = True) -> str:
-    """The mean in per cent, with its interval where there are several values."""
-    if not values:
+    """The mean of what is known in per cent, with its interval where that is several values."""
+    known = pd.Series(values, dtype=float).dropna()
+    if known.empty:
         return NOTHING
-    half = f" ± {100 * half_width(values):.{digits}f}" if interval and len(values) > 1 else ""
-    return f"{100 * np.mean(values):.{digits}f}{half}"
+    half = f" ± {100 * half_width(known):.{digits}f}" if interval and len(known) > 1 else ""
+    return f"{100 * known.mean():.{digits}f}{half}"
 
 
 def short(values: Sequence[float], unit: float = 1.0) -> str:
     """The mean to three figures."""
-    return f"{np.mean(values) / unit:.3g}" if values else NOTHING
+    mean = pd.Series(values, dtype=float).mean()
+    return NOTHING if np.isnan(mean) else f"{mean / unit:.3g}"
 
 
-def table(rows: Sequence[Mapping[str, str]], words: Sequence[str]) -> str:
+def table(rows: pd.DataFrame | Sequence[Mapping[str, Any]], words: Iterable[str] = ()) -> str:
     """Markdown of rows from heading to text; columns that are not of words go to the right."""
-
-    def column(heading: str) -> Column:
-        form = str if heading in words else "{}".format
-        return Column(heading, "", lambda row: row[heading], form)
-
-    return markdown([column(heading) for heading in rows[0]], rows)
+    frame = pd.DataFrame(rows).fillna(NOTHING)
+    forms = {heading: str if heading in words else "{}".format for heading in frame}
+    columns = [Column(heading, "", heading, form) for heading, form in forms.items()]
+    return markdown(columns, frame.to_dict("records"))
 
 
-def revisions(cells: Cells) -> str:
-    """The revisions that made the cells, in short."""
-    return ", ".join(sorted({str(cell["provenance"]["git_revision"])[:7] for cell in cells}))
+def revisions(provenance: Iterable[Mapping[str, Any]]) -> str:
+    """The revisions that made cells, in short."""
+    return ", ".join(sorted({str(each["git_revision"])[:7] for each in provenance}))

@@ -9,14 +9,17 @@ study says which lists there are (KEYS), what is in a cell, and makes the pages.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
+from core.documents import read_json
+from core.learning.artifacts import write_atomically
 from experiments.records import EVALUATION_KINDS, SWEEP_FILE, read, read_sweep, rows
-from experiments.studies.cells import FORMAT, Content, load, save
 from experiments.summary import as_planned, summarise
 
 STUDIES: Mapping[str, str] = {
@@ -24,6 +27,10 @@ STUDIES: Mapping[str, str] = {
     "defences": "experiments.studies.defences",
 }
 """By the first word of the scenario's name."""
+
+FORMAT = 1
+Cell = Mapping[str, Any]
+Content = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ def add(folder: Path, results: Path) -> Path:
                 )
     module = importlib.import_module(STUDIES[study])
     file = results / f"{name}.json"
-    content: Content = load(file, module.KEYS) or {
+    content = load(file, module.KEYS) or {
         "format": FORMAT,
         "dataset": given["dataset"],
         "title": title,
@@ -90,3 +97,28 @@ def add(folder: Path, results: Path) -> Path:
         content[kind] = [*others, {**cell, **made}]
     save(content, file)
     return file
+
+
+def load(file: Path, kinds: Iterable[str]) -> Content | None:
+    """Committed results, None if there are none. Raises ValueError for a file of another kind."""
+    if not file.exists():
+        return None
+    try:
+        content: Content = read_json(file)
+        cells = [cell for kind in kinds for cell in content.setdefault(kind, [])]
+        if content["format"] == FORMAT and all("setting" in cell for cell in cells):
+            return content
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise ValueError(f"{file} holds no results of a study, format {FORMAT}")
+
+
+def save(content: Content, file: Path) -> None:
+    """Writes results, a line a cell. Raises ArtifactError."""
+    head = {key: value for key, value in content.items() if not isinstance(value, list)}
+    parts = [json.dumps(head)[:-1]]
+    for kind, cells in content.items():
+        if isinstance(cells, list):
+            lines = ",\n".join(json.dumps(cell, allow_nan=False) for cell in cells)
+            parts.append(f'"{kind}": [\n{lines}\n]')
+    write_atomically(file, f"{', '.join(parts)}}}\n".encode())

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from core.learning.artifacts import write_atomically
 from experiments import sweep
@@ -29,18 +29,8 @@ from experiments.groups import Attacker
 from experiments.records import Run
 from experiments.report.lines import Drawing, Line, Panel, lines
 from experiments.report.tables import NOTHING
-from experiments.studies.cells import (
-    Cell,
-    Cells,
-    Content,
-    among,
-    known,
-    load,
-    percent,
-    revisions,
-    short,
-    table,
-)
+from experiments.studies.cells import percent, revisions, short, table
+from experiments.studies.collect import Cell, Content, load
 
 KEYS = {
     "thefts": ("defence", "thief", "seed"),
@@ -51,6 +41,7 @@ KEYS = {
 SCENARIOS = ("defences-mnist", "defences-cifar10")
 KEPT = ("images", "accuracy", "fidelity", "work_per_image", "hashes", "slowdown", "status")
 """What a cell over the wire has of the summary of a client."""
+CLONE = ["accuracy", "fidelity"]
 CAPTION = (
     "Accuracy of clones (mean over seeds) against the mean L1 distance of answers, on the images"
     " the attacker asked (left) and on honest ones (right). Dotted: without a defence."
@@ -142,7 +133,8 @@ class Study:
     def __init__(self, scenario: str, content: Content) -> None:
         runs = [run.scenario for run in sweep.load(scenario)]
         self.name, self.title, self.victim = scenario, content["title"], content["victim"]
-        self.thefts, self.benign, self.wire, self.learning = (content[kind] for kind in KEYS)
+        frames = (pd.DataFrame(content[kind]) for kind in KEYS)
+        self.thefts, self.benign, self.wire, self.learning = frames
         self.shields = {label(asdict(run.server)): asdict(run.server) for run in runs}
         attackers = [client for client in runs[0].clients if isinstance(client, Attacker)]
         pools = {each.pool: each.label for each in reversed(attackers)}
@@ -152,151 +144,145 @@ class Study:
     def parts(self) -> Iterator[str]:
         """Sentences and tables, in Markdown."""
         again = f"again by `python -m experiments run {self.name} --data FOLDER`"
-        if self.thefts:
-            queries = sorted({cell["queries"] for cell in self.thefts})
+        if len(self.thefts):
+            queries = sorted(self.thefts["queries"].unique())
+            made = revisions([*self.thefts["provenance"], *self.benign["provenance"]])
             yield (
                 f"### {self.title}\n\n"
                 f"{self.victim['network']}, {100 * self.victim['accuracy']:.1f} % right on"
                 f" {self.victim['images']:,} held-out images; attackers ask"
                 f" {' or '.join(f'{n:,}' for n in queries)} images. Clones: accuracy (fidelity), in"
-                f" %. [{self.name}.json](results/{self.name}.json), made at"
-                f" {revisions([*self.thefts, *self.benign])}; {again}.\n"
+                f" %. [{self.name}.json](results/{self.name}.json), made at {made}; {again}.\n"
             )
-            yield table([self._clones(each) for each in self._tried()], ["defence"])
+            yield table(self._ordered(self._clones()), ["defence"])
             yield f"![{CAPTION}](results/{self.name}.svg)\n"
             yield (
                 "What that costs: honest users' accuracy in %, mean L1 moved on their images and on"
                 " those of each attacker, and milliseconds an image.\n"
             )
-            yield table([self._costs(each) for each in self._tried()], ["defence"])
-        if self.wire:
+            yield table(self._ordered(self._costs()), ["defence"])
+        if len(self.wire):
             yield (
                 f"### {self.title}, with and without proof of work, over loopback\n\n"
                 f"The same victim and attackers, each a process, beside an honest user; all ask at"
                 f" once, without work and with the work that policy `rate` asks. An image:"
                 f" milliseconds of the client's wall time, on a machine that had other work, too;"
                 f" solving is drawn, not spent; work in hashes; the server's CPU time is that of"
-                f" victim and defence, from the table above. Made at {revisions(self.wire)};"
-                f" {again}.\n"
+                f" victim and defence, from the table above. Made at"
+                f" {revisions(self.wire['provenance'])}; {again}.\n"
             )
-            pairs = dict.fromkeys((cell["defence"], cell["client"]) for cell in self.wire)
-            yield table([self._priced(*pair) for pair in pairs], ["defence", "client"])
-        if self.learning:
-            shield = self.learning[-1]["defence"]
+            yield table(self._priced().reset_index(), ["defence", "client"])
+        if len(self.learning):
             yield (
                 f"### {self.title}, by what the surrogates have learnt\n\n"
-                f"{shield} against `{self.attackers[0]}`: how often a surrogate is right on"
-                f" held-out images, how often the best score is that of the surrogates' own class,"
-                f" what honest users get, and the accuracy of clones, in %. Made at"
-                f" {revisions(self.learning)} by code that is no longer here"
+                f"{self.learning['defence'].iloc[-1]} against `{self.attackers[0]}`: how often a"
+                f" surrogate is right on held-out images, how often the best score is that of the"
+                f" surrogates' own class, what honest users get, and the accuracy of clones, in %."
+                f" Made at {revisions(self.learning['provenance'])} by code that is no longer here"
                 f" (`experiments/defences/learning.py`).\n"
             )
-            names = KEYS["learning"][:4]
-            sets = dict.fromkeys(tuple(cell[name] for name in names) for cell in self.learning)
-            found = [dict(zip(names, each, strict=True)) for each in sets]
-            yield table([self._learnt(each) for each in found], ["surrogates learnt"])
+            learnt = self.learning.groupby(list(KEYS["learning"][:4]), sort=False)
+            yield table([self._learnt(*each) for each in learnt], ["surrogates learnt"])
 
-    def _tried(self) -> list[str]:
-        return [shield for shield in self.shields if among(self.thefts, defence=shield)]
+    def _ordered(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the defences that were tried, in the order of the scenario."""
+        tried = set(self.thefts["defence"])
+        return rows.loc[[each for each in self.shields if each in tried]].reset_index()
 
-    def _clones(self, shield: str) -> dict[str, str]:
-        mine = among(self.thefts, defence=shield)
-        clones = {who: clone(among(mine, thief=who)) for who in self.attackers}
-        return {"defence": shield, "seeds": seeds(mine), **clones}
+    def _clones(self) -> pd.DataFrame:
+        seeds = self.thefts.groupby("defence")["seed"].nunique().rename("seeds")
+        clones = self.thefts.groupby(["defence", "thief"])[CLONE].apply(clone).unstack()
+        return seeds.to_frame().join(clones.reindex(columns=self.attackers))
 
-    def _costs(self, shield: str) -> dict[str, str]:
-        mine = among(self.benign, defence=shield)
-        asked = {who: among(self.thefts, defence=shield, thief=who) for who in self.pools}
-        return {
-            "defence": shield,
-            "honest accuracy": percent(known(mine, "accuracy")),
-            "top class kept": percent(known(mine, "kept"), interval=False),
-            "L1, honest": short(known(mine, "l1")),
-            **{f"L1, {who}": short(known(cells, "l1")) for who, cells in asked.items()},
-            "victim ms": short(known(mine, "victim_ms")),
-            "defence ms": short(known(mine, "defence_ms")),
-        }
+    def _costs(self) -> pd.DataFrame:
+        honest = self.benign.groupby("defence")
+        moved = self.thefts.groupby(["defence", "thief"])["l1"].agg(short).unstack()
+        return pd.DataFrame(
+            {
+                "honest accuracy": honest["accuracy"].agg(percent),
+                "top class kept": honest["kept"].agg(percent, interval=False),
+                "L1, honest": honest["l1"].agg(short),
+                **{f"L1, {who}": moved[who] for who in self.pools},
+                "victim ms": honest["victim_ms"].agg(short),
+                "defence ms": honest["defence_ms"].agg(short),
+            }
+        )
 
-    def _priced(self, shield: str, client: str) -> dict[str, str]:
+    def _priced(self) -> pd.DataFrame:
         """Over the wire, policies side by side."""
-        policies = dict.fromkeys(cell["policy"] for cell in self.wire)
-        mine = among(self.wire, defence=shield, client=client)
-        by = {policy: among(mine, policy=policy) for policy in policies}
-        row = {"defence": shield, "client": client, "seeds": seeds(mine)}
-        row |= {f"clone, {policy}": clone(cells) for policy, cells in by.items()}
+        pair = ["defence", "client"]
+        rows = self.wire.groupby(pair, sort=False)["seed"].nunique().rename("seeds").to_frame()
+        by = {each: cells.groupby(pair) for each, cells in self.wire.groupby("policy", sort=False)}
         for policy, cells in by.items():
-            row[f"client ms, {policy}"] = short(known(cells, "total_seconds"), 1e-3)
+            rows[f"clone, {policy}"] = cells[CLONE].apply(clone)
+        for policy, cells in by.items():
+            rows[f"client ms, {policy}"] = cells["total_seconds"].agg(short, unit=1e-3)
         for policy, cells in by.items():
             if policy != "none":
-                row[f"of it solving, {policy}"] = short(known(cells, "solve_seconds"), 1e-3)
-                row[f"work, {policy}"] = f"{np.mean(known(cells, 'work_per_image')):,.0f}"
-        honest = among(self.benign, defence=shield)
-        spent = [cell["victim_ms"] + cell["defence_ms"] for cell in honest]
-        return {**row, "server CPU ms": short(spent)}
+                rows[f"of it solving, {policy}"] = cells["solve_seconds"].agg(short, unit=1e-3)
+                rows[f"work, {policy}"] = cells["work_per_image"].mean().map("{:,.0f}".format)
+        spent = self.benign["victim_ms"] + self.benign["defence_ms"]
+        mean = spent.groupby(self.benign["defence"]).agg(short).rename("server CPU ms")
+        return rows.join(mean, on="defence")
 
-    def _learnt(self, learnt: Mapping[str, Any]) -> dict[str, str]:
-        mine = among(self.learning, **learnt)
-        queries = sorted({cell["queries"] for cell in self.learning})
-        once = among(mine, queries=queries[0])
-        whose = "own images" if learnt["source"] == "own" else "of the images asked"
-        times = "once" if learnt["epochs"] == 1 else f"{learnt['epochs']} times"
-        what = f"{learnt['images']:,} {whose}, {times}" if learnt["epochs"] else "nothing"
+    def _learnt(self, learnt: tuple[str, str, int, int], mine: pd.DataFrame) -> dict[str, str]:
+        defence, source, images, epochs = learnt
+        queries = sorted(self.learning["queries"].unique())
+        once = mine[mine["queries"] == queries[0]]
+        whose = "own images" if source == "own" else "of the images asked"
+        times = "once" if epochs == 1 else f"{epochs} times"
+        what = f"{images:,} {whose}, {times}" if epochs else "nothing"
         shares = {
             "right": "right",
             "own class, honest": "own_class_honest",
             "own class, thief's": "own_class_asked",
             "honest accuracy": "honest_accuracy",
         }
+        clones = mine.groupby("queries")["accuracy"].agg(percent)
         return {
-            "surrogates learnt": "no defence" if learnt["defence"] == "none" else what,
-            "seeds": seeds(once),
-            **{name: percent(known(once, key), interval=False) for name, key in shares.items()},
-            "L1, honest": short(known(once, "honest_l1")),
-            **{
-                f"clone of {n:,}": percent(known(among(mine, queries=n), "accuracy"))
-                for n in queries
-            },
+            "surrogates learnt": "no defence" if defence == "none" else what,
+            "seeds": str(once["seed"].nunique()),
+            **{name: percent(once[key], interval=False) for name, key in shares.items()},
+            "L1, honest": short(once["honest_l1"]),
+            **{f"clone of {n:,}": clones.get(n, NOTHING) for n in queries},
         }
 
     def draw(self) -> Drawing:
         """A row for each attacker, one point for each defence that it met."""
         panels = []
         for who in self.attackers:
-            mine = among(self.thefts, thief=who)
+            mine = self.thefts[self.thefts["thief"] == who]
             panels.append(self._panel(f"{who}: its images", mine, mine))
             panels.append(self._panel("honest images", mine, self.benign))
         title = f"{self.title}: clones against the distance of answers"
         return lines(self.name, title, CAPTION, panels, across=2, size=(4.2, 2.3), share=True)
 
-    def _panel(self, title: str, thefts: Cells, moved: Cells) -> Panel:
-        kinds: dict[str, list[tuple[float, float]]] = {}
+    def _panel(self, title: str, thefts: pd.DataFrame, moved: pd.DataFrame) -> Panel:
+        l1 = moved.groupby("defence")["l1"].mean()
+        accuracy = 100 * thefts.groupby("defence")["accuracy"].mean()
+        points = pd.DataFrame({"l1": l1, "accuracy": accuracy}).dropna()
+        kinds: dict[str, list[str]] = {}
         for shield, server in self.shields.items():
-            l1 = known(among(moved, defence=shield), "l1")
-            accuracy = known(among(thefts, defence=shield), "accuracy")
-            if l1 and accuracy:
+            if shield in points.index:
                 untrained = ", untrained" if server["defence_config"].get("untrained") else ""
-                points = kinds.setdefault(f"{server['defence']}{untrained}", [])
-                points.append((float(np.mean(l1)), float(100 * np.mean(accuracy))))
+                kinds.setdefault(f"{server['defence']}{untrained}", []).append(shield)
         bare = kinds.pop("none", [])
         return Panel(
-            [Line(k, [x for x, _ in each], [y for _, y in each], "") for k, each in kinds.items()],
+            [
+                Line(kind, list(points.loc[each, "l1"]), list(points.loc[each, "accuracy"]), "")
+                for kind, each in kinds.items()
+            ],
             title=title,
             x="mean L1 distance of an answer",
             y="accuracy (%)",
             bottom=0,
             top=100,
-            level=(bare[0][1], "no defence") if bare else None,
+            level=(points.loc[bare[0], "accuracy"], "no defence") if bare else None,
         )
 
 
-def clone(cells: Cells) -> str:
+def clone(cells: pd.DataFrame) -> str:
     """Accuracy, and fidelity in brackets; an honest user has none."""
-    if not known(cells, "accuracy"):
-        return NOTHING
-    fidelity = percent(known(cells, "fidelity"), interval=False)
-    return f"{percent(known(cells, 'accuracy'))} ({fidelity})"
-
-
-def seeds(cells: Cells) -> str:
-    """How many seeds there are."""
-    return str(len({cell["seed"] for cell in cells}))
+    accuracy = percent(cells["accuracy"])
+    fidelity = percent(cells["fidelity"], interval=False)
+    return NOTHING if accuracy == NOTHING else f"{accuracy} ({fidelity})"

@@ -15,7 +15,7 @@ from scipy import stats
 from experiments import sweep
 from experiments.report.page import write
 from experiments.scenario import read
-from experiments.studies import cells, collect, defences, strength, strength_pages
+from experiments.studies import cells, collect, defences, strength
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS = DOCS / "results"
@@ -24,7 +24,7 @@ STUDIES += [(defences, name) for name in defences.SCENARIOS]
 
 
 def kept(module, name):
-    return cells.load(RESULTS / f"{name}.json", module.KEYS)
+    return collect.load(RESULTS / f"{name}.json", module.KEYS)
 
 
 @pytest.mark.parametrize("name", strength.SCENARIOS)
@@ -65,7 +65,7 @@ def test_every_committed_defence_and_attacker_is_one_of_its_scenario(name):
 def test_the_committed_pages_say_what_the_committed_results_say(tmp_path):
     docs = tmp_path / "docs"
     shutil.copytree(DOCS, docs)
-    strength_pages.write_docs(docs)
+    strength.write_docs(docs)
     defences.write_docs(docs)
     for page in docs.rglob("*.md"):
         before = (DOCS / page.relative_to(docs)).read_text()
@@ -87,20 +87,21 @@ def test_an_interval_is_students():
     values = [0.90, 0.92, 0.97]
     low, high = stats.t.interval(0.95, 2, loc=0.93, scale=stats.sem(values))
     assert cells.half_width(values) == pytest.approx((high - low) / 2)
-    assert cells.percent(values, 2) == f"93.00 ± {50 * (high - low):.2f}"
+    assert cells.percent([*values, None], 2) == f"93.00 ± {50 * (high - low):.2f}"
     assert cells.percent(values, interval=False) == "93.0"
     assert cells.percent([0.5]) == "50.0"
-    assert cells.percent([]) == "–"  # noqa: RUF001
+    assert cells.percent([]) == cells.short([None]) == "–"  # noqa: RUF001
 
 
-def cell(name, seed, *curve):
+def result(name, *curves):
     attack, _, variant = name.partition(" ")
-    return {"attack": attack, "variant": variant.strip("()"), "seed": seed, "curve": curve}
+    return strength.Result(name, attack, variant.strip("()"), [{"curve": each} for each in curves])
 
 
-def result(name, *curves, scenario="strength-mnist"):
-    made = [cell(name, seed, *curve) for seed, curve in enumerate(curves)]
-    return strength.Result(scenario, name, made)
+def study(*results, paper=None, name="strength-mnist"):
+    found = strength.Study(name, kept(strength, name), paper or {})
+    found.found = {each.name: each for each in results}
+    return found
 
 
 def test_a_curve_is_read_between_its_surrogates():
@@ -113,31 +114,25 @@ def test_a_curve_is_read_between_its_surrogates():
 
 
 def test_a_goal_is_met_or_missed():
-    rounds = strength.ROUNDS
-    curves = {"random": [0.91, 0.92, 0.93], "gap": [0.92, 0.91, 0.94]}
-    found = {}
-    for attack, accuracies in curves.items():
-        name = f"{attack} ({rounds})"
-        found[name] = result(
-            name, [(n, a, a) for n, a in zip(strength.ABOVE, accuracies, strict=True)]
-        )
-    active = found[f"gap ({rounds})"]
-    assert strength.goal(active, found) == (
-        "above random at 1,000; 2,000; 3,000",
-        "missed (2 of 3)",
-    )
-    assert strength.goal(active, {}) == ("–", "")  # noqa: RUF001 - no random to be above
-    assert strength.goal(result("random", [(9, 0.985, 0.9)]), {}) == ("≥ 98.4", "met")
-    assert strength.goal(result("jacobian", [(9, 0.83, 0.9)]), {}) == ("≥ 83.3", "missed")
-    other = result("jacobian", [(9, 0.83, 0.9)], scenario="strength-cifar10")
-    assert strength.goal(other, {}) == ("–", "")  # noqa: RUF001
+    def rounds(attack, *accuracies):
+        curve = [(n, a, a) for n, a in zip(strength.ABOVE, accuracies, strict=True)]
+        return result(f"{attack} ({strength.ROUNDS})", curve)
+
+    random, active = rounds("random", 0.91, 0.92, 0.93), rounds("gap", 0.92, 0.91, 0.94)
+    above = "above random at 1,000; 2,000; 3,000"
+    assert study(random, active).goal(active) == (above, "missed (2 of 3)")
+    nothing = ("–", "")  # noqa: RUF001
+    assert study(active).goal(active) == nothing  # no random to be above
+    assert study().goal(result("random", [(9, 0.985, 0.9)])) == ("≥ 98.4", "met")
+    jacobian = result("jacobian", [(9, 0.83, 0.9)])
+    assert study().goal(jacobian) == ("≥ 83.3", "missed")
+    assert study(name="strength-cifar10").goal(jacobian) == nothing
 
 
 def test_the_papers_accuracy_is_the_last_until_then():
-    paper = {"standard": [(0.0, 10.0), (100.0, 94.2), (300.0, 96.6)]}
-    accuracies = [strength.published(paper, "random", n) for n in (99, 299, 10_000)]
-    assert accuracies == ["–", "94.2", "96.6"]  # noqa: RUF001
-    assert strength.published(paper, "gap", 10_000) == "–"  # noqa: RUF001
+    beside = study(paper={"standard": [(0.0, 10.0), (100.0, 94.2), (300.0, 96.6)]})
+    asked = [("random", 99), ("random", 299), ("random", 10_000), ("gap", 10_000)]
+    assert [beside.published(*each) for each in asked] == ["–", "94.2", "96.6", "–"]  # noqa: RUF001
 
 
 def test_overhead_is_what_is_neither_training_nor_puzzle():
@@ -159,8 +154,7 @@ def test_a_long_curve_is_thinned_on_a_page():
     long = result("random", [(n, n / 1e5, n / 1e5) for n in range(64, 6400, 64)])
     long.cells[0] |= {"cpu_seconds": 1.0, "overhead_ms": 1.0, "provenance": {"git_revision": "0"}}
     long.cells[0]["setting"] = {"config": {}}
-    text = strength_pages.section(kept(strength, "strength-mnist"), long, {}, {})
-    rows = [line for line in text.splitlines() if line.startswith("|")]
+    rows = [line for line in study().section(long).splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 12
     assert rows[-1].startswith("| 6,336 |")
 
@@ -187,18 +181,11 @@ def test_what_is_kept_of_a_run_replaces_what_was_there(run, tmp_path):
     assert file == tmp_path / "defences-tiny.json"
     once = file.read_text()
     content = json.loads(once)
-    assert content["victim"] == {
-        "network": "lenet-thin",
-        "seed": 7,
-        "accuracy": 0.9,
-        "images": 500,
-    }
+    victim = {"network": "lenet-thin", "seed": 7, "accuracy": 0.9, "images": 500}
+    assert content["victim"] == victim
     (theft,) = content["thefts"]
-    assert (theft["defence"], theft["thief"], theft["seed"]) == (
-        "mad budget=0.9 x=true",
-        "knockoff, soft",
-        9,
-    )
+    keys = tuple(theft[key] for key in defences.KEYS["thefts"])
+    assert keys == ("mad budget=0.9 x=true", "knockoff, soft", 9)
     assert (theft["accuracy"], theft["fidelity"], theft["queries"]) == (0.3, 0.35, 10)
     policies = [(cell["policy"], cell["client"]) for cell in content["wire"]]
     assert policies == [("none", "ann"), ("none", "bob"), ("rate", "ann"), ("rate", "bob")]
@@ -270,7 +257,7 @@ def test_every_study_runs_over_the_wire(digits_home, tmp_path):
         )
         assert len(folders) == 1
         collect.run(collect.Flags(tmp_path / name, tmp_path))
-        content = cells.load(tmp_path / f"{name}.json", module.KEYS)
+        content = collect.load(tmp_path / f"{name}.json", module.KEYS)
         assert content["victim"]["accuracy"] > 0.8
         if module is strength:
             assert not list(folders[0].glob("calibration.json"))
