@@ -11,7 +11,8 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
@@ -42,6 +43,15 @@ class Mistakes(ValueError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = tuple(mistakes)
+
+
+@contextmanager
+def noted(mistakes: list[str]) -> Iterator[None]:
+    """Adds what is wrong in a block to the mistakes known so far, and goes on after it."""
+    try:
+        yield
+    except Mistakes as found:
+        mistakes += found.mistakes
 
 
 def between(low: float, high: float) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,9 +17,8 @@ from core.validation import (
     choice,
     distinct,
     matching,
+    noted,
     one_of,
-    place,
-    unknown,
     validate,
 )
 
@@ -97,6 +95,17 @@ class _Group:
     seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] | None = None  # one for each
     arrival_rate: Annotated[float, between(1e-6, 1e6)] | None = None  # a second; None: all at once
 
+    def __post_init__(self) -> None:
+        if self.seeds and len(self.seeds) != self.count:
+            raise ValueError(
+                f"lists {len(self.seeds)} seeds, expected one for each of {self.count} processes"
+            )
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return len(self.seeds or (None,)) if self.processes is None else self.processes
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
@@ -150,29 +159,25 @@ def read(
     processes = accounts = 0
     for number, table in enumerate(raw):
         where = f"clients[{number}]"
-        try:
+        with noted(mistakes):
             group = _group(table, where, virtual)
-            count = _count(group, where)
-            processes += count
-            accounts += count * (group.accounts if isinstance(group, _AttackerGroup) else 1)
+            processes += group.count
+            accounts += group.count * (group.accounts if isinstance(group, _AttackerGroup) else 1)
             if processes > MOST_PROCESSES or accounts > MOST_ACCOUNTS:
                 mistakes.append(
                     f"{where} brings the scenario to {processes} processes with {accounts}"
                     f" accounts; expected at most {MOST_PROCESSES} with {MOST_ACCOUNTS}"
                 )
                 break
-            starts = _starts(group, where, count, np.random.default_rng([seed, number]), limit)
-        except Mistakes as found:
-            mistakes += found.mistakes
-            continue
-        members = list(_members(group, virtual, starts, seed + 1 + number))
-        taken = {name for each in members for name in (each.name, *ledger_names(each))}
-        for name in sorted(taken & owners.keys())[:1]:
-            whose = f"but {name!r} is a process or an account of {owners[name]}, too"
-            whose = f"as in {owners[name]}" if name == group.name else whose
-            mistakes.append(f"{where}.name is {group.name!r}, {whose}")
-        owners |= dict.fromkeys(taken - owners.keys(), where)
-        clients += members
+            starts = _starts(group, where, np.random.default_rng([seed, number]), limit)
+            members = list(_members(group, virtual, starts, seed + 1 + number))
+            taken = {name for each in members for name in (each.name, *ledger_names(each))}
+            for name in sorted(taken & owners.keys())[:1]:
+                whose = f"but {name!r} is a process or an account of {owners[name]}, too"
+                whose = f"as in {owners[name]}" if name == group.name else whose
+                mistakes.append(f"{where}.name is {group.name!r}, {whose}")
+            owners |= dict.fromkeys(taken - owners.keys(), where)
+            clients += members
     if not mistakes and not clients:
         mistakes.append("clients are nobody, expected at least one [[clients]] with a process")
     elif not mistakes and all(client.background for client in clients):
@@ -191,12 +196,14 @@ def _group(raw: object, where: str, virtual: bool) -> _HonestGroup | _AttackerGr
         text = choice(raw["kind"], GROUPS) if "kind" in raw else "is missing"
         raise Mistakes([f"{where}.kind {text}"])
     mistakes: list[str] = []
-    try:
+    with noted(mistakes):
         group = validate(GROUPS[raw["kind"]], raw, where)
-    except Mistakes as found:
-        mistakes += found.mistakes
     if raw["kind"] == "attack" and raw.get("attack") in tuple(attacks.REGISTRY):
-        mistakes += _unfit(raw, where, attacks.load(raw["attack"]))
+        attack = attacks.load(raw["attack"])
+        mistakes += _unfit(raw, where, attack.NEEDS)
+        if isinstance(config := raw.get("config"), Mapping):
+            with noted(mistakes):
+                validate(attack.Config, config, f"{where}.config")
     solver = raw.get("solver")
     if solver in SOLVERS and (solver == "virtual") != virtual:
         other = "true" if solver == "virtual" else "false"
@@ -206,47 +213,20 @@ def _group(raw: object, where: str, virtual: bool) -> _HonestGroup | _AttackerGr
     return group
 
 
-def _unfit(raw: Mapping[str, Any], where: str, attack: ModuleType) -> Iterator[str]:
-    """What the attack of a group cannot do without, has no use for, or does not know."""
+def _unfit(raw: Mapping[str, Any], where: str, needs: Collection[str]) -> Iterator[str]:
+    """What the attack of a group cannot do without, or has no use for."""
     for key, need in (("pool", "pool"), ("pool_size", "pool"), ("inside", "inside")):
-        if need in attack.NEEDS and key not in raw:
+        if need in needs and key not in raw:
             yield f"{where}.{key} is missing"
-        if need not in attack.NEEDS and key in raw:
+        if need not in needs and key in raw:
             yield f"{where}.{key} is of no use to the attack {raw['attack']}"
-    if isinstance(config := raw.get("config"), Mapping):
-        yield from config_mistakes(raw["attack"], config, f"{where}.config")
-
-
-def config_mistakes(attack: str, config: Mapping[str, Any], where: str) -> Iterator[str]:
-    """What is wrong with the settings of an attack, which are the fields of its `Config`."""
-    wanted = attacks.load(attack).Config
-    known = [each.name for each in fields(wanted)]
-    for key in config.keys() - known:
-        yield f"{place(where, key)} {unknown(key, known)}"
-    try:
-        validate(wanted, {key: value for key, value in config.items() if key in known}, where)
-    except Mistakes as found:
-        yield from found.mistakes
-
-
-def _count(group: _Group, where: str) -> int:
-    """How many processes a group has. Raises Mistakes."""
-    seeds = len(group.seeds or ())
-    count = (seeds or 1) if group.processes is None else group.processes
-    if seeds and seeds != count:
-        raise Mistakes([f"{where}.seeds lists {seeds}, expected one for each of {count} processes"])
-    return count
 
 
 def _starts(
-    group: _HonestGroup | _AttackerGroup,
-    where: str,
-    count: int,
-    rng: np.random.Generator,
-    limit: float,
+    group: _HonestGroup | _AttackerGroup, where: str, rng: np.random.Generator, limit: float
 ) -> list[float]:
     """When each process starts: all at once, or with exponential times between. Raises Mistakes."""
-    first, rate = group.start, group.arrival_rate
+    first, rate, count = group.start, group.arrival_rate, group.count
     if first >= limit:
         raise Mistakes([f"{where}.start is {first:g}, expected less than the limit of {limit:g} s"])
     if rate is None:

@@ -63,17 +63,12 @@ def run(
     """
     console = console or Console()
     out, home = out.absolute(), home.absolute()
-    try:
-        private.folder(out, new=True)
-    except FileExistsError as error:
-        raise RunError(f"{out} exists already: a run needs a folder of its own") from error
-    except OSError as error:
-        raise RunError(f"cannot create {out}: {error.strerror}") from error
+    new_folder(out)
     pinned = commands.calibration(out)
     try:
         _step("prepare", commands.prepare(scenario, home), out, console)
         if calibration is not None:
-            _write(pinned, calibration)
+            write_json(pinned, calibration)
         elif commands.priced(scenario):
             _step("calibrate", commands.calibrate(scenario, home, out), out, console)
         for client in scenario.clients:
@@ -91,7 +86,7 @@ def run(
             "pinned": pins.to_json(),
             "provenance": made_by,
         }
-        _write(out / "scenario.json", about)
+        write_json(out / "scenario.json", about)
     except BaseException:
         shutil.rmtree(out)
         raise
@@ -169,13 +164,24 @@ def _scored(scorer: Child, arm: Path) -> None:
         time.sleep(POLL)
 
 
-def new_folder(name: str) -> Path:
-    """The default run folder, another one for each run."""
+def default_folder(name: str) -> Path:
+    """Where a run goes, another folder for each run."""
     now = datetime.datetime.now()
     return Path("runs") / f"{name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _write(file: Path, content: Mapping[str, Any]) -> None:
+def new_folder(out: Path) -> None:
+    """Makes the folder of a run or of a sweep. Raises RunError."""
+    try:
+        private.folder(out, new=True)
+    except FileExistsError as error:
+        raise RunError(f"{out} exists already: a run needs a folder of its own") from error
+    except OSError as error:
+        raise RunError(f"cannot create {out}: {error.strerror}") from error
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Writes what a run or a sweep says of itself. Raises ArtifactError."""
     write_atomically(file, f"{json.dumps(content, indent=2)}\n".encode(), private=True)
 
 

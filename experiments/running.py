@@ -90,7 +90,7 @@ def run_plan(
     Raises RunError, FolderError, ArtifactError, DatasetError and OSError.
     """
     scenario = plan[0].scenario
-    out = out or runner.new_folder(scenario.name)
+    out = out or runner.default_folder(scenario.name)
     how: dict[str, Any] = {"given": given, "command": command}
     try:
         with Watch(out, Console(), port=port):

@@ -16,7 +16,7 @@ from pydantic import AfterValidator
 
 from core.documents import DocumentError, read_toml, shown
 from core.suggest import suggest
-from core.validation import Mistakes, between, distinct, one_of, validate
+from core.validation import Mistakes, between, distinct, noted, one_of, validate
 from experiments import groups
 from experiments.groups import DATASETS, Client, Core, Name, Network, Seed, npz
 from server import measures
@@ -200,15 +200,11 @@ def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
         mistakes.append("sweep makes several scenarios of one, expected a single one here")
     read = {key: value for key, value in raw.items() if key != "sweep"}
     found: _Document | None = None
-    try:
+    with noted(mistakes):
         found = validate(_Document, read)
-    except Mistakes as wrong:
-        mistakes += wrong.mistakes
     server = raw["server"] if isinstance(raw.get("server"), Mapping) else {}
-    try:
+    with noted(mistakes):
         _check_defence(server)
-    except Mistakes as wrong:
-        mistakes += wrong.mistakes
     clients = groups.read(
         raw["clients"] if isinstance(raw.get("clients"), list) else [],
         seed=0 if found is None else found.seed,

@@ -22,14 +22,13 @@ from rich.console import Console
 from core import private
 from core.documents import read_json, shown
 from core.home import default_home
-from core.learning.artifacts import write_atomically
 from core.records import provenance
 from core.suggest import suggest
 from experiments import commands, runner
 from experiments.cluster import Workers, connected, edition, unpack
 from experiments.pins import take
 from experiments.process import RunError
-from experiments.records import SWEEP_FILE, FolderError, finished
+from experiments.records import SWEEP_FILE, FolderError, finished, read_sweep
 from experiments.scenario import Scenario, ScenarioError, extend, parse, question, read
 
 LARGEST = 10_000
@@ -71,13 +70,14 @@ def cells(raw: Mapping[str, Any], *, source: str = "scenario") -> tuple[Cell, ..
     if mistakes:
         raise ScenarioError(source, mistakes)
     found: list[Cell] = []
-    width = len(str(many))
-    for number, chosen in enumerate(product(*(enumerate(each) for each in values.values())), 1):
-        choice = list(zip(values, chosen, strict=True))  # (way, (place in its list, value))
+    choices = [
+        [(way, value, _word(way, values, at, value)) for at, value in enumerate(each)]
+        for way, each in values.items()
+    ]
+    for number, chosen in enumerate(product(*choices), 1):
         given = base
-        for way, (_, value) in choice:
+        for way, value, _ in chosen:
             given = _changed(given, way, value)
-        words = [_word(way, values, at, value) for way, (at, value) in choice]
         try:
             scenario = parse(given, source=source)
         except ScenarioError as error:
@@ -85,8 +85,8 @@ def cells(raw: Mapping[str, Any], *, source: str = "scenario") -> tuple[Cell, ..
             continue
         found.append(
             Cell(
-                name=f"{number:0{width}}-{','.join(words)}"[:120],
-                changes={".".join(way): value for way, (_, value) in choice},
+                name=f"{number:0{len(str(many))}}-{','.join(word for *_, word in chosen)}"[:120],
+                changes={".".join(way): value for way, value, _ in chosen},
                 scenario=scenario,
                 given=given,
             )
@@ -214,7 +214,7 @@ def run(
     One after the other, or on the workers of the Ray at `cluster`. A cell that fails stops no
     other. `write` makes the page of a cell or of the sweep. Without `home`, victims are in the
     default one, of each worker. Raises RunError for a folder of something else, for a cluster that
-    is not there, and at the end if cells failed.
+    is not there, and at the end if cells failed; FolderError.
     """
     console = console or Console()
     if not any(only in cell.name for cell in plan):
@@ -317,25 +317,16 @@ def _aside(folder: Path) -> None:
 
 def _claim(plan: tuple[Cell, ...], out: Path, given: Mapping[str, Any], command: str) -> None:
     """Makes the folder of a sweep, or makes sure that it is the one of this sweep."""
+    if out.exists():
+        if read_sweep(out)["given"] != json.loads(json.dumps(given)):
+            raise RunError(f"{out} is the folder of a sweep of another scenario")
+        private.folder(out)
+        return
+    runner.new_folder(out)
     about = {
         "given": given,
         "command": command,
         "provenance": provenance(None),
         "cells": [{"name": cell.name, "changes": dict(cell.changes)} for cell in plan],
     }
-    try:
-        private.folder(out, new=True)
-        text = json.dumps(about, indent=2) + "\n"
-        write_atomically(out / SWEEP_FILE, text.encode(), private=True)
-        return
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise RunError(f"cannot create {out}: {error.strerror}") from error
-    try:
-        before = read_json(out / SWEEP_FILE)["given"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{out} exists already and is not the folder of a sweep") from error
-    if before != json.loads(json.dumps(given)):
-        raise RunError(f"{out} is the folder of a sweep of another scenario")
-    private.folder(out)
+    runner.write_json(out / SWEEP_FILE, about)

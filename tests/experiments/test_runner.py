@@ -233,7 +233,7 @@ def test_a_victim_from_a_file_gets_a_name_of_its_own() -> None:
 
 
 def test_runs_of_one_second_go_to_folders_of_their_own() -> None:
-    assert len({runner.new_folder("demo") for _ in range(20)}) == 20
+    assert len({runner.default_folder("demo") for _ in range(20)}) == 20
 
 
 def test_a_step_whose_output_nobody_reads_is_no_failure(monkeypatch, tmp_path: Path) -> None:

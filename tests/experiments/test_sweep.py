@@ -14,6 +14,7 @@ from rich.console import Console
 from core.records import provenance
 from experiments import commands, pins, runner, sweep
 from experiments.process import RunError
+from experiments.records import FolderError
 from experiments.report import page
 from experiments.scenario import Scenario, ScenarioError, parse
 
@@ -170,7 +171,7 @@ def test_a_cell_that_fails_stops_no_other(runs: Runs, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_left_alone(runs: Runs, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="exists already and is not the folder of a sweep"):
+    with pytest.raises(FolderError, match=r"is not the folder of a sweep: no sweep\.json"):
         go(tmp_path)
     go(tmp_path / "out")
     with pytest.raises(RunError, match="is the folder of a sweep of another scenario"):
