@@ -80,12 +80,6 @@ def test_what_has_no_bound():
         session.predict(IMAGES)
 
 
-@pytest.mark.parametrize("rate", [1e7, 2.5e8])
-def test_the_most_expensive_price_of_a_default_calibration_is_paid(rate):
-    # Of 256 images, where 64 take the gate half a second: t_max is 2 000 times that.
-    assert rate * 2_000 * 0.5 * 256 / 64 < MAX_WORK
-
-
 @pytest.mark.timeout(20)
 def test_a_puzzle_is_given_up_at_the_deadline():
     gate = FakeGate(1 << 38)

@@ -149,6 +149,12 @@ def test_a_name_of_many_addresses_is_looked_at_no_longer_than_one_of_one(monkeyp
     assert time.monotonic() - began < 1.0
 
 
+def test_a_gate_that_is_not_up_yet_is_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    assert Endpoint.parse(address).fault(1.0) is None
+
+
 @pytest.mark.parametrize(
     ("host", "message"),
     [
@@ -183,12 +189,6 @@ def test_a_host_is_not_taken_for_a_scheme(monkeypatch, tmp_path):
         server.stop(None).wait()
 
 
-def test_a_gate_that_is_not_up_yet_is_waited_for():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    assert Endpoint.parse(address).fault(1.0) is None
-
-
 def test_certificates_that_are_refused_are_told_at_once(secure, certificates):
     ca, other = certificates("gate.example")[0], certificates("other")[0]
     began = time.monotonic()
@@ -211,12 +211,16 @@ def test_tls_and_clear_text_that_meet_are_told_at_once(gate, secure, own_certifi
 
 
 @pytest.mark.parametrize("content", ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
-def test_a_file_of_no_certificates(tmp_path, content):
+def test_certificates_of_nobody(tmp_path, content, monkeypatch):
     (tmp_path / "ca.pem").write_text(content)
     with pytest.raises(ValueError, match=r"ca\.pem holds no PEM certificate"):
         Session("localhost:1", client_id="anne", ca=tmp_path / "ca.pem")
     with pytest.raises(FileNotFoundError):
         Session("localhost:1", client_id="anne", ca=tmp_path / "none.pem")
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / "no"))
+    with pytest.raises(ValueError, match="set SSL_CERT_FILE, or give ca"):
+        system_roots()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -229,10 +233,3 @@ def test_tls_trusts_what_the_system_trusts(secure, own_certificate, tmp_path, mo
         ask(local(gate), key="key", client_id=None, tls=True)
         with pytest.raises(Refused, match="UNKNOWN_KEY"):
             ask(local(gate), key="other", client_id=None, tls=True)
-
-
-def test_a_system_that_trusts_nobody_says_so(monkeypatch, tmp_path):
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no"))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "no"))
-    with pytest.raises(ValueError, match="set SSL_CERT_FILE, or give ca"):
-        system_roots()

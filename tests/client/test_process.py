@@ -74,6 +74,7 @@ def asked(monkeypatch, home, **options):
     return victim.seen
 
 
+@pytest.mark.process
 def test_images_that_drift_are_the_same_images(monkeypatch, digits_home, tmp_path):
     record = tmp_path / "honest.jsonl"
     batches = asked(monkeypatch, digits_home, images=40, batch=16, record=record)
@@ -141,13 +142,10 @@ def test_a_gate_that_is_not_there_ends_the_process(run, tmp_path):
         (("--key-file", "/nowhere"), "--key-file or --client-id"),
     ],
 )
-def test_mistakes_are_one_line(run, flags, message):
+def test_mistakes_are_one_line(run, flags, message, tmp_path):
     code, line = run("--target", "127.0.0.1:1", "--client-id", "anne", *flags)
     assert code == 1
     assert message in line
-
-
-def test_a_key_in_clear_is_refused_in_one_line(run, tmp_path):
     (tmp_path / "key").write_text("\ufeffk3y\n", encoding="utf-8")  # with a byte order mark
     flags = ("--key-file", str(tmp_path / "key"), "--dataset", "digits")
     code, line = run("--target", "gate.example:1", *flags)

@@ -136,20 +136,17 @@ def test_an_answer_that_was_tampered_with_is_not_opened(field):
         session.predict(IMAGES)
 
 
-@pytest.mark.parametrize("key", [b"", b"short", bytes(16), bytes(24), bytes(32), bytes(64)])
-def test_keys_that_open_nothing(key):
-    gate = FakeGate()
-    gate.changed["Redeem"] = lambda said: pb.Key(key=key)
-    with asking(gate) as session, pytest.raises(BadAnswer):
-        session.predict(IMAGES)
-
-
 @pytest.mark.parametrize("said", [pb.Account(queries=-1), pb.Account(unpaid_batches=-1)])
-def test_an_account_below_nothing(said):
+@pytest.mark.parametrize("key", [b"", b"short", bytes(16), bytes(24), bytes(32), bytes(64)])
+def test_keys_that_open_nothing_and_accounts_below_nothing(key, said):
     gate = FakeGate()
+    gate.changed["Redeem"] = lambda _: pb.Key(key=key)
     gate.changed["GetAccount"] = lambda _: said
-    with asking(gate) as session, pytest.raises(BadAnswer):
-        session.account()
+    with asking(gate) as session:
+        with pytest.raises(BadAnswer):
+            session.predict(IMAGES)
+        with pytest.raises(BadAnswer):
+            session.account()
 
 
 @pytest.mark.parametrize("method", ["Describe", "Predict", "Redeem", "GetAccount"])
