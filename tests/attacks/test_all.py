@@ -182,16 +182,6 @@ def test_the_surrogate_agrees_with_the_victim_twice_as_often_as_chance(attack):
     assert (place.surrogate.predict(held_out).argmax(axis=1) == truth).mean() >= 2 / CLASSES
 
 
-def test_learns_from_labels_of_each_kind(attack):
-    for labels in ("soft", "hard") if attack.LABELS == "soft or hard" else ():
-        place, cfg = (
-            world(attack),
-            config(attack, {**SMALL, "budget": 40, "rounds": 1}, labels=labels),
-        )
-        Run(place).drive(attack.plan(cfg, place), 40)
-        assert place.surrogate.rounds > 0
-
-
 def test_closes_cleanly_when_refused_half_way(attack, tmp_path):
     class Refused(Exception):
         pass

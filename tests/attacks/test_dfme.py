@@ -46,19 +46,10 @@ def test_logits_are_recovered_up_to_a_constant():
     with torch.no_grad():
         logits = VICTIM(images)
     np.testing.assert_allclose(got, logits - logits.mean(dim=1, keepdim=True), atol=1e-4)
-
-
-def test_a_probability_of_nothing_stays_finite():
-    images = torch.rand(1, *SHAPE)
-    reply = lambda images: np.array([[1, 0, 0]], np.float32)  # noqa: E731
-    _, got = finish(dfme.ask(dfme.Config(), images), reply)
-    assert got.isfinite().all()
-
-
-def test_requests_are_no_larger_than_a_batch_and_float32():
-    asked, _ = finish(dfme.ask(dfme.Config(batch=4), torch.rand(10, *SHAPE)))
+    sure = lambda images: np.array([[1, 0, 0]] * len(images), np.float32)  # noqa: E731
+    asked, got = finish(dfme.ask(dfme.Config(batch=4), torch.rand(10, *SHAPE)), sure)
+    assert got.isfinite().all()  # of a probability of nothing, too
     assert [len(images) for images in asked] == [4, 4, 2]
-    assert {images.dtype for images in asked} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("network", ["lenet-thin", "resnet10-thin"])
@@ -101,7 +92,7 @@ def test_one_direction_by_hand():
 
 
 def test_spends_what_makes_whole_iterations_and_learns_in_time():
-    place = world()
+    place, before = world(), torch.get_rng_state()
     cfg = dfme.Config(budget=100, batch=3, train_batch=4, rounds=3, directions=2, student_steps=2)
     plan, asked, lessons = dfme.plan(cfg, place), 0, []
     images = next(plan)
@@ -117,11 +108,9 @@ def test_spends_what_makes_whole_iterations_and_learns_in_time():
     assert asked == 100  # 5 iterations of 4 images, once in each of 1 + 2 + 2 steps
     assert lessons == [20, 60]  # and at the end
     assert place.surrogate.rounds == 3
-
-
-def test_a_small_budget_makes_small_steps():
-    asked, _ = finish(dfme.plan(dfme.Config(budget=30), world()))
-    assert [len(images) for images in asked] == [4, 4, 20]
+    few, _ = finish(dfme.plan(dfme.Config(budget=30), world()))
+    assert [len(images) for images in few] == [4, 4, 20]  # a small budget makes small steps
+    assert before.equal(torch.get_rng_state())  # the global generator is left alone
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 5, 9)])
@@ -131,32 +120,6 @@ def test_drafts_have_any_shape_and_come_from_the_seed(shape):
     assert one.shape == (4, *shape)
     assert one.equal(same)
     assert not one.equal(other)
-
-
-def test_generating_leaves_the_global_generator_alone():
-    before = torch.get_rng_state()
-    finish(dfme.plan(dfme.Config(budget=14), world()))
-    assert before.equal(torch.get_rng_state())
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"budget": 6}, "budget is 6; expected at least 7"),
-        ({"rounds": 0}, "rounds is 0"),
-        ({"directions": 0}, "directions is 0"),
-        ({"student_steps": 0}, "student-steps is 0"),
-        ({"generator_steps": 0}, "generator-steps is 0"),
-        ({"train_batch": 0}, "train-batch is 0"),
-        ({"epsilon": 0.0}, "epsilon is 0"),
-        ({"latent": 0}, "latent is 0"),
-        ({"width": 0}, "width is 0"),
-        ({"generator_lr": -0.1}, "generator-lr is -0.1; expected at least 0"),
-    ],
-)
-def test_refused_before_any_query(config, message):
-    with pytest.raises(ValueError, match=message):
-        next(dfme.plan(dfme.Config(**config), world()))
 
 
 def test_the_generator_looks_for_disagreement():
@@ -184,8 +147,9 @@ def test_the_generator_looks_for_disagreement():
     assert dispute(np.concatenate(asked[-9:])) > 1.1 * dispute(np.concatenate(asked[:9]))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize(
+    ("shape", "precision"), [((1, 28, 28), "float32"), ((3, 32, 32), "bfloat16")]
+)
 def test_grey_and_colour_in_both_precisions(shape, precision):
     surrogate = networks.build("lenet-thin", shape, CLASSES, seed=0)
     place = World(

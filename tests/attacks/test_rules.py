@@ -83,3 +83,69 @@ def test_schedules_can_be_overridden(name):
     _, _, schedule, scratch = rounds(name, **wanted, scratch=False)[-1]
     assert {key: getattr(schedule, key) for key in wanted} == wanted
     assert not scratch
+
+
+REFUSED = {
+    "dfme": [
+        ({"budget": 6}, "budget is 6; expected at least 7"),
+        ({"epsilon": 0.0}, "epsilon is 0"),
+        ({"generator_lr": -0.1}, "generator-lr is -0.1; expected at least 0"),
+        *(({name: 0}, f"{name} is 0") for name in ("rounds", "directions", "latent", "width")),
+        ({"student_steps": 0}, "student-steps is 0"),
+        ({"generator_steps": 0}, "generator-steps is 0"),
+        ({"train_batch": 0}, "train-batch is 0"),
+    ],
+    "inoutdist": [
+        *(
+            ({"ratio": ratio}, "ratio is .*; expected more than 0")
+            for ratio in (0.0, -1.0, float("nan"), float("inf"))
+        ),
+        ({}, "needs a second pool"),
+    ],
+    "jacobian": [
+        *(({name: 0}, f"{name} is 0") for name in ("seeds", "growth", "epochs")),
+        *(
+            ({"step": step}, f"step is {step}; expected more than 0, and at most 1")
+            for step in (0.0, -0.1, 1.5)
+        ),
+    ],
+    "knockoff": [
+        (None, "the pool has no classes"),
+        ([-1, 0, 1], "the pool has a class -1; expected 0 or more"),
+        ([0, 0, 2, 3], "no image of class 1; .* 4 classes"),
+        ({"rounds": 0}, "rounds is 0"),
+        *(({"online_lr": lr}, f"lr is {lr:g}") for lr in (-1.0, float("nan"))),
+        ({"reward": "luck"}, "'luck'; expected one of certainty"),
+        ({"strategy": "greedy"}, "'greedy'; expected random or adaptive"),
+    ],
+    "mixmatch": [
+        *(({name: 0}, f"{name} is 0") for name in ("rounds", "steps", "copies", "lr", "alpha")),
+        ({"train_batch": 0}, "train-batch is 0"),
+        ({"temperature": 0}, "temperature is 0"),
+        ({"unlabelled_weight": -1.0}, "unlabelled-weight is -1"),
+        ({"ema": 1.0}, "ema is 1.0"),
+    ],
+    "price_probe": [
+        *(({"groups": n}, f"groups is {n}; expected 1 to 8") for n in (0, 9)),
+        ({"rounds": 0}, "rounds is 0"),
+        ({"prefer": "best"}, "'best'; expected expensive or cheap"),
+    ],
+    "worstcase": [({}, "worstcase needs the costs")],
+}
+"""Of each attack, settings that cannot be, or classes of a pool; and what is said of them."""
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"), [(name, *case) for name in REFUSED for case in REFUSED[name]]
+)
+def test_refused_before_any_query(name, given, message):
+    attack, classes = attacks.load(name), [0, 1]
+    if not isinstance(given, dict):
+        given, classes = {}, given
+    settings = {"strategy": "adaptive", **given} if name == "knockoff" else given
+    pool = np.zeros((2 if classes is None else len(classes), 1, 8, 8), np.uint8)
+    classes = None if classes is None else np.array(classes)
+    inside = pool if settings else None
+    place = World(pool, Notebook(), np.random.default_rng(0), classes=classes, inside=inside)
+    with pytest.raises(ValueError, match=message):
+        next(attack.plan(attack.Config(**settings), place))

@@ -1,7 +1,5 @@
 """Challenge tokens: their integrity, and what redeems them."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +24,7 @@ NOW = 1_795_262_400.0
 RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
 
 
-def issue(work: int = 64, algorithm: str = "sha1", ring: Keyring = RING, **changes) -> Challenge:
+def issue(work=64, algorithm="sha1", ring=RING, **changes):
     fields = {
         "audience": "gate",
         "client": "ann",
@@ -38,7 +36,7 @@ def issue(work: int = 64, algorithm: str = "sha1", ring: Keyring = RING, **chang
     return ring.issue(puzzle_for(work, algorithm), **fields)
 
 
-def solve(challenge: Challenge) -> list[str]:
+def solve(challenge):
     """k counters found by counting up, fixed width."""
     puzzle, found, i = challenge.puzzle, [], 0
     while len(found) < puzzle.count:
@@ -50,7 +48,7 @@ def solve(challenge: Challenge) -> list[str]:
     return found
 
 
-def test_a_token_under_another_text_is_another_puzzle() -> None:
+def test_a_token_under_another_text_is_another_puzzle():
     # A relay that shows its user a text of its own above the MAC of a gate gets no stamp of use.
     theirs, shown = issue(client="relay", audience="gate"), issue(client="ann", audience="relay")
     grafted = Challenge.parse(shown.token[:-MAC_BYTES] + theirs.token[-MAC_BYTES:])
@@ -67,14 +65,14 @@ def test_a_token_under_another_text_is_another_puzzle() -> None:
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
     st.binary(max_size=64),
 )
-def test_tokens_come_back(work: int, algorithm: str, name: str, data: bytes) -> None:
+def test_tokens_come_back(work, algorithm, name, data):
     challenge = issue(work, algorithm, client=name, audience=name[::-1], digest=data)
     assert Challenge.parse(challenge.token) == challenge
     assert RING.verify(challenge.token, client=name, now=NOW) == challenge
     assert len(challenge.prefix) == 59 + (challenge.puzzle.bits > 9)
 
 
-def test_the_token_is_what_the_document_says() -> None:
+def test_the_token_is_what_the_document_says():
     challenge = issue(1 << 20)
     assert challenge.puzzle == Puzzle("sha1", 16, 16)
     fields = (b"powgate/2", challenge.key_id.encode(), b"sha1", b"\x10", b"\x10")
@@ -87,7 +85,7 @@ def test_the_token_is_what_the_document_says() -> None:
     assert issue(audience="gate", client="ann").token != issue(audience="gat", client="eann").token
 
 
-def test_hkdf_is_rfc_5869() -> None:
+def test_hkdf_is_rfc_5869():
     # RFC 5869, test case 3: no salt, no info, the first 32 bytes of output
     expected = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
     assert hkdf(bytes([0x0B]) * 22, b"").hex() == expected
@@ -95,7 +93,7 @@ def test_hkdf_is_rfc_5869() -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(st.data())
-def test_no_changed_token_is_accepted(data: st.DataObject) -> None:
+def test_no_changed_token_is_accepted(data):
     token = bytearray(issue().token)
     token[data.draw(st.integers(0, len(token) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises((MalformedChallenge, ForgedChallenge)):
@@ -104,7 +102,7 @@ def test_no_changed_token_is_accepted(data: st.DataObject) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_else(data: bytes) -> None:
+def test_no_bytes_raise_anything_else(data):
     with pytest.raises(MalformedChallenge):
         Challenge.parse(data)
 
@@ -121,7 +119,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
         (bytes(2000), "at most 1024"),
     ],
 )
-def test_malformed(token: bytes, why: str) -> None:
+def test_malformed(token, why):
     with pytest.raises(MalformedChallenge, match=why):
         Challenge.parse(token)
 
@@ -135,7 +133,7 @@ def test_malformed(token: bytes, why: str) -> None:
         ("bob", 0, ForeignChallenge, "another client"),
     ],
 )
-def test_refusals(client: str, after: float, refusal: type[Exception], why: str) -> None:
+def test_refusals(client, after, refusal, why):
     token = issue().token
     RING.verify(token, client="ann", now=NOW + 660)
     with pytest.raises(refusal, match=why):
@@ -144,7 +142,7 @@ def test_refusals(client: str, after: float, refusal: type[Exception], why: str)
         Keyring([b"t" * 32]).verify(token, client=client, now=NOW + after)
 
 
-def test_rotation_keeps_the_previous_secret() -> None:
+def test_rotation_keeps_the_previous_secret():
     old = issue()
     ring = Keyring([b"n" * 32, b"s" * 32])
     assert ring.verify(old.token, client="ann", now=NOW) == old
@@ -154,14 +152,14 @@ def test_rotation_keeps_the_previous_secret() -> None:
         RING.sealing_key(issue(ring=ring))
 
 
-def test_sealing_keys_and_tokens_are_unique() -> None:
+def test_sealing_keys_and_tokens_are_unique():
     keys = {RING.sealing_key(issue(request_id=f"r{i}")) for i in range(20)}
     assert [len(key) for key in keys] == [32] * 20
     assert len({issue(ring=Keyring([b"s" * 32])).token for _ in range(20)}) == 20
 
 
 @pytest.mark.parametrize("secrets", [[], [b"short"], ["s" * 32], [b"s" * 32, b"s" * 31]])
-def test_secrets_are_32_bytes(secrets: list[bytes]) -> None:
+def test_secrets_are_32_bytes(secrets):
     with pytest.raises(ValueError, match="secret"):
         Keyring(secrets)
 
@@ -177,20 +175,20 @@ def test_secrets_are_32_bytes(secrets: list[bytes]) -> None:
         ({"expires": int(NOW) - 1}, "no period"),
     ],
 )
-def test_fields_that_cannot_be_issued(change: dict, why: str) -> None:
+def test_fields_that_cannot_be_issued(change, why):
     with pytest.raises(ValueError, match=why):
         issue(**change)
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "argon2id"])
-def test_counters(algorithm: str) -> None:
+def test_counters(algorithm):
     found = solve(issue(64, algorithm))
     verify_counters(issue(64, algorithm), found)
     with pytest.raises(WrongCounters, match="worth"):
         verify_counters(issue(64, algorithm, request_id="r2"), found)
 
 
-def _bad_counters() -> list[tuple[list[str], str]]:
+def _bad_counters():
     good = solve(issue())
     return [
         ([], "0 counters, expected 16"),
@@ -209,12 +207,12 @@ def _bad_counters() -> list[tuple[list[str], str]]:
 
 
 @pytest.mark.parametrize(("counters", "why"), _bad_counters(), ids=lambda x: str(x)[-30:])
-def test_wrong_counters(counters: list[str], why: str) -> None:
+def test_wrong_counters(counters, why):
     with pytest.raises(WrongCounters, match=why):
         verify_counters(issue(), counters)
 
 
-def test_counters_of_another_number_or_order() -> None:
+def test_counters_of_another_number_or_order():
     verify_counters(issue(0), [])
     verify_counters(issue(1 << 30, "virtual"), [])
     with pytest.raises(WrongCounters, match="expected 0"):
@@ -224,7 +222,7 @@ def test_counters_of_another_number_or_order() -> None:
         verify_counters(issue(3), ["10", "11", "f"])
 
 
-def test_argon2id_digests_are_computed_once() -> None:
+def test_argon2id_digests_are_computed_once():
     challenge = issue(64, "argon2id")
     found = solve(challenge)
     verified = VerifiedDigests()

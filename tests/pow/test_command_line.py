@@ -1,7 +1,5 @@
 """`python -m pow`: options people know, one line per mistake, exit codes."""
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess
@@ -18,7 +16,7 @@ Checked = Callable[..., tuple[int, list[str]]]
 GOOD = "1:4:991231:model-extraction-warning::AbCdEfGh:14"
 
 
-def test_mint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mint(capsys):
     for options in (["foo"], ["-r", "foo"], ["foo", "-z", "6"]):
         assert main(["mint", "-b", "12", *options]) == 0
         shown = capsys.readouterr()
@@ -48,7 +46,7 @@ def test_mint(capsys: pytest.CaptureFixture[str]) -> None:
         (["info", "--work", "-1"], "work must be"),
     ],
 )
-def test_mistakes(options: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(options, why, capsys):
     assert main(options) == 2
     shown = capsys.readouterr()
     assert why in shown.err
@@ -56,10 +54,10 @@ def test_mistakes(options: list[str], why: str, capsys: pytest.CaptureFixture[st
 
 
 @pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Checked:
+def checked(monkeypatch, capsys):
     """Exit code and output lines of `check`, with a text or bytes as standard input."""
 
-    def run(given: str | bytes, *options: str) -> tuple[int, list[str]]:
+    def run(given, *options):
         raw = given if isinstance(given, bytes) else given.encode()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="ascii"))
         code = main(["check", "-b", "4", "-e", "0", *options])
@@ -68,7 +66,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
-def test_check(checked: Checked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check(checked, capsys):
     assert checked("", GOOD) == (0, [f"{GOOD}: ok"])
     assert checked(f"X-Hashcash: {GOOD}\n\n{GOOD}x\n", "-q") == (1, [])
     code, (line,) = checked("", GOOD, "-r", "else")
@@ -93,20 +91,20 @@ def test_check(checked: Checked, capsys: pytest.CaptureFixture[str]) -> None:
         f"  {GOOD}",
     ],
 )
-def test_stamps_as_headers(checked: Checked, given: str) -> None:
+def test_stamps_as_headers(checked, given):
     assert checked(given) == (0, [f"{GOOD}: ok"])
     if not given.startswith("  "):
         assert checked(given, "-X") == (0, [f"{GOOD}: ok"])
     assert main(["check", "-b", "4", "-e", "0", given.removeprefix("\ufeff")]) == 0
 
 
-def test_what_is_indented_goes_on_with_a_header_only(checked: Checked) -> None:
+def test_what_is_indented_goes_on_with_a_header_only(checked):
     code, lines = checked(f"{GOOD}\n {GOOD}\nX-Hashcash: {GOOD}\n {GOOD}")
     assert [line.endswith(": ok") for line in lines] == [True, True, False]
     assert code == 1
 
 
-def test_a_mail(checked: Checked) -> None:
+def test_a_mail(checked):
     other = GOOD.replace("model", "else")
     mail = f"From: Zo\xeb\nX-Hashcash: {other}\nx-hashcash: 1:4:\n\t{GOOD[4:]}\nTo: b\n\n{GOOD}x\n"
     code, lines = checked(mail.encode("latin-1"), "-X")
@@ -129,7 +127,7 @@ def test_a_mail(checked: Checked) -> None:
         (-31 * 24, "4d", True),
     ],
 )
-def test_the_grace_period(hours: int, grace: str, good: bool) -> None:
+def test_the_grace_period(hours, grace, good):
     stamp = mint_reference("foo", 4, now=time.time() + 3600 * hours)
     assert (main(["check", stamp, "-b", "4", "-g", grace]) == 0) is good
 
@@ -142,7 +140,7 @@ def test_the_grace_period(hours: int, grace: str, good: bool) -> None:
         *((text, None) for text in ("", "d", "-1d", "1.5h", "1x", "9" * 20)),
     ],
 )
-def test_durations(text: str, expected: float | None) -> None:
+def test_durations(text, expected):
     if expected is not None:
         assert duration(text) == expected
         return
@@ -151,13 +149,13 @@ def test_durations(text: str, expected: float | None) -> None:
 
 
 @pytest.mark.process
-def test_warm(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warm(capsys):
     assert main(["warm"]) == 0
     assert "kernels ready in" in capsys.readouterr().out
 
 
 @pytest.mark.process
-def test_info_on_a_narrow_terminal_that_is_not_utf_8() -> None:
+def test_info_on_a_narrow_terminal_that_is_not_utf_8():
     done = subprocess.run(
         [sys.executable, "-m", "pow", "info", "--work", "1000000"],
         env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "40"},

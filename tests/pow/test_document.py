@@ -1,7 +1,5 @@
 """docs/puzzles.md: its vectors hold when computed with other code, its figures are on file."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json
@@ -22,18 +20,18 @@ VECTORS = json.loads(re.search(r"```json\n(.*?)```", TEXT, re.DOTALL)[1])
 SECRET = bytes.fromhex(VECTORS["secret"])
 
 
-def hkdf(key: bytes, info: bytes) -> bytes:
+def hkdf(key, info):
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
 
 
-def test_keys() -> None:
+def test_keys():
     assert hkdf(SECRET, b"powgate/1 mac").hex() == VECTORS["mac_key"]
     assert hkdf(SECRET, b"powgate/1 seal").hex() == VECTORS["seal_key"]
     assert hashlib.sha256(hkdf(SECRET, b"powgate/1 key id")).hexdigest()[:8] == VECTORS["key_id"]
 
 
 @pytest.mark.parametrize("case", VECTORS["challenges"], ids=lambda c: c["algorithm"])
-def test_challenges(case: dict) -> None:
+def test_challenges(case):
     token = bytes.fromhex(case["token"])
     key = bytes.fromhex(VECTORS["mac_key"])
     assert hmac.digest(key, token[:-24], "sha256")[:24] == token[-24:]
@@ -65,7 +63,7 @@ def test_challenges(case: dict) -> None:
         ("openssl speed, 64 bytes", "peers openssl"),
     ],
 )
-def test_figures(row: str, path: str) -> None:
+def test_figures(row, path):
     rates = json.loads((DOCS / "results/puzzles.json").read_text(encoding="utf-8"))["rates"]
     shown = re.search(rf"^\| {re.escape(row)} \| ([\d.]*) \| ?([\d.]*) ?\|$", TEXT, re.MULTILINE)
     group, name = path.split()

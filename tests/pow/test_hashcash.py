@@ -1,7 +1,5 @@
 """The stamp format: golden stamps, dates, claims, and what is refused with which reason."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -17,7 +15,7 @@ GOOD = "1:4:991231:model-extraction-warning::AbCdEfGh:14"
 
 
 @pytest.mark.parametrize("case", GOLDEN["stamps_valid"], ids=lambda c: c["stamp"])
-def test_golden_valid(case: dict) -> None:
+def test_golden_valid(case):
     assert hashcash.digest(case["stamp"].encode()).hex() == case["sha1"]
     assert hashcash.value(case["stamp"]) == case["leading_zero_bits"]
     assert hashcash.check(case["stamp"], case["bits"], "model-extraction-warning")
@@ -25,7 +23,7 @@ def test_golden_valid(case: dict) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["stamps_invalid"], ids=lambda c: c["why"])
-def test_golden_invalid(case: dict) -> None:
+def test_golden_invalid(case):
     late = {"now": NOON, "max_age": 86_400.0} if "expired" in case["why"] else {}
     assert not hashcash.check(case["stamp"], case["bits_required"], case["resource"], **late)
 
@@ -62,7 +60,7 @@ def test_golden_invalid(case: dict) -> None:
         (None, "text"),
     ],
 )
-def test_refused_with_a_reason(stamp: str, why: str) -> None:
+def test_refused_with_a_reason(stamp, why):
     reason = hashcash.refusal(stamp, 4)
     assert reason is not None
     assert why in reason
@@ -72,13 +70,13 @@ def test_refused_with_a_reason(stamp: str, why: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=80), st.integers(0, 60))
-def test_no_text_raises(stamp: str, bits: int) -> None:
+def test_no_text_raises(stamp, bits):
     assert hashcash.check(stamp, bits) is False
     hashcash.check(f"1:{bits}:{stamp}", bits, "x", now=NOON, max_age=1.0)
 
 
 @pytest.mark.parametrize("bits", [-1, 61, 161, 4.0, True, "4", None])
-def test_bits_out_of_range(bits: int) -> None:
+def test_bits_out_of_range(bits):
     with pytest.raises(ValueError, match="bits must be"):
         hashcash.check(GOOD, bits)
     with pytest.raises(ValueError, match="bits must be"):
@@ -95,7 +93,7 @@ def test_bits_out_of_range(bits: int) -> None:
         ({"grace": -1.0}, "grace must be .* zero or more"),
     ],
 )
-def test_the_callers_own_mistakes_raise(options: dict, why: str) -> None:
+def test_the_callers_own_mistakes_raise(options, why):
     with pytest.raises(ValueError, match=why):
         hashcash.check(GOOD, 4, **options)
 
@@ -116,13 +114,13 @@ def test_the_callers_own_mistakes_raise(options: dict, why: str) -> None:
         ("681231", None, "future"),
     ],
 )
-def test_dates_against_a_clock(date: str, age: float | None, why: str | None) -> None:
+def test_dates_against_a_clock(date, age, why):
     reason = hashcash.refusal(f"1:0:{date}:a::r:0", 0, now=NOON, max_age=age)
     assert (reason is None) == (why is None)
     assert (why or "") in (reason or "")
 
 
-def test_dates_come_back() -> None:
+def test_dates_come_back():
     for width, unit in ((6, 86_400), (10, 60), (12, 1)):
         date = hashcash.format_date(NOON + 3_671, width)
         assert hashcash.parse_date(date) == (NOON + 3_671) // unit * unit
@@ -133,7 +131,7 @@ def test_dates_come_back() -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "bits"), [("sha1", 8), ("sha256", 8), ("argon2id", 2)])
-def test_mint_reference(algorithm: str, bits: int) -> None:
+def test_mint_reference(algorithm, bits):
     stamp = hashcash.mint_reference("you@example.org", bits, algorithm, now=NOON, ext="a=1")
     assert stamp.startswith(f"1:{bits}:261121120000:you@example.org:a=1:")
     assert hashcash.check(stamp, bits, "you@example.org", algorithm, now=NOON, max_age=0)
@@ -149,6 +147,6 @@ def test_mint_reference(algorithm: str, bits: int) -> None:
         ({"rand": "!"}, "random field"),
     ],
 )
-def test_fields_that_cannot_be_written(fields: dict, why: str) -> None:
+def test_fields_that_cannot_be_written(fields, why):
     with pytest.raises(ValueError, match=why):
         hashcash.mint_reference(**{"resource": "a", "bits": 0} | fields)

@@ -1,7 +1,5 @@
 """Both ways with Debian's hashcash program: it accepts our stamps, and we accept its."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import subprocess
@@ -27,21 +25,21 @@ pytestmark = [
 ]
 
 
-def accepted(stamp: str, bits: int, resource: str) -> bool:
+def accepted(stamp, bits, resource):
     command = ["hashcash", "-c", "-y", "-b", str(bits), "-r", resource, stamp]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("width", [6, 10, 12])
 @pytest.mark.parametrize("make", [mint, mint_reference])
-def test_it_accepts_what_we_mint(make, width: int) -> None:
+def test_it_accepts_what_we_mint(make, width):
     stamp = make("somebody@example.org", 16, date_width=width, ext="a=1")
     assert accepted(stamp, 16, "somebody@example.org")
     assert not accepted(stamp, 16, "else@example.org")
     assert not accepted(stamp, 17, "somebody@example.org")
 
 
-def test_we_accept_what_it_mints() -> None:
+def test_we_accept_what_it_mints():
     done = subprocess.run(
         ["hashcash", "-m", "-q", "-b", "16", "somebody@example.org"],
         capture_output=True,
@@ -54,7 +52,7 @@ def test_we_accept_what_it_mints() -> None:
 
 
 @pytest.mark.parametrize("work", [40, 1 << 12, 1 << 20])
-def test_it_accepts_every_stamp_of_a_challenge(work: int) -> None:
+def test_it_accepts_every_stamp_of_a_challenge(work):
     challenge = Keyring([b"s" * 32]).issue(
         puzzle_for(work),
         audience="gate",
@@ -68,19 +66,19 @@ def test_it_accepts_every_stamp_of_a_challenge(work: int) -> None:
         assert accepted(challenge.prefix + counter, challenge.puzzle.bits, "powgate")
 
 
-def minted(*options: str) -> str:
+def minted(*options):
     command = ["hashcash", "-m", "-q", "-b", "8", "-z", "12", *options]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture
-def both(monkeypatch: pytest.MonkeyPatch) -> Both:
+def both(monkeypatch):
     """What the program and `python -m pow check` say of a stamp, or of what they are given.
 
     The program's options are about the resources that come after them.
     """
 
-    def run(stamp: str, *options: str, stdin: str = "") -> tuple[bool, bool]:
+    def run(stamp, *options, stdin=""):
         rest = ["-b", "8", *options, *([stamp] if stamp else [])]
         command = ["hashcash", "-c", "-y", *rest]
         theirs = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False)
@@ -91,7 +89,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
 
 
 @pytest.mark.parametrize("offset", ["-47h", "-49h", "+47h", "+49h", "-29d", "-31d"])
-def test_dates_and_grace_periods(both: Both, offset: str) -> None:
+def test_dates_and_grace_periods(both, offset):
     stamp = minted("-t", offset, "foo")
     for grace in ((), ("-g", "0"), ("-g", "50h"), ("-g", "3d"), ("-e", "0")):
         theirs, ours = both(stamp, *grace, "-r", "foo")
@@ -100,9 +98,7 @@ def test_dates_and_grace_periods(both: Both, offset: str) -> None:
 
 @pytest.mark.parametrize("minting", [(), ("-C",)])
 @pytest.mark.parametrize("checking", [(), ("-C",)])
-def test_the_case_of_resources(
-    both: Both, minting: tuple[str, ...], checking: tuple[str, ...]
-) -> None:
+def test_the_case_of_resources(both, minting, checking):
     stamp = minted(*minting, "Foo@Example.org")
     for resource in ("foo@example.org", "Foo@Example.org", "FOO@example.org"):
         theirs, ours = both(stamp, *checking, "-r", resource)
@@ -125,7 +121,7 @@ def test_the_case_of_resources(
         "Subject: a\n",
     ],
 )
-def test_the_headers_of_a_mail(both: Both, mail: str) -> None:
+def test_the_headers_of_a_mail(both, mail):
     stamp = minted("foo")
     mail = mail.format(stamp, stamp[:12], stamp[12:])
     theirs, ours = both("", "-X", "-r", "foo", stdin=mail)

@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from pow.native import compiled
 from pow.native.kernel_cache import KernelCache
 
 
-def triple(number: int) -> int:
+def triple(number):
     return 3 * number
 
 
-def start(folder: Path | None, stamp: str = "of these sources") -> tuple[int, int]:
+def start(folder, stamp="of these sources"):
     """Calls the kernel as a new process would; how often it was found, and was not."""
     kernel: Any = numba.njit(nogil=True)(triple)
     kernel._cache = KernelCache(triple, folder, stamp, "")
@@ -28,11 +27,11 @@ def start(folder: Path | None, stamp: str = "of these sources") -> tuple[int, in
     return sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values())
 
 
-def flipped(data: bytes) -> bytes:
+def flipped(data):
     return data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]
 
 
-def other(data: bytes) -> bytes:
+def other(data):
     """What nobody can unpickle, behind its digest."""
     return hashlib.sha256(data[40:]).digest() + data[40:]
 
@@ -41,7 +40,7 @@ def other(data: bytes) -> bytes:
     "damage",
     [lambda data: b"", lambda data: data[:50], lambda data: bytes(len(data)), flipped, other],
 )
-def test_a_damaged_file_is_replaced(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_file_is_replaced(tmp_path, damage):
     assert start(tmp_path) == (0, 1)
     assert start(tmp_path) == (1, 0)
     (file,) = tmp_path.iterdir()  # and no drafts
@@ -50,9 +49,7 @@ def test_a_damaged_file_is_replaced(tmp_path: Path, damage: Callable[[bytes], by
     assert start(tmp_path) == (1, 0)
 
 
-def test_code_of_another_processor_version_or_source_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_of_another_processor_version_or_source_is_not_taken(tmp_path, monkeypatch):
     assert start(tmp_path) == (0, 1)
     assert start(tmp_path, "of other sources") == (0, 1)
     monkeypatch.setattr(numba, "__version__", "0.0")
@@ -63,14 +60,14 @@ def test_code_of_another_processor_version_or_source_is_not_taken(
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_folder_that_is_gone_or_none_costs_time_only(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_or_none_costs_time_only(tmp_path):
     assert start(tmp_path / "made") == (0, 1)
     assert start(tmp_path / "made") == (1, 0)
     for folder in (None, Path("/proc/nowhere")):
         assert start(folder) == (0, 1)
 
 
-def run(**environment: str) -> subprocess.CompletedProcess[str]:
+def run(**environment):
     code = (
         "from pow.native.compiled import compiled\n"
         "from test_kernel_cache import triple\n"
@@ -88,7 +85,7 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.process
-def test_where_nothing_can_be_stored_one_line_says_so_once() -> None:
+def test_where_nothing_can_be_stored_one_line_says_so_once():
     done = run(NUMBA_CACHE_DIR="/proc/nowhere")
     assert done.stdout == "6 1\n"
     assert done.stderr == (
@@ -98,7 +95,7 @@ def test_where_nothing_can_be_stored_one_line_says_so_once() -> None:
 
 
 @pytest.mark.process
-def test_kernels_are_compiled_whatever_numba_is_told(tmp_path: Path) -> None:
+def test_kernels_are_compiled_whatever_numba_is_told(tmp_path):
     done = run(
         NUMBA_DISABLE_JIT="1",
         NUMBA_CACHE_DIR=str(tmp_path),

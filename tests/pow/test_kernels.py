@@ -1,12 +1,9 @@
 """The compiled scans against hashlib: every lane, every nonce, every layout, every kernel."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +21,19 @@ from pow.solver import search
 
 
 @pytest.fixture(params=KERNELS)
-def kernel(request: pytest.FixtureRequest) -> str:
+def kernel(request):
     if request.param == "avx512" and kernel_name() != "avx512":
         pytest.skip("this host has no AVX-512")
     return request.param
 
 
-def searching(prefix: str, bits: int, algorithm: str = "sha1", kernel: str = "auto") -> Search:
+def searching(prefix, bits, algorithm="sha1", kernel="auto"):
     return Search(prefix, bits, 1, algorithm, kernel)
 
 
 @pytest.mark.parametrize("algorithm", HASHES)
 @pytest.mark.parametrize("length", [59, 60, 63, 128 + 55])
-def test_a_scan_finds_what_hashlib_finds(length: int, algorithm: str, kernel: str) -> None:
+def test_a_scan_finds_what_hashlib_finds(length, algorithm, kernel):
     prefix, bits, epoch = "x" * length, 6, 3
     plan, shape = searching(prefix, bits, algorithm, kernel), SHAPES[kernel]
     words, count = plan.layout.blocks(epoch)[-1], len(plan.chain)
@@ -61,7 +58,7 @@ def test_a_scan_finds_what_hashlib_finds(length: int, algorithm: str, kernel: st
 
 
 @pytest.mark.parametrize("length", range(55, 64))
-def test_layouts(length: int) -> None:
+def test_layouts(length):
     layout = Layout(b"p" * (128 + length))
     counters = [
         [layout.counter(7, lane, 5) for lane in range(64**layout.lane_bytes)],
@@ -77,7 +74,7 @@ def test_layouts(length: int) -> None:
 
 @pytest.mark.parametrize("algorithm", HASHES)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_long_searches_repeat_and_skip_nothing(algorithm: str, kernel: str, threads: int) -> None:
+def test_long_searches_repeat_and_skip_nothing(algorithm, kernel, threads):
     bits = 14
     solution = search("x" * 60, bits, 300, algorithm=algorithm, kernel=kernel, threads=threads)
     assert len(set(solution.counters)) == 300
@@ -85,7 +82,7 @@ def test_long_searches_repeat_and_skip_nothing(algorithm: str, kernel: str, thre
     assert abs(solution.hashes / (300 << bits) - 1) < 5 / 300**0.5
 
 
-def test_a_kernel_that_lies_is_found_out() -> None:
+def test_a_kernel_that_lies_is_found_out():
     assert searching("x" * 60, 40).mask == 0xFFFFFFFF  # bits beyond it are left to hashlib
     plan = searching("x" * 60, 20)
     assert digest(("x" * 60 + plan.layout.counter(0, 0, 0)).encode())[0] != 0
@@ -94,7 +91,7 @@ def test_a_kernel_that_lies_is_found_out() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_end_of_all_counters_is_noticed(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_all_counters_is_noticed(threads, monkeypatch):
     monkeypatch.setattr(native, "EPOCHS", 2)
     plan = searching("x" * 63, 60)
     with pytest.raises(Exhausted, match="all counters"):
@@ -102,21 +99,21 @@ def test_the_end_of_all_counters_is_noticed(threads: int, monkeypatch: pytest.Mo
     assert plan.hashes == 2 * len(plan.chain) << 18
 
 
-def test_prefixes_the_kernels_do_not_take() -> None:
+def test_prefixes_the_kernels_do_not_take():
     taken = [length for length in range(128) if supports("x" * length)]
     assert taken == [*range(55, 64), *range(119, 128)]
     with pytest.raises(ValueError, match="no prefix of 54 characters"):
         search("x" * 54, 12, 1, kernel="portable")
 
 
-def test_avx512_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_avx512_is_refused_where_there_is_none(monkeypatch):
     monkeypatch.setattr(native, "kernel_name", lambda: "portable")
     with pytest.raises(ValueError, match="no AVX-512"):
         searching("x" * 60, 12, kernel="avx512")
     assert searching("x" * 60, 12).kernel == "portable"
 
 
-def test_stored_kernels_have_names_of_their_own() -> None:
+def test_stored_kernels_have_names_of_their_own():
     made = {
         f
         for f in [*vars(kernels).values(), *vars(scans).values(), *SCANS.values()]
@@ -127,7 +124,7 @@ def test_stored_kernels_have_names_of_their_own() -> None:
     assert len({f.py_func.__qualname__ for f in made}) == len(made) > 12
 
 
-def test_features_decide_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_decide_the_kernel(monkeypatch):
     monkeypatch.setattr(compiled, "_features", lambda: "+avx2,-avx512f,+bmi2")
     assert kernel_name() == "portable"
     monkeypatch.setattr(compiled, "_features", lambda: "+avx2,+avx512f")
@@ -135,7 +132,7 @@ def test_features_decide_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Path | None]:
+def cache_folder(monkeypatch, tmp_path):
     """Where object code of a package in tmp_path goes."""
     package = tmp_path / "pow"
     package.mkdir()
@@ -148,8 +145,8 @@ def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[]
 
 
 def test_object_code_is_beside_the_package_unless_numba_is_told_otherwise(
-    cache_folder: Callable[[], Path | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    cache_folder, tmp_path, monkeypatch
+):
     folder = cache_folder()
     assert folder is not None
     assert folder.parent == tmp_path / "pow/__pycache__"
@@ -162,8 +159,8 @@ def test_object_code_is_beside_the_package_unless_numba_is_told_otherwise(
 
 
 def test_a_read_only_install_falls_back_to_the_user_and_takes_along_what_is_there(
-    cache_folder: Callable[[], Path | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    cache_folder, tmp_path, monkeypatch
+):
     warmed, writable = cache_folder(), compiled._writable
     assert warmed is not None
     monkeypatch.setattr(compiled, "_writable", lambda _: False)
@@ -181,7 +178,7 @@ def test_a_read_only_install_falls_back_to_the_user_and_takes_along_what_is_ther
 
 
 @pytest.mark.process
-def test_kernels_come_from_the_cache_in_another_process_and_folder(tmp_path: Path) -> None:
+def test_kernels_come_from_the_cache_in_another_process_and_folder(tmp_path):
     search("x" * 124, 12, 1, algorithm="sha256")  # compiled and stored by now
     code = (
         "from pow.solver import search; search('x' * 124, 12, 1, algorithm='sha256')\n"

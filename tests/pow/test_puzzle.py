@@ -1,8 +1,5 @@
 """The puzzle for a work: how many stamps of how many bits, and how long it stays open."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -14,14 +11,14 @@ from pow.puzzle import ALGORITHMS, MAX_WORK, Puzzle, lifetime, puzzle_for
 
 @settings(deadline=None, max_examples=100)
 @given(st.one_of(st.integers(1, 5_000), st.integers(1, MAX_WORK)))
-def test_work_is_met_within_3_2_percent(work: int) -> None:
+def test_work_is_met_within_3_2_percent(work):
     puzzle = puzzle_for(work)
     assert abs(Fraction(puzzle.work, work) - 1) <= Fraction(32, 1000)
     assert puzzle.count < 32
     assert puzzle.bits == 0 or puzzle.count >= 16
 
 
-def test_every_work_next_to_a_step_is_monotone() -> None:
+def test_every_work_next_to_a_step_is_monotone():
     works = set(range(1, 3_000))
     for b in range(0, 56, 5):
         for k in range(16, 33):
@@ -33,7 +30,7 @@ def test_every_work_next_to_a_step_is_monotone() -> None:
 
 
 @given(st.one_of(st.integers(1, 5_000), st.integers(1, MAX_WORK)))
-def test_argon2id_puzzles_are_rounded_up(work: int) -> None:
+def test_argon2id_puzzles_are_rounded_up(work):
     puzzle = puzzle_for(work, "argon2id")
     assert puzzle.count < 8
     assert puzzle.bits == 0 or puzzle.count >= 4
@@ -51,12 +48,12 @@ def test_argon2id_puzzles_are_rounded_up(work: int) -> None:
         (lambda: Puzzle("sha1", 4, 32), "count must be"),
     ],
 )
-def test_out_of_range(make: Callable[[], Puzzle], why: str) -> None:
+def test_out_of_range(make, why):
     with pytest.raises(ValueError, match=why):
         make()
 
 
-def test_lifetime() -> None:
+def test_lifetime():
     assert lifetime(1) == 600
     assert lifetime(10**9) == 10_000
     assert lifetime(MAX_WORK) == 86_400

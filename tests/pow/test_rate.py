@@ -1,12 +1,10 @@
 """Hash rates: measuring, storing, converting work to seconds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
 
-from pow.rate import DEVICES, Device, Rate, measure, seconds
+from pow.rate import DEVICES, Rate, measure, seconds
 
 RATE = Rate("sha1", 2e8, "avx512", "a host", "2026-11-21T12:00:00+00:00")
 
@@ -19,7 +17,7 @@ RATE = Rate("sha1", 2e8, "avx512", "a host", "2026-11-21T12:00:00+00:00")
         ("argon2id", "auto", "argon2-cffi"),
     ],
 )
-def test_measuring(algorithm: str, kernel: str, named: str) -> None:
+def test_measuring(algorithm, kernel, named):
     rate = measure(algorithm, 0.02, kernel=kernel, clock=lambda: 1_795_262_400.0)
     assert rate.kernel == named
     assert rate.measured == "2026-11-21T12:00:00+00:00"
@@ -35,7 +33,7 @@ def test_measuring(algorithm: str, kernel: str, named: str) -> None:
         (("sha1", float("nan")), "seconds must be"),
     ],
 )
-def test_what_cannot_be_measured(arguments: tuple, why: str) -> None:
+def test_what_cannot_be_measured(arguments, why):
     with pytest.raises(ValueError, match=why):
         measure(*arguments)
     for hashes in (0.0, -1.0, float("nan"), 1e16):
@@ -43,7 +41,7 @@ def test_what_cannot_be_measured(arguments: tuple, why: str) -> None:
             replace(RATE, hashes_per_second=hashes)
 
 
-def test_work_in_seconds() -> None:
+def test_work_in_seconds():
     assert seconds(1 << 30, RATE) == pytest.approx(5.37, abs=0.01)
     with pytest.raises(ValueError, match="one of sha1, not of sha256"):
         seconds(1, RATE, "sha256")
@@ -52,7 +50,7 @@ def test_work_in_seconds() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda d: d.name)
-def test_devices_name_their_source(device: Device) -> None:
+def test_devices_name_their_source(device):
     assert "https://" in device.source
     assert seconds(1 << 30, device) < seconds(1 << 30, device, "sha256")
     assert seconds(1000, device, "argon2id") > 1e-3

@@ -1,11 +1,8 @@
 """Searching: agreement with hashlib, threads, cancellation, deadlines, progress, refusals."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pow import native
-from pow.challenge import Challenge, Keyring, verify_counters
+from pow.challenge import Keyring, verify_counters
 from pow.hashcash import check, value
 from pow.puzzle import puzzle_for
 from pow.solver import Cancelled, DeadlineExceeded, aligned_random, mint, search, solve
@@ -23,7 +20,7 @@ RING = Keyring([b"s" * 32], entropy=lambda n: bytes(range(n)))
 CHALLENGES = 300
 
 
-def issue(work: int, algorithm: str = "sha1") -> Challenge:
+def issue(work, algorithm="sha1"):
     return RING.issue(
         puzzle_for(work, algorithm),
         audience="gate",
@@ -46,7 +43,7 @@ def issue(work: int, algorithm: str = "sha1") -> Challenge:
         ("argon2id", "native", 3),
     ],
 )
-def test_what_is_solved_verifies(algorithm: str, solver: str, threads: int) -> None:
+def test_what_is_solved_verifies(algorithm, solver, threads):
     for work in (64,) if algorithm == "argon2id" else (0, 1, 15, 16, 700, 5_000, 50_000):
         challenge = issue(work, algorithm)
         solution = solve(challenge, solver=solver, threads=threads)
@@ -62,7 +59,7 @@ def test_what_is_solved_verifies(algorithm: str, solver: str, threads: int) -> N
     st.integers(0, 11),
     st.sampled_from(["sha1", "sha256"]),
 )
-def test_any_prefix_is_solved(prefix: str, bits: int, algorithm: str) -> None:
+def test_any_prefix_is_solved(prefix, bits, algorithm):
     solution = search(prefix, bits, 3, algorithm=algorithm)
     assert len(set(solution.counters)) == 3
     assert all(value(prefix + counter, algorithm) >= bits for counter in solution.counters)
@@ -70,7 +67,7 @@ def test_any_prefix_is_solved(prefix: str, bits: int, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_a_minted_prefix_ends_where_the_kernels_want_it(algorithm: str) -> None:
+def test_a_minted_prefix_ends_where_the_kernels_want_it(algorithm):
     stamp = mint("somebody@example.org", 18, algorithm, ext="a=b")
     assert check(stamp, 18, "somebody@example.org", algorithm, now=time.time(), max_age=60)
     for bare in range(200):
@@ -90,7 +87,7 @@ def test_a_minted_prefix_ends_where_the_kernels_want_it(algorithm: str) -> None:
         ("sha256", 7, 31, "auto"),
     ],
 )
-def test_work_and_its_spread(algorithm: str, bits: int, count: int, kernel: str) -> None:
+def test_work_and_its_spread(algorithm, bits, count, kernel):
     hashes = np.empty(CHALLENGES)
     for i in range(CHALLENGES):
         seed = hashlib.sha256(f"{algorithm} {bits} {count} {i}".encode()).hexdigest()
@@ -103,14 +100,14 @@ def test_work_and_its_spread(algorithm: str, bits: int, count: int, kernel: str)
 
 
 @pytest.mark.parametrize(("solver", "threads"), [("native", 1), ("native", 2), ("python", 1)])
-def test_cancelling_takes_less_than_50_ms(solver: str, threads: int) -> None:
+def test_cancelling_takes_less_than_50_ms(solver, threads):
     solve(issue(1 << 22))  # compiled
 
-    def delay() -> float:
+    def delay():
         cancel = threading.Event()
         cancelled_at = []
 
-        def later() -> None:
+        def later():
             cancelled_at.append(time.perf_counter())
             cancel.set()
 
@@ -125,7 +122,7 @@ def test_cancelling_takes_less_than_50_ms(solver: str, threads: int) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "argon2id"])
-def test_a_deadline_and_progress(algorithm: str) -> None:
+def test_a_deadline_and_progress(algorithm):
     seen: list[tuple[int, float]] = []
     started = time.perf_counter()
     with pytest.raises(DeadlineExceeded, match="not solved in"):
@@ -141,8 +138,8 @@ def test_a_deadline_and_progress(algorithm: str) -> None:
     assert seen[0][0] > 0
 
 
-def test_what_a_progress_callback_or_a_helper_raises_comes_out() -> None:
-    def stop(_: int, __: float) -> None:
+def test_what_a_progress_callback_or_a_helper_raises_comes_out():
+    def stop(_, __):
         raise KeyboardInterrupt
 
     before = threading.active_count()
@@ -151,7 +148,7 @@ def test_what_a_progress_callback_or_a_helper_raises_comes_out() -> None:
     assert threading.active_count() == before
     over = threading.Event()
 
-    def work(helper: bool) -> None:
+    def work(helper):
         if helper:
             raise MemoryError
         assert over.wait(5)
@@ -160,7 +157,7 @@ def test_what_a_progress_callback_or_a_helper_raises_comes_out() -> None:
         share(work, 2, over.set)
 
 
-def test_virtual() -> None:
+def test_virtual():
     challenge = issue(1 << 30, "virtual")
     rng = np.random.default_rng(7)
     drawn = [solve(challenge, solver="virtual", rate=1e6, rng=rng) for _ in range(3_000)]
@@ -180,12 +177,12 @@ def test_virtual() -> None:
 VIRTUAL = {"work": (1, "virtual"), "solver": "virtual", "rate": 1.0, "rng": np.random.default_rng()}
 
 
-def solved(arguments: dict) -> None:
+def solved(arguments):
     rest = dict(arguments)
     solve(issue(*rest.pop("work", (1, "sha1"))), **rest)
 
 
-def searched(change: dict) -> None:
+def searched(change):
     search(**({"prefix": "p" * 60, "bits": 4, "count": 1} | change))
 
 
@@ -209,8 +206,6 @@ def searched(change: dict) -> None:
         *((searched, {"deadline": s}, "deadline must be") for s in (0, float("nan"))),
     ],
 )
-def test_what_cannot_be_solved_is_refused(
-    call: Callable[[dict], None], arguments: dict, why: str
-) -> None:
+def test_what_cannot_be_solved_is_refused(call, arguments, why):
     with pytest.raises(ValueError, match=why):
         call(arguments)
