@@ -12,7 +12,6 @@ import hashlib
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -25,17 +24,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from experiments.records import (
-    SWEEP_FILE,
-    UNDER_WAY,
-    FolderError,
-    begun,
-    read,
-    read_scenario,
-    read_sweep,
-)
+from experiments import records
+from experiments.records import SWEEP_FILE, UNDER_WAY, FolderError, begun
 from experiments.report.page import page, render
-from experiments.report.tables import Column, Row, column, count, terminal, whole
+from experiments.report.tables import Column, Row, column, count, present, terminal, whole
 from experiments.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -45,29 +37,24 @@ EVERY = 1.0
 """Seconds between two looks at the records, at least."""
 REST = 20.0
 """It rests for so many times as long as a look took: the run has the cores for itself."""
-AROUND = 8
-"""Lines of a terminal that are not clients: before the view, headings, the prompt."""
 LINGER = 3.0
 """Seconds for which the page shows the end of a run to a browser that was watching."""
 
 COLUMNS = (
     column("client"),
+    column("clients"),
     Column("queries", "images answered", "images", whole),
     column("work/image"),
     column("work"),
-    Column(
-        "hashes/s",
-        "in a second of solving",
-        lambda row: (
-            None
-            if row["virtual"] or not row["seconds"]["solve"]
-            else row["hashes"] / row["seconds"]["solve"]
-        ),
-        count,
-    ),
+    Column("hashes/s", "in a second of solving", lambda row: _rate(row), count),
     column("accuracy"),
     Column("state", "how far it is", "status"),
 )
+
+
+def _rate(row: Row) -> float | None:
+    spent = not row["virtual"] and row["seconds"]["solve"]
+    return row["hashes"] / spent if spent else None
 
 
 class Watch:
@@ -145,13 +132,12 @@ class Watch:
         while not self._over.wait(pause):
             began = time.monotonic()
             _, stage, summary = look(self._out)
-            clients = summary["arms"][-1]["clients"] if summary else []
-            if any(row["status"] in UNDER_WAY for row in clients):
+            arm = summary["arms"][-1] if summary else {"clients": []}
+            if any(row["status"] in UNDER_WAY for row in arm["clients"]):
                 if live is None:
                     live = Live(console=self._console, auto_refresh=False, transient=True)
                     live.start()
-                room = max(1, self._console.height - AROUND)
-                live.update(drawn(stage, clients, room, self._console.width), refresh=True)
+                live.update(drawn(stage, arm["groups"], self._console.width), refresh=True)
             elif live is not None:
                 live.stop()
                 live = None
@@ -164,20 +150,19 @@ def current(out: Path) -> tuple[Path, str]:
     """The folder that is being run, the newest cell of a sweep, and what is done there."""
     folder, cell = out, ""
     if (out / SWEEP_FILE).exists():
-        cells = [out / each["name"] for each in read_sweep(out)["cells"]]
+        cells = [out / each["name"] for each in records.read_sweep(out)["cells"]]
         if there := [each for each in cells if (each / "logs").exists()]:
             folder = max(there, key=lambda each: (each / "logs").stat().st_mtime)
             cell = f"cell {cells.index(folder) + 1} of {len(cells)} ({folder.name}), "
     try:
-        policies = read_scenario(folder)["resolved"]["server"]["policies"]
+        policies = records.read_scenario(folder)["resolved"]["server"]["policies"]
     except FolderError:  # it is written when all is prepared
         calibrates = (folder / "logs" / "calibrate.txt").exists()
         return folder, cell + ("calibrating the price" if calibrates else "preparing the victim")
-    records = {each: folder / each / "runner.jsonl" for each in policies}
-    policy = [each for each in policies if begun(records[each])][-1:] or policies[:1]
-    over = begun(records[policy[0]]) and '"kind": "server"' in records[policy[0]].read_text()
-    doing = "scoring the surrogates of policy" if over else "policy"
-    return folder, f"{cell}{doing} {policy[0]}"
+    started = [each for each in policies if begun(folder / each / "runner.jsonl")]
+    policy = started[-1] if started else policies[0]
+    over = started and '"kind": "server"' in (folder / policy / "runner.jsonl").read_text()
+    return folder, f"{cell}{'scoring the surrogates of ' if over else ''}policy {policy}"
 
 
 def look(out: Path) -> tuple[Path, str, Summary | None]:
@@ -185,28 +170,18 @@ def look(out: Path) -> tuple[Path, str, Summary | None]:
     folder, stage, summary = out, "starting", None
     with suppress(FolderError, OSError):
         folder, stage = current(out)
-        summary = summarise(read(folder, partial=True))
+        summary = summarise(records.read(folder, partial=True))
     return folder, stage, summary
 
 
-def drawn(stage: str, clients: Sequence[Row], lines: int, width: int) -> RenderableType:
-    """The clients in so many lines; attackers before honest clients if not all fit."""
-    chosen = clients
-    if len(clients) > lines:
-        first = sorted(clients, key=lambda c: (c["kind"] == "honest", c["status"] not in UNDER_WAY))
-        names = {client["name"] for client in first[: lines - 1]}
-        chosen = [client for client in clients if client["name"] in names]
-    table = next(terminal(COLUMNS, chosen, width))
+def drawn(stage: str, groups: Sequence[Row], width: int) -> RenderableType:
+    """A line for each group of clients, and which columns have no room."""
+    columns = present(COLUMNS, groups)
+    table = next(terminal(columns, groups, width))
     parts: list[RenderableType] = [Text(stage, style="bold"), table]
-    if len(table.columns) < len(COLUMNS):
-        hidden = ", ".join(each.heading for each in COLUMNS[len(table.columns) :])
-        parts.append(Text(f"no room for: {hidden}", style="dim", overflow="ellipsis"))
-    if others := [client for client in clients if client not in chosen]:
-        states = Counter(client["status"] for client in others)
-        each = ", ".join(f"{many} {state}" for state, many in states.items())
-        images, work = (sum(client[key] for client in others) for key in ("images", "work"))
-        text = f"and {len(others)} others: {images:,} queries, work {count(work)}; {each}"
-        parts.append(Text(text, style="dim"))
+    if hidden := columns[len(table.columns) :]:
+        names = ", ".join(each.heading for each in hidden)
+        parts.append(Text(f"no room for: {names}", style="dim", overflow="ellipsis"))
     return Group(*parts)
 
 
@@ -214,14 +189,12 @@ class Server(ThreadingHTTPServer):
     """Answers `/` on loopback with what `html` returns."""
 
     def __init__(self, port: int, html: Callable[[], str]) -> None:
-        if not 0 <= port <= 65535:
-            raise ValueError(f"--web-port is {port}; expected 0 to 65535")
         self.html = html
         try:
             super().__init__(("127.0.0.1", port), _Handler)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise ValueError(
-                f"--web-port is {port}; expected a port that is free ({error.strerror})"
+                f"--web-port is {port}; expected one from 0 to 65535 that is free ({error})"
             ) from error
 
     def server_bind(self) -> None:
@@ -240,24 +213,17 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if not self._from_here():
+        """Answers who names this server as its Host, and no other page as its Origin."""
+        port = "" if self.server.server_port == 80 else f":{self.server.server_port}"
+        hosts = [f"127.0.0.1{port}", f"localhost{port}"]
+        asked, origins = (self.headers.get_all(name, []) for name in ("Host", "Origin"))
+        known = len(asked) == 1 and asked[0] in hosts
+        if not known or not {*origins} <= {f"http://{host}" for host in hosts}:
             self._send(HTTPStatus.FORBIDDEN, "text/plain", "this page is for this machine only\n")
         elif self.path.partition("?")[0] == "/":
             self._send(HTTPStatus.OK, "text/html", self.server.html())
         else:
             self._send(HTTPStatus.NOT_FOUND, "text/plain", "expected /\n")
-
-    def _from_here(self) -> bool:
-        """Whether it names this server as its Host, and no other page as its Origin."""
-        port = "" if self.server.server_port == 80 else f":{self.server.server_port}"
-        hosts = [f"127.0.0.1{port}", f"localhost{port}"]
-        asked = self.headers.get_all("Host", [])
-        origins = self.headers.get_all("Origin", [])
-        return (
-            len(asked) == 1
-            and asked[0] in hosts
-            and all(origin in [f"http://{host}" for host in hosts] for origin in origins)
-        )
 
     def _send(self, status: HTTPStatus, kind: str, text: str) -> None:
         script = text.rpartition("<script>")[2].partition("</script>")[0].encode()
