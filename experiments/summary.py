@@ -109,7 +109,7 @@ def summarise(run: Run) -> dict[str, Any]:
         for client in each.clients
         if each.policy == "none"
     }
-    rate = calibration.get("rates", {}).get(scenario["server"].get("puzzle"))
+    rate = calibration.get("rates", {}).get(scenario["server"].get("puzzle"), {})
     accuracies = (each.victim_accuracy for each in run.policies)
     return {
         "format": FORMAT,
@@ -124,10 +124,7 @@ def summarise(run: Run) -> dict[str, Any]:
             **scenario["victim"],
             "accuracy": next((each for each in accuracies if each is not None), None),
         },
-        "arms": [
-            _policy(each, bare, float(rate["hashes_per_second"]) if rate else None)
-            for each in run.policies
-        ],
+        "arms": [_policy(each, bare, rate.get("hashes_per_second")) for each in run.policies],
     }
 
 
@@ -172,11 +169,9 @@ def _cell(run: Summary) -> dict[str, Any]:
         "victim": run["victim"]["accuracy"],
         "arms": [
             {
-                "policy": arm["policy"],
-                "server_code": arm["server_code"],
+                **{key: arm[key] for key in ("policy", "server_code")},
                 "groups": [
-                    {key: value for key, value in group.items() if key != "quantiles"}
-                    for group in arm["groups"]
+                    {k: group[k] for k in group if k != "quantiles"} for group in arm["groups"]
                 ],
             }
             for arm in run["arms"]
@@ -186,8 +181,7 @@ def _cell(run: Summary) -> dict[str, Any]:
 
 def as_planned(client: Summary) -> bool:
     """Whether a client, or a group of them, came to the end that it was meant to have."""
-    ends = ("done", "stopped") if client["background"] else ("done",)
-    return client["status"] in ends
+    return client["status"] in (("done", "stopped") if client["background"] else ("done",))
 
 
 def _policy(run: PolicyRun, bare: Mapping[str, float | None], rate: float | None) -> dict[str, Any]:
@@ -199,21 +193,18 @@ def _policy(run: PolicyRun, bare: Mapping[str, float | None], rate: float | None
     ]
     usual = median(honest) if honest else None
     clients = [_client(client, usual, bare.get(client.name), rate) for client in run.clients]
-    groups: dict[str, list[int]] = {}
-    for place, client in enumerate(run.clients):
-        groups.setdefault(client.group, []).append(place)
+    groups: dict[str, list[tuple[ClientRun, dict[str, Any]]]] = {}
+    for client, summary in zip(run.clients, clients, strict=True):
+        groups.setdefault(client.group, []).append((client, summary))
         if len(groups[client.group]) > COURSES:
-            clients[place]["course"] = []
+            summary["course"] = []
     return {
         "policy": run.policy,
         "load": {"mean": fmean(run.load), "max": max(run.load)} if run.load else None,
         "server_code": run.server_code,
         "honest_work_per_image": usual,
         "clients": clients,
-        "groups": [
-            _group(name, [run.clients[at] for at in places], [clients[at] for at in places])
-            for name, places in groups.items()
-        ],
+        "groups": [_group(name, *zip(*both, strict=True)) for name, both in groups.items()],
     }
 
 
@@ -222,22 +213,17 @@ def _client(
 ) -> dict[str, Any]:
     totals = _totals(client.requests)
     per_image, seconds = totals["work_per_image"], _seconds_per_image(client.requests)
-    last = client.checkpoints[-1] if client.checkpoints else None
+    own = ("name", "group", "kind", "label", "status", "reason", "background", "right")
     pool = {"pool": {"images": client.pool[0], "budget": client.pool[1]}} if client.pool else {}
     parts = ("solve", "server", "network", "open", "total", "victim", "defence")
     return {
-        "name": client.name,
-        "group": client.group,
-        "kind": client.kind,
-        "label": client.label,
-        "status": client.status,
-        "reason": client.reason,
-        "background": client.background,
+        **{key: getattr(client, key) for key in own},
         "accounts": len({request.client for request in client.requests}),
         **pool,
-        "accuracy": last.accuracy if last else None,
-        "fidelity": last.fidelity if last else None,
-        "right": client.right,
+        **{
+            key: getattr(client.checkpoints[-1], key) if client.checkpoints else None
+            for key in ("accuracy", "fidelity")
+        },
         **{key: _mean(client.requests, key) for key in ("l1", "kept")},
         **totals,
         "seconds": {
@@ -246,11 +232,9 @@ def _client(
             "wall": client.seconds,
             "cpu": client.cpu,
         },
-        "slowdown": seconds / bare if seconds is not None and bare else None,
-        "overhead": 1 + per_image / rate / bare
-        if per_image is not None and rate and bare
-        else None,
-        "price_ratio": per_image / usual if per_image is not None and usual else None,
+        "slowdown": _ratio(seconds, bare),
+        "overhead": None if (more := _ratio(_ratio(per_image, rate), bare)) is None else 1 + more,
+        "price_ratio": _ratio(per_image, usual),
         "checkpoints": [asdict(checkpoint) for checkpoint in client.checkpoints],
         "course": [[_short(r.at), _short(r.work / r.images)] for r in _thinned(client.requests)],
     }
@@ -258,17 +242,16 @@ def _client(
 
 def _group(name: str, runs: Sequence[ClientRun], clients: Sequence[Summary]) -> dict[str, Any]:
     requests = [request for run in runs for request in run.requests]
-    statuses = Counter(client["status"] for client in clients)
-    each = [f"{many} {status}" for status, many in statuses.items()]
+    states = Counter(client["status"] for client in clients)
     first = clients[0]
     crowd = len(clients) >= MIN_CLIENTS_FOR_QUANTILES and first["kind"] == "honest"
     medians = ("accuracy", "fidelity", *EACH)
     return {
         "name": name,
-        "kind": first["kind"],
-        "label": first["label"],
-        "status": first["status"] if len(each) == 1 else ", ".join(each),
-        "background": first["background"],
+        **{key: first[key] for key in ("kind", "label", "background")},
+        "status": ", ".join(f"{many} {state}" for state, many in states.items())
+        if len(states) > 1
+        else first["status"],
         "clients": len(clients),
         "accounts": sum(client["accounts"] for client in clients),
         **{key: _quantile((client[key] for client in clients), 0.5) for key in medians},
@@ -291,9 +274,9 @@ def _totals(requests: Sequence[Request]) -> dict[str, Any]:
     images, work = (sum(getattr(r, key) for r in requests) for key in ("images", "work"))
     return {
         "images": images,
-        "cost_per_image": sum(r.cost for r in requests) / images if images else None,
+        "cost_per_image": _ratio(sum(r.cost for r in requests), images),
         "work": work,
-        "work_per_image": work / images if images else None,
+        "work_per_image": _ratio(work, images),
         "hashes": sum(request.hashes for request in requests),
         "virtual": any(request.virtual for request in requests),
         "latency": {
@@ -311,6 +294,10 @@ def _latencies(requests: Sequence[Request]) -> dict[str, list[float]]:
         "ask": [request.network + request.server for request in requests],
         "total": [request.total for request in requests],
     }
+
+
+def _ratio(value: float | None, by: float | None) -> float | None:
+    return value / by if value is not None and by else None
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
@@ -343,5 +330,4 @@ def _short(value: float) -> float:
 
 
 def _seconds_per_image(requests: Sequence[Request]) -> float | None:
-    images = sum(request.images for request in requests)
-    return sum(request.total for request in requests) / images if images else None
+    return _ratio(sum(r.total for r in requests), sum(r.images for r in requests))
