@@ -7,7 +7,8 @@ of `pow.rate.DEVICES`, which name their sources. Summaries keep them as "elsewhe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from itertools import chain
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -51,32 +52,24 @@ def times(summary: Summary) -> tuple[list[Column], list[Row]]:
     found: list[Row] = []
     swept = summary["kind"] == "sweep"
     for row in rows(summary):
-        if not row["work"] or (swept and row["kind"] != "attack"):
-            continue
-        many = f" (all {row['clients']})" if row["clients"] > 1 and not swept else ""
-        who = [f"{row['name']}{many}", row["policy"]]
-        if swept:
-            who.append(label(summary, row["cell"]))
-        puzzle = row["cell"]["puzzle"] if swept else summary["scenario"]["server"]["puzzle"]
-        speed = {each["name"]: each["rate"] for each in summary["elsewhere"][puzzle]}
-        found.append({"who": ", ".join(who), "work": row["work"], "speed": speed})
-    names = dict.fromkeys(name for row in found for name in row["speed"])
+        if row["work"] and (row["kind"] == "attack" or not swept):
+            many = f" (all {row['clients']})" if row["clients"] > 1 and not swept else ""
+            who = [f"{row['name']}{many}", row["policy"]]
+            who += [label(summary, row["cell"])] if swept else []
+            puzzle = (row["cell"] if swept else summary["scenario"]["server"])["puzzle"]
+            taken = {e["name"]: row["work"] / e["rate"] for e in summary["elsewhere"][puzzle]}
+            found.append({"who": ", ".join(who), "work": row["work"], **taken})
+    names = [name for name in dict.fromkeys(chain(*found)) if name not in ("who", "work")]
     return [
         Column("", "", "who"),
         Column("work", "expected hashes", "work", count),
-        *(Column(name, "", partial(_seconds, name), duration) for name in names),
+        *(Column(name, "", methodcaller("get", name), duration) for name in names),
     ], found
-
-
-def _seconds(name: str, row: Row) -> float | None:
-    return row["work"] / row["speed"][name] if name in row["speed"] else None
 
 
 def sources(summary: Summary) -> dict[str, list[str]]:
     """What each source gives the rate of."""
-    found: dict[str, list[str]] = {}
-    for each in (each for rates in summary["elsewhere"].values() for each in rates):
-        names = found.setdefault(each["source"], [])
-        if each["name"] not in names:
-            names.append(each["name"])
-    return found
+    found: dict[str, dict[str, None]] = {}
+    for each in chain(*summary["elsewhere"].values()):
+        found.setdefault(each["source"], {})[each["name"]] = None
+    return {source: list(names) for source, names in found.items()}

@@ -79,7 +79,6 @@ def publish(run: Path, into: Path, *, title: str = "", modified: bool = False) -
     if (size := len(text)) > LIMIT:
         raise PublishError(f"the summary of {run} has {size:,} bytes, expected at most {LIMIT:,}")
     files = {"summary.json": text, **rendered(json.loads(text))}
-    into.mkdir(parents=True, exist_ok=True)
     page = into / "README.md"
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     for old in re.findall(r"^!\[[^]]*\]\(([\w-]+\.svg)\)$", before, flags=re.MULTILINE):
@@ -97,14 +96,13 @@ def write_docs(docs: Path) -> None:
     """Makes every published page and the README's tables again; see `experiments.docs`."""
     for summary in sorted((docs / "results").glob("*/summary.json")):
         remake(summary.parent)
-    demo = read_published(docs / "results" / "demo")
-    write_block(docs.parent / "README.md", "demo", readme_tables(demo))
+    write_block(docs.parent / "README.md", "demo", readme_tables(docs / "results" / "demo"))
 
 
-def readme_tables(demo: Summary) -> str:
-    """What the README shows of the demo: a table for each policy, the rest is on its page."""
-    chosen = [each for each in columns(demo) if each.heading in README]
-    return "\n".join(_tables(demo, chosen))
+def readme_tables(into: Path) -> str:
+    """What the README shows of a published run: the rest is on its page."""
+    demo = read_published(into)
+    return "\n".join(_tables(demo, [each for each in columns(demo) if each.heading in README]))
 
 
 def read_published(into: Path) -> dict[str, Any]:
@@ -124,11 +122,10 @@ def rendered(summary: Summary) -> dict[str, str]:
     """The page and the figures by file name."""
     from experiments.report import figures  # with it comes matplotlib
 
-    drawings = figures.draw(summary)
-    found = columns(summary)
+    drawings, found = figures.draw(summary), columns(summary)
     times, work = hardware_times.times(summary)
-    origin = summary["provenance"]
-    revisions = [origin["git_revision"], *(c["revision"] for c in summary.get("cells", ()))]
+    cells = summary.get("cells", ())
+    revisions = [summary["provenance"]["git_revision"], *(each["revision"] for each in cells)]
     text = render(
         "published.md",
         summary=summary,
@@ -157,10 +154,10 @@ def _tables(summary: Summary, found: list[Column]) -> list[str]:
 
 def _unfinished(summary: Summary) -> str:
     """What did not come to its end; "" if all did."""
+    for cell in summary.get("cells", ()):
+        if cell["missing"] or not cell["finished"]:
+            return f"cell {cell['name']}: {cell['missing'] or 'did not come to its end'}"
     if summary["kind"] == "sweep":
-        for cell in summary["cells"]:
-            if cell["missing"] or not cell["finished"]:
-                return f"cell {cell['name']}: {cell['missing'] or 'did not come to its end'}"
         return ""
     ended = [arm["policy"] for arm in summary["arms"] if arm["server_code"] is not None]
     missing = [p for p in summary["scenario"]["server"]["policies"] if p not in ended]
@@ -170,8 +167,10 @@ def _unfinished(summary: Summary) -> str:
 def modified_tree(summary: Summary) -> str:
     """What was not run from a clean revision; "" if all was."""
     origin = summary["provenance"]
-    if origin["git_revision"] is None or origin.get("git_modified") is not False:
-        return "the tree was modified" if origin["git_revision"] else "the revision is not known"
+    if origin["git_revision"] is None:
+        return "the revision is not known"
+    if origin.get("git_modified") is not False:
+        return "the tree was modified"
     for cell in summary.get("cells", ()):
         if cell["revision"] is None or cell["modified"] is not False:
             return f"the tree was modified when cell {cell['name']} was run"
@@ -194,26 +193,18 @@ def committed(value: Any) -> Any:
 
 def without_places(command: str) -> str:
     """A command without --home and --out, which name places of one machine."""
-    words = shlex.split(command)
-    places = ("--home", "--out")
-    kept = [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if before not in places and word.split("=")[0] not in places
-    ]
-    return shlex.join(kept)
+    words, places = shlex.split(command), {"--home", "--out"}
+    both = zip(["", *words], words, strict=False)
+    return shlex.join(word for before, word in both if not {before, word.split("=")[0]} & places)
 
 
 def _check_folder(into: Path) -> None:
     """Makes sure that a folder is one of this kind, or none yet. Raises PublishError."""
-    if not into.exists():
-        return
-    if not into.is_dir():
+    if into.exists() and not into.is_dir():
         raise PublishError(f"{into} is not a folder")
-    found = sorted(each.name for each in into.iterdir())
-    own = ("summary.json", "README.md")
-    foreign = [name for name in found if name not in own and not name.endswith(".svg")]
-    if foreign:
+    found = sorted(each.name for each in into.glob("*"))
+    own = re.compile(r"summary\.json|README\.md|.*\.svg")
+    if foreign := [name for name in found if not own.fullmatch(name)]:
         raise PublishError(f"{into} holds something else: {', '.join(foreign[:3])}")
     if found:
         read_published(into)

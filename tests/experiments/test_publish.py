@@ -198,7 +198,7 @@ def test_rates_elsewhere_are_those_of_the_committed_file_and_of_the_cards(done: 
 
 def test_the_readme_shows_what_the_committed_run_found_in_few_columns() -> None:
     readme = (ROOT / "README.md").read_text()
-    block = publish.readme_tables(publish.read_published(DEMO)).strip()
+    block = publish.readme_tables(DEMO).strip()
     shown = readme.partition("<!-- demo:begin -->")[2].partition("<!-- demo:end -->")[0]
     assert_same_page(shown.strip(), block)
     assert max(line.count("|") for line in block.splitlines()) - 1 <= 7
