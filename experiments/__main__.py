@@ -22,7 +22,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "compare": ("experiments.report.compare", "Show two runs side by side."),
     "readme-figure": ("experiments.report.readme_figure", "Draw the README's figure."),
     "costs": ("experiments.costs", "Write what each image of a query pool costs."),
-    "evaluate": ("experiments.evaluation", "Score the surrogates of a run as they appear."),
+    "evaluate": ("experiments.evaluation", "Score the surrogates of an arm as they appear."),
     "measures": ("experiments.studies.measures", "Compare the privacy measures."),
     "prices": ("experiments.studies.prices", "Simulate what honest clients and attackers pay."),
     "privacy": ("experiments.privacy", "PATE accounting of your own votes."),

@@ -134,10 +134,10 @@ def costs(scenario: Scenario, client: Attacker, out: Path, home: Path) -> list[s
     ]
 
 
-def evaluate(scenario: Scenario, out: Path, home: Path) -> list[str]:
-    """Scores the surrogates of a run while it goes on."""
+def evaluate(scenario: Scenario, policy: str, out: Path, home: Path) -> list[str]:
+    """Scores the surrogates of an arm while it goes on."""
     return [
-        *(PYTHON, "-m", "experiments", "evaluate", str(out), "--home", str(home)),
+        *(PYTHON, "-m", "experiments", "evaluate", str(out), policy, "--home", str(home)),
         *("--victim", str(victim(scenario, home))),
         *_data(scenario),
     ]

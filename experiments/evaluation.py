@@ -39,55 +39,51 @@ if TYPE_CHECKING:
 Classes = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def score(
+def complete(run: Path, victim: Path, home: Path, *, data: Path | None = None) -> None:
+    """Completes evaluation.jsonl of every arm that was begun: the victim, and each checkpoint.
+
+    Accuracy is against the labels of the data set's held-out split, fidelity is the share of these
+    images on which the surrogate's class is the victim's. `data` is a folder to look in for the
+    data set first. Raises FolderError, DatasetError, and ArtifactError for a victim or surrogate
+    that is missing or corrupt.
+    """
+    about = read_scenario(run)
+    judge = cache(partial(_Judge, victim, about["resolved"]["victim"]["dataset"], home, data))
+    for policy in about["resolved"]["server"]["policies"]:
+        if begun(run / policy / "runner.jsonl"):
+            scores = _Scores(run / policy, about)
+            if scores.wants_victim:
+                scores.victim(judge())
+            for client, path in scores.left():
+                scores.surrogate(judge(), client, path)
+
+
+def follow(
     run: Path,
-    victim_path: Path,
+    policy: str,
+    victim: Path,
     home: Path,
-    say: Callable[[str], None] = lambda line: None,
     *,
-    wait: bool,
     data: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Completes evaluation.jsonl of each arm, the newest surrogate first; says when one is done.
+    """Scores the surrogates of an arm that goes on, the newest first, until its process is stopped.
 
-    Accuracy is against the labels of the data set's held-out split, fidelity is the share of these
-    images on which the surrogate's class is the victim's. With `wait` the run is going on, and this
-    ends with its last arm, or with the process that started this one; without, the arms are scored
-    that were begun. `data` is a folder to look in for the data set first. Raises FolderError,
-    DatasetError, and ArtifactError for a victim or surrogate that is missing or corrupt.
+    Ends with the process that started this one. Raises what `complete` does.
     """
     about = read_scenario(run)
-    resolved = about["resolved"]
-    header = {"scenario": resolved["name"], **about["provenance"]}
-    judge = cache(partial(_Judge, victim_path, resolved["victim"]["dataset"], home, data))
-    parent = os.getppid()
-    for policy in resolved["server"]["policies"]:
-        scores, runner = _Scores(run / policy, header), Tail(run / policy / "runner.jsonl")
-        over, due = not wait, clock()
-        while True:
-            rows = runner.lines()
-            over = over or any(row.get("kind") == "server" for row in rows)
-            if rows and scores.wants_victim:
-                scores.victim(judge())
-            left = scores.left()  # after the look at the runner, so that none comes later
-            if over and not left:
-                break
-            if left and (over or clock() >= due):
-                began = clock()
-                scores.surrogate(judge(), *left[-1])
-                due = clock() + REST * (clock() - began)
-            else:
-                sleep(EVERY)
-            if wait and os.getppid() != parent:
-                return
-        say(done(policy))
-
-
-def done(policy: str) -> str:
-    """What `score` says when it has scored all of an arm."""
-    return f"scored {policy}"
+    judge = _Judge(victim, about["resolved"]["victim"]["dataset"], home, data)
+    scores, due, parent = _Scores(run / policy, about), clock(), os.getppid()
+    while os.getppid() == parent:
+        if clock() >= due and (left := scores.left()):
+            began = clock()
+            if scores.wants_victim:
+                scores.victim(judge)
+            scores.surrogate(judge, *left[-1])
+            due = clock() + REST * (clock() - began)
+        else:
+            sleep(EVERY)
 
 
 class Tail:
@@ -152,9 +148,9 @@ class _Judge:
 class _Scores:
     """evaluation.jsonl of one arm: what is scored, and what is left."""
 
-    def __init__(self, arm: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, arm: Path, about: Mapping[str, Any]) -> None:
         self._arm = arm
-        self._header = header
+        self._header = {"scenario": about["resolved"]["name"], **about["provenance"]}
         self._file = arm / "evaluation.jsonl"
         rows = read(self._file)[1] if begun(self._file) else []
         self.wants_victim = all(row["kind"] != "victim" for row in rows)
@@ -170,8 +166,7 @@ class _Scores:
                 for row in self._tails.setdefault(path.stem, Tail(path)).lines()
                 if row.get("kind") == "checkpoint" and "path" in row
             ]
-        self._checkpoints = [each for each in self._checkpoints if each not in self._known]
-        return self._checkpoints
+        return [each for each in self._checkpoints if each not in self._known]
 
     def victim(self, judge: _Judge) -> None:
         """Writes the victim's line."""
@@ -196,10 +191,12 @@ class _Scores:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Score the surrogates of a run as they appear, until it ends; `run` does this."""
+    """Score the surrogates of an arm as they appear, until this is stopped; `run` does that."""
 
     folder: tyro.conf.Positional[Path]
     """The folder of a run."""
+    policy: tyro.conf.Positional[str]
+    """The arm."""
     victim: Path
     """The victim's weights."""
     home: Path | None = None
@@ -209,8 +206,7 @@ class Flags:
 
 
 def run(flags: Flags) -> None:
-    """Scores surrogates while a run goes on."""
+    """Scores surrogates while an arm goes on."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is to be put in order then
-    say = partial(print, flush=True)
     home = flags.home or default_home()
-    score(flags.folder, flags.victim, home, say, wait=True, data=flags.data)
+    follow(flags.folder, flags.policy, flags.victim, home, data=flags.data)

@@ -1,15 +1,15 @@
 """What a run uses, by content: all its arms use the files that its first one used, or it ends.
 
 A model may be prepared again beside a run, an archive replaced. Arms that are compared must not
-differ in more than their policy, so every file is known by its SHA-256 and looked at before each.
-The calibration is a copy in the run's own folder: `calibrate` beside a run changes no price in it.
+differ in more than their policy, so every file is known by its SHA-256, which is looked at again
+once the server of an arm has read them, and after the arm. The calibration is a copy in the run's
+own folder: `calibrate` beside a run changes no price in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.learning import image_archives
@@ -18,32 +18,24 @@ from experiments.groups import Attacker, npz
 from experiments.process import RunError
 from experiments.scenario import Scenario
 
+Pins = Mapping[str, Mapping[str, str | None]]
+"""Files by what they are to a run: `file`, and its `sha256` (hex); None is not there."""
 
-@dataclass(frozen=True, slots=True)
-class Pins:
-    """Files by what they are to a run, and the SHA-256 (hex) of each; None is not there."""
 
-    files: Mapping[str, tuple[Path, str | None]]
+def changed(pins: Pins) -> str:
+    """What is no longer what it was; "" if everything is."""
+    for what, pin in pins.items():
+        now = _digest(Path(str(pin["file"])))
+        if now != pin["sha256"]:
+            before = f"{pin['file']} had SHA-256 {pin['sha256']}"
+            return f"{what} changed under this run: {before}, now {now}"
+    return ""
 
-    def changed(self) -> str:
-        """What is no longer what it was; "" if everything is."""
-        for what, (path, before) in self.files.items():
-            now = _digest(path)
-            if now != before:
-                return f"{what} changed under this run: {path} had SHA-256 {before}, now {now}"
-        return ""
 
-    def check(self) -> None:
-        """Raises RunError where a file is no longer what it was."""
-        if changed := self.changed():
-            raise RunError(changed)
-
-    def to_json(self) -> dict[str, dict[str, str | None]]:
-        """What scenario.json says of them."""
-        return {
-            what: {"file": str(path), "sha256": digest}
-            for what, (path, digest) in self.files.items()
-        }
+def check(pins: Pins) -> None:
+    """Raises RunError where a file is no longer what it was."""
+    if what := changed(pins):
+        raise RunError(what)
 
 
 def take(scenario: Scenario, out: Path, home: Path) -> Pins:
@@ -70,7 +62,7 @@ def take(scenario: Scenario, out: Path, home: Path) -> Pins:
     }
     for archive in sorted(filter(npz, archives)):
         files[archive] = image_archives.path(archive, commands.data(scenario))
-    return Pins({what: (path, _digest(path)) for what, path in files.items()})
+    return {what: {"file": str(path), "sha256": _digest(path)} for what, path in files.items()}
 
 
 def _digest(path: Path) -> str | None:

@@ -24,10 +24,9 @@ from core.documents import read_json
 from core.learning.artifacts import ArtifactError, write_atomically
 from core.learning.datasets import DatasetError
 from core.records import RecordWriter, provenance
-from experiments import commands, evaluation
+from experiments import commands, evaluation, pins
 from experiments.commands import Commands, Start
 from experiments.groups import Attacker
-from experiments.pins import take
 from experiments.process import POLL, Child, RunError, died, healthy, ready, stop
 from experiments.records import FolderError
 from experiments.scenario import Scenario, question
@@ -36,9 +35,6 @@ CLIENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LOAD_EVERY = 1.0  # seconds
 PENDING = frozenset({"waiting", "running"})  # states of a client that has not ended
 STATES = {0: "done", 3: "ended early"}  # of a client, by its exit code
-STALLED = 30.0
-"""Seconds without a score after which the end of an arm waits no longer: on a machine that others
-use, an idle process may wait for ever."""
 
 
 def run(
@@ -64,11 +60,11 @@ def run(
     console = console or Console()
     out, home = out.absolute(), home.absolute()
     new_folder(out)
-    pinned = commands.calibration(out)
+    price = commands.calibration(out)
     try:
         _step("prepare", commands.prepare(scenario, home), out, console)
         if calibration is not None:
-            write_json(pinned, calibration)
+            write_json(price, calibration)
         elif commands.priced(scenario):
             _step("calibrate", commands.calibrate(scenario, home, out), out, console)
         for client in scenario.clients:
@@ -76,14 +72,14 @@ def run(
                 command_line = commands.costs(scenario, client, out, home)
                 _step(f"costs-{client.name}", command_line, out, console)
         made_by = provenance(scenario.seed)
-        pins = take(scenario, out, home)
+        pinned = pins.take(scenario, out, home)
         about = {
             "given": given if given is not None else scenario.resolved(),
             "resolved": scenario.resolved(),
             "question": question(scenario.source) if asks is None else asks,
             "command": command,
-            "calibration": read_json(pinned) if pinned.exists() else {},
-            "pinned": pins.to_json(),
+            "calibration": read_json(price) if price.exists() else {},
+            "pinned": pinned,
             "provenance": made_by,
         }
         write_json(out / "scenario.json", about)
@@ -91,50 +87,49 @@ def run(
         shutil.rmtree(out)
         raise
 
-    scorer = Child(
-        "evaluation",
-        commands.evaluate(scenario, out, home),
-        out / "logs" / "evaluation.txt",
-        niceness=19,
-        environment=CLIENT_ENVIRONMENT,
-    )
-
-    def finish() -> None:
-        stop([scorer], grace=1.0)
-        if not pins.changed():
-            victim = commands.victim(scenario, home)
-            evaluation.score(out, victim, home, wait=False, data=commands.data(scenario))
-        write(out)
+    def score() -> None:
+        evaluation.complete(
+            out, commands.victim(scenario, home), home, data=commands.data(scenario)
+        )
 
     def served(target: str, seconds: float) -> None:
         """The server has read its files: it read those of this run if they are those still."""
         healthy(target, seconds)
-        pins.check()
+        pins.check(pinned)
 
     try:
         for policy in scenario.server.policies:
             folder = out / policy
-            pins.check()
             console.print(f"policy {policy}", highlight=False, markup=False)
-            run_arm(
-                folder,
-                commands.arm(scenario, policy, folder, home),
-                header={"arm": policy, "scenario": scenario.name, **made_by},
-                limit=scenario.limit,
-                check=served,
+            scorer = Child(
+                "evaluation",
+                commands.evaluate(scenario, policy, out, home),
+                out / "logs" / f"evaluation-{policy}.txt",
+                niceness=19,
+                environment=CLIENT_ENVIRONMENT,
             )
-            _scored(scorer, folder)
-        pins.check()
+            try:
+                run_arm(
+                    folder,
+                    commands.arm(scenario, policy, folder, home),
+                    header={"arm": policy, "scenario": scenario.name, **made_by},
+                    limit=scenario.limit,
+                    check=served,
+                )
+            finally:
+                stop([scorer], grace=1.0)
+            pins.check(pinned)
+            score()
     except (KeyboardInterrupt, RunError):
         try:
-            finish()
+            if not pins.changed(pinned):
+                score()
+            write(out)
         except (ArtifactError, FolderError) as error:
             text = f"no report of what was run so far: {error}"
             console.print(text, highlight=False, markup=False)
         raise
-    finally:
-        stop([scorer], grace=1.0)
-    finish()
+    write(out)
     return out
 
 
@@ -145,23 +140,6 @@ def attempt(scenario: Scenario, out: Path, home: Path, **options: Any) -> str:
     except (RunError, FolderError, ArtifactError, DatasetError) as error:
         return str(error)
     return ""
-
-
-def _scored(scorer: Child, arm: Path) -> None:
-    """Waits until the surrogates of an arm are scored; ends the scorer if it makes no progress.
-
-    What is left then is scored before the report is written.
-    """
-    size, since = -1, time.monotonic()
-    while scorer.code() is None and evaluation.done(arm.name) not in scorer.text().splitlines():
-        file = arm / "evaluation.jsonl"
-        before, size = size, file.stat().st_size if file.exists() else 0
-        if size != before:
-            since = time.monotonic()
-        elif time.monotonic() - since > STALLED:
-            stop([scorer], grace=1.0)
-            return
-        time.sleep(POLL)
 
 
 def default_folder(name: str) -> Path:

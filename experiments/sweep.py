@@ -183,7 +183,7 @@ class Calibrations:
             fits = made and all(
                 made["provenance"][key] == here[key] for key in ("host", "git_revision")
             )
-            if fits and take(scenario, folder.absolute(), self.home).to_json() == about["pinned"]:
+            if fits and take(scenario, folder.absolute(), self.home) == about["pinned"]:
                 self._known[self._key(scenario)] = made
         except (OSError, ValueError, KeyError, TypeError):
             return

@@ -61,7 +61,7 @@ def test_smoke(home: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"http://127\.0\.0\.1:\d+/", done.stdout)
     assert f"page: {out}" in done.stdout
-    assert (out / "logs" / "evaluation.txt").read_text() == "scored none\nscored rate\n"
+    assert (out / "logs" / "evaluation-rate.txt").read_text() == ""
 
     summary = json.loads((out / "summary.json").read_text())
     assert [arm["policy"] for arm in summary["arms"]] == ["none", "rate"]

@@ -15,7 +15,7 @@ from core.learning import artifacts, datasets, networks, training
 from core.learning.artifacts import ArtifactError
 from core.records import RecordError, read
 from experiments import evaluation
-from experiments.evaluation import score
+from experiments.evaluation import complete, follow
 from experiments.records import FolderError
 
 
@@ -67,7 +67,7 @@ def arm(tmp_path: Path) -> Path:
 
 
 def run(arm: Path) -> list[dict[str, Any]]:
-    score(arm.parent, arm.parents[1] / "victim", arm.parents[1], wait=False)
+    complete(arm.parent, arm.parents[1] / "victim", arm.parents[1])
     return read(arm / "evaluation.jsonl")[1]
 
 
@@ -83,8 +83,8 @@ def test_accuracy_and_fidelity(arm: Path, tmp_path: Path) -> None:
     surrogate = {"kind": "surrogate", "client": "bob"}
     assert run(arm) == [
         {"kind": "victim", "accuracy": right[0], "images": len(held_out.labels)},
-        {**surrogate, "path": "two", "accuracy": right[1], "fidelity": same},
         {**surrogate, "path": "one", "accuracy": right[0], "fidelity": 1.0},
+        {**surrogate, "path": "two", "accuracy": right[1], "fidelity": same},
     ]
     assert read(arm / "evaluation.jsonl")[0]["seed"] == 7
     assert not (arm.parent / "paper").exists()
@@ -140,10 +140,15 @@ def going(tmp_path: Path) -> Path:
     return described(tmp_path / "run", "none", "rate")
 
 
-def followed(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What `score` says, with a judge that takes ten seconds for each surrogate."""
+def test_surrogates_are_scored_as_they_appear_until_the_runner_is_gone(
+    going: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, scored = 0.0, []
+    bob = going / "none" / "clients" / "bob.jsonl"
 
     class Judge:
+        """Takes ten seconds for each surrogate."""
+
         def __init__(self, *_: Any) -> None:
             pass
 
@@ -151,67 +156,38 @@ def followed(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> lis
             return {"accuracy": 0.9, "images": 5}
 
         def surrogate(self, path: Path) -> dict[str, Any]:
-            clock.now += 10.0
-            clock.scored.append((clock.now, path.name))
+            nonlocal now
+            now += 10.0
+            scored.append((now, path.name))
             return {"accuracy": 0.5, "fidelity": 0.5}
-
-    said: list[str] = []
-    monkeypatch.setattr(evaluation, "_Judge", Judge)
-    score(
-        *(folder, folder, folder, said.append),
-        wait=True,
-        clock=lambda: clock.now,
-        sleep=clock.sleep,
-    )
-    return said
-
-
-def test_surrogates_are_scored_as_they_appear(going: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bob = going / "none" / "clients" / "bob.jsonl"
 
     def script() -> Iterator[None]:
         yield
         assert not (going / "none").exists()  # it is for the runner to make it
-        append(going / "none" / "runner.jsonl", {"kind": "header"})
         append(bob, {"kind": "header"}, saved("one"), saved("two"))
         yield
-        assert [kind(row) for row in read(going / "none" / "evaluation.jsonl")[1]] == [
-            "victim",
-            "two",
-        ]
+        assert [name for _, name in scored] == ["two"]
         append(bob, saved("three"))
-        while clock.now < 60.0:
+        while len(scored) < 3:
             yield
-        append(bob, saved("four"))
-        append(going / "none" / "runner.jsonl", {"kind": "server", "code": 0})
-        yield
-        append(going / "rate" / "runner.jsonl", {"kind": "header"}, {"kind": "server", "code": 0})
-        yield
-
-    def kind(row: dict[str, Any]) -> str:
-        return str(row.get("path", row["kind"]))
-
-    clock = Clock(script())
-    assert followed(going, clock, monkeypatch) == ["scored none", "scored rate"]
-    first, second, *rest = clock.scored
-    assert [name for _, name in clock.scored] == ["two", "three", "four", "one"]
-    assert second[0] - first[0] == 50.0  # it rests for four times as long as it computed
-    assert rest[1][0] - rest[0][0] == 10.0  # not once all clients have ended
-    header, rows = read(going / "none" / "evaluation.jsonl")
-    assert (header["scenario"], header["seed"]) == ("tiny", 7)
-    assert [kind(row) for row in rows] == ["victim", "two", "three", "four", "one"]
-    assert [kind(row) for row in read(going / "rate" / "evaluation.jsonl")[1]] == ["victim"]
-
-
-def test_it_ends_with_the_runner(going: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def script() -> Iterator[None]:
-        yield
         monkeypatch.setattr(evaluation.os, "getppid", lambda: 0)  # never a parent
         yield
 
-    assert followed(going, Clock(script()), monkeypatch) == []
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        next(meanwhile)
+
+    meanwhile = script()
+    monkeypatch.setattr(evaluation, "_Judge", Judge)
+    follow(going, "none", going, going, clock=lambda: now, sleep=sleep)
+    assert [name for _, name in scored] == ["two", "three", "one"]
+    assert scored[1][0] - scored[0][0] == 50.0  # it rests for four times as long as it computed
+    header, rows = read(going / "none" / "evaluation.jsonl")
+    assert (header["scenario"], header["seed"]) == ("tiny", 7)
+    assert [row.get("path", row["kind"]) for row in rows] == ["victim", "two", "three", "one"]
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"no scenario\.json"):
-        score(tmp_path, tmp_path, tmp_path, wait=False)
+        complete(tmp_path, tmp_path, tmp_path)

@@ -46,23 +46,23 @@ def made(tmp_path: Path) -> tuple[Scenario, dict[str, Path]]:
 def test_every_file_is_known_by_its_content(tmp_path: Path) -> None:
     scenario, files = made(tmp_path)
     taken = pins.take(scenario, tmp_path / "out", tmp_path / "home")
-    assert {what: entry["file"] for what, entry in taken.to_json().items()} == {
+    assert {what: entry["file"] for what, entry in taken.items()} == {
         what: str(path) for what, path in files.items()
     }
-    taken.check()
+    pins.check(taken)
     for what, path in files.items():
         before = path.read_text()
-        digest = taken.to_json()[what]["sha256"]
+        digest = taken[what]["sha256"]
         for change in ("other content", None):
             path.unlink() if change is None else path.write_text(change)
             with pytest.raises(RunError) as caught:
-                taken.check()
+                pins.check(taken)
             assert str(caught.value).startswith(
                 f"{what} changed under this run: {path} had SHA-256 {digest}, now "
             )
-            assert taken.changed().startswith(what)
+            assert pins.changed(taken).startswith(what)
         path.write_text(before)
-        assert not taken.changed()
+        assert not pins.changed(taken)
 
 
 def test_a_model_prepared_again_between_two_arms_ends_the_run(
@@ -84,9 +84,8 @@ def test_a_model_prepared_again_between_two_arms_ends_the_run(
 
     monkeypatch.setattr(runner, "_step", step)
     monkeypatch.setattr(runner, "run_arm", arm)
-    monkeypatch.setattr(runner, "_scored", lambda *_: None)
     monkeypatch.setattr(commands, "evaluate", lambda *_: ["true"])
-    monkeypatch.setattr(evaluation, "score", None)  # a victim that changed scores nobody
+    monkeypatch.setattr(evaluation, "complete", None)  # a victim that changed scores nobody
     out, write = tmp_path / "out", page.write
     with pytest.raises(RunError, match="the victim changed under this run"):
         runner.run(scenario, out, tmp_path / "home", console=Console(quiet=True), write=write)

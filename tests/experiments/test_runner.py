@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +100,7 @@ def test_a_run_cut_short_leaves_a_report(
     monkeypatch.setattr(runner, "_step", step)
     monkeypatch.setattr(runner, "run_arm", arm)
     monkeypatch.setattr(commands, "evaluate", lambda *_: NOTHING)
-    monkeypatch.setattr(evaluation, "score", lambda out, *_, **__: evaluated.append(out))
+    monkeypatch.setattr(evaluation, "complete", lambda out, *_, **__: evaluated.append(out))
     with pytest.raises(type(end)):
         run(tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -109,7 +108,7 @@ def test_a_run_cut_short_leaves_a_report(
         arm["policy"]: {client["status"] for client in arm["clients"]} for arm in summary["arms"]
     }
     assert status == {"none": {"done"}, "rate": {"stopped"}}
-    assert evaluated == [tmp_path / "out"]
+    assert evaluated == [tmp_path / "out"] * 2  # after the first arm, and for the report
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -132,54 +131,6 @@ def test_a_run_cut_short_before_its_first_client(
         "logs",
         "scenario.json",
     }
-
-
-class Scorer:
-    """Stands for the process that scores an arm, and for time: a score every `every` seconds."""
-
-    def __init__(self, arm: Path, *, every: float, scores: int, dies: float = float("inf")) -> None:
-        self.file = arm / "evaluation.jsonl"
-        self.every, self.scores, self.dies = every, scores, dies
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.file.write_text("x" * min(self.scores, int(self.now / self.every)))
-
-    def code(self) -> int | None:
-        return 1 if self.now > self.dies else None
-
-    def signal(self, number: signal.Signals) -> None:
-        self.dies = self.now
-
-    def wait(self, seconds: float | None = None) -> int:
-        return 1
-
-    def text(self) -> str:
-        done = self.now > self.every * self.scores
-        return f"scored none\nscored {self.file.parent.name if done else 'r'}\n"
-
-
-@pytest.mark.parametrize(
-    ("scores", "waited"),
-    [
-        ({"every": 25.0, "scores": 5}, 125.0),
-        ({"every": 35.0, "scores": 5}, 30.0),  # too slow: it may hang
-        ({"every": 25.0, "scores": 5, "dies": 42.0}, 42.0),
-    ],
-)
-def test_an_arm_waits_for_its_scores_while_they_come(
-    tmp_path: Path, scores: dict[str, Any], waited: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scorer: Any = Scorer(tmp_path, **scores)
-    monkeypatch.setattr(runner, "time", scorer)
-    monkeypatch.setattr(runner, "POLL", 1.0)
-    runner._scored(scorer, tmp_path)
-    assert scorer.now == pytest.approx(waited, abs=1.0)
-    assert (scorer.dies <= scorer.now) == (waited != 125.0)
 
 
 def told(scenario: Scenario, folder: Path, policy: str = "rate") -> dict[str, str]:

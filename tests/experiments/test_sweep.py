@@ -195,7 +195,7 @@ def leave(folder: Path, home: Path, scenario: Scenario, made: Any) -> None:
     """A run that was priced by `made`, with the victim that is at home."""
     folder.mkdir(exist_ok=True)
     commands.calibration(folder).write_text(json.dumps(made))
-    pinned = pins.take(scenario, folder, home).to_json()
+    pinned = pins.take(scenario, folder, home)
     about = {"calibration": made, "pinned": pinned}
     (folder / "scenario.json").write_text(json.dumps(about))
     (folder / "summary.json").write_text(
