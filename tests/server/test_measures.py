@@ -38,28 +38,22 @@ def split(digits_home):
 
 
 SURPRISALS = ("surprisal:typicality", "surprisal:heads+typicality")
-
-
-@pytest.fixture(scope="module")
-def reference(digits_home):
-    return load("digits", home=digits_home).splits["calibration"]
-
-
 SLOW = [pytest.param(name, marks=pytest.mark.process) for name in ("teachers", "teachers-full")]
 FAST = [name for name in measures.MEASURES if not name.startswith("teachers")]
 
 
 @pytest.fixture(scope="module", params=[*FAST, *SURPRISALS, *SLOW])
-def named(request, victim, split, reference, fast_teachers):
-    trained = measures.train(request.param, victim, split, seed=0, reference=reference)
+def named(request, victim, split, few_teachers, digits_home):
+    honest = load("digits", home=digits_home).splits["calibration"]
+    trained = measures.train(request.param, victim, split, seed=0, reference=honest)
     return request.param, trained
 
 
 @pytest.fixture(scope="module")
-def fast_teachers():
+def few_teachers():
+    """Four or five teachers, of as many steps as always."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teachers, "MOST", 4)
-        patch.setattr(teachers, "STEPS", 260)
         full = replace(measures.MEASURES["teachers-full"], settings={"most": 5})
         patch.setitem(measures.MEASURES, "teachers-full", full)
         patch.setattr(teachers, "SCHEDULE", replace(teachers.SCHEDULE, epochs=1))
@@ -88,7 +82,7 @@ def test_a_measure_is_a_bounded_cost_that_sees_noise(
     np.testing.assert_allclose(part, costs[some], rtol=1e-4, atol=2e-6)
     if isinstance(measure, Voting):
         labels = load("digits", home=digits_home).splits["held_out"].labels
-        assert (measure.votes(held_out, answer).argmax(axis=1) == labels).mean() > 0.75
+        assert (measure.votes(held_out, answer).argmax(axis=1) == labels).mean() > 0.85
     file = tmp_path / f"{measures.file_stem(name)}.safetensors"
     artifacts.save(file, measure.arrays(), {"config": measure.config()})
     arrays, meta = artifacts.load(file)
@@ -158,7 +152,7 @@ def test_what_a_victim_does_not_give_is_refused_by_who_needs_it(named, victim, s
         np.testing.assert_allclose(bare, measure.cost(held_out, answer), rtol=1e-3, atol=1e-6)
 
 
-def test_teachers_that_learn_nothing_are_refused(victim, split, fast_teachers, monkeypatch):
+def test_teachers_that_learn_nothing_are_refused(victim, split, few_teachers, monkeypatch):
     monkeypatch.setattr(teachers, "SCHEDULE", replace(teachers.SCHEDULE, lr=5.0))
     monkeypatch.setattr(teachers, "STEPS", 4)
     with pytest.raises(ValueError, match=r"teacher 0 learnt nothing from its \d+ images: its"):
@@ -182,10 +176,7 @@ def test_shards_are_disjoint_of_one_size_and_of_forty_images_at_least():
     [
         ("typicalty", "unknown measure 'typicalty', .* did you mean 'typicality'"),
         ("suprisal:heads", "unknown measure 'suprisal:heads', .* did you mean 'surprisal:heads'"),
-        ("surprisal:head+gap", "unknown measure 'head', .* did you mean 'heads'"),
-        ("surprisal:", "unknown measure '', expected one of heads"),
-        ("surprisal", "unknown measure 'surprisal', expected"),
-        ("surprisal:heads+", "unknown measure ''"),
+        ("surprisal:heads+", "unknown measure '', expected one of heads"),
         ("surprisal:surprisal:gap", "unknown measure 'surprisal:gap'"),
         ("heads+gap", "share no scale; expected 'surprisal:heads\\+gap'"),
         ("surprisal:gap+gap", "'surprisal:gap\\+gap' names a part twice"),
@@ -203,12 +194,6 @@ def test_measures_that_are_not_known(name, message, victim, split):
             call()
 
 
-def test_names_say_their_parts_and_files():
-    assert measures.parse("surprisal:heads+gap") == ("heads", "gap")
-    assert measures.parse("knn") == ("knn",)
-    assert measures.file_stem("surprisal:heads+typicality") == "surprisal-heads-typicality"
-
-
 def test_a_surprisal_keeps_images_that_calibration_leaves_alone(victim, digits_home):
     name = "surprisal:entropy+gap"
     prepare(digits_home, name)
@@ -216,6 +201,8 @@ def test_a_surprisal_keeps_images_that_calibration_leaves_alone(victim, digits_h
     honest = load("digits", home=digits_home).splits["calibration"]
     taken, left = measures.reserve(name, honest)
     assert len(loaded.measure.arrays()["honest"]) == len(taken) == 90
+    np.testing.assert_array_equal(np.concatenate([taken.images, left.images]), honest.images)
+    assert len(measures.reserve("gap", honest)[0]) == 0
     costs = measures.costs_of(loaded.measure, loaded.victim, left.images)
     assert costs.mean() == pytest.approx(1, abs=0.3)
     assert loaded.fingerprint != model.load(digits_home, "m", "heads").fingerprint
@@ -245,12 +232,6 @@ def test_a_part_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
         (model.folder(tmp_path / "parts", "m") / f"{file}.safetensors").unlink()
     prepare(tmp_path / "parts", whole, seed=1)
     assert trained[-3:] == [whole, *parts]
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -0.25])
-def test_a_cost_that_is_no_price_is_named(wrong):
-    with pytest.raises(ValueError, match=f"measure gap gave the cost {wrong}; expected a number"):
-        measures.checked(np.array([0.5, wrong, 1.0]), "gap")
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[*HealthCheck])
@@ -289,10 +270,7 @@ def test_a_mutated_measure_is_refused_or_prices(named, victim, data):
     ("about", "lost", "message"),
     [
         ({}, "", "it has no config"),
-        ({"config": 7}, "", "config is 7, expected "),
         ({"config": {}}, "", "config.neighbour is missing"),
-        ({"config": {"neighbour": "5"}}, "", "config.neighbour is '5', expected a whole number"),
-        ({"config": {"neighbour": 0}}, "", "neighbour is 0, expected 1 to"),
         ({"config": {"neighbour": 10**9}}, "", "neighbour is 1000000000, expected 1 to"),
         ({"config": {"neighbour": 1, "x": 1}}, "", "config.x is not a known key, known here: nei"),
         ({"config": {"neighbour": 1}}, "features", "the array 'features' is missing"),
@@ -306,7 +284,7 @@ def test_a_measure_that_cannot_be_used_is_named(victim, split, about, lost, mess
     assert str(caught.value).startswith("/home/m.safetensors holds no measure typicality")
 
 
-def test_the_fewest_images_are_those_below_which_a_measure_is_refused(victim, split, fast_teachers):
+def test_the_fewest_images_are_those_below_which_a_measure_is_refused(victim, split, few_teachers):
     for name in ("heads", "teachers", "teachers-full", "knn", "knn-full"):
         least = measures.MEASURES[name].fewest
         few = replace(split, images=split.images[: least - 1], labels=split.labels[: least - 1])

@@ -117,14 +117,6 @@ def test_a_tie_counts_half_and_nothing_is_impossible():
     np.testing.assert_allclose(found, [4.5 / 5, 3 / 5, 3 / 5, 1.5 / 5, 1 / 5, 0.5 / 5])
 
 
-@pytest.mark.parametrize("honest", [np.random.default_rng(0).random(5000), np.repeat([0, 1], 2500)])
-def test_honest_surprisal_has_one_scale(honest):
-    """About exponential(1): mean 1, less where half of the mass is one tie (0.84)."""
-    found = Tail(honest).surprisal(honest)
-    assert 0.8 <= found.mean() <= 1.01
-    assert found.max() <= surprisal.CLIP
-
-
 costs = st.lists(st.floats(0, 4).map(lambda x: round(x, 1)), min_size=1, max_size=60).map(np.array)
 
 
@@ -178,12 +170,3 @@ def test_a_part_that_gives_no_price_is_named():
 def test_a_surprisal_of_another_version_is_refused():
     with pytest.raises(ValueError, match=r"the surprisal ends at 7, not at 5\.0; prepare again"):
         measures.restore("surprisal:gap", {}, {"clip": 7, "parts": {}}, fake_victim())
-
-
-def test_the_reference_of_a_surprisal_is_not_what_judges_it():
-    split = split_of(101)
-    taken, left = measures.reserve("surprisal:gap", split)
-    assert (len(taken), len(left)) == (50, 51)
-    np.testing.assert_array_equal(np.concatenate([taken.images, left.images]), split.images)
-    none, whole = measures.reserve("gap", split)
-    assert (len(none), len(whole)) == (0, 101)
