@@ -40,14 +40,8 @@ def test_the_papers_prices(dataset):
     for point in known["grid"]:
         seconds = policy.seconds(point["queries"], point["privacy_cost"])
         assert seconds == pytest.approx(point["timing"], rel=1e-9, abs=0)
-
-
-def test_the_papers_price_is_that_of_the_account_with_a_cap_that_does_not_crash():
-    gentle = Paper(1.0075, 0.25, 0.0, 0.001, 100.0)
-    assert gentle.price(charged((64, 0.5))) == pytest.approx(1.0075 ** (64 * 0.25))
-    policy = Paper(1.0075, 0.26, -16.5, 0.1, 2948.467908)
-    assert policy.seconds(64, 1e9) == 2948.467908
-    assert policy.price(charged((64, 1e6))) == 2948.467908
+    assert policy.price(charged((64, 0.5))) == policy.seconds(64, 32.0)
+    assert policy.price(charged((64, 1e6))) == policy.t_max  # it does not overflow
 
 
 @pytest.mark.parametrize(
@@ -56,12 +50,6 @@ def test_the_papers_price_is_that_of_the_account_with_a_cap_that_does_not_crash(
 def test_the_papers_price_refuses_what_is_no_cost(queries, cost):
     with pytest.raises(ValueError, match="expected a finite number"):
         Paper(1.0075, 0.26, -16.5, 0.1, 10.0).seconds(queries, cost)
-
-
-def test_the_most_expensive_window_decides():
-    """After many images the widest window has the narrowest band."""
-    account = charged(*[(64, 1.2)] * 2000)
-    assert RATE.excess(account) == pytest.approx(8 * ((1.2 - 0.82) / 0.8 - 0.05))
 
 
 def test_the_most_expensive_score_decides():
@@ -82,45 +70,28 @@ def test_the_band_is_linear_in_the_logarithm_between_its_points_and_constant_bey
     for images, limit in ((1, 2.0), (8, 1.5)):
         excess = RATE.excess(charged((images, 3.2)))
         assert excess == pytest.approx(8 * ((3.2 - limit) / 0.8 - 0.05))
+    long = charged(*[(64, 1.2)] * 2000)  # the widest window has the narrowest band, and decides
+    assert RATE.excess(long) == pytest.approx(8 * ((1.2 - 0.82) / 0.8 - 0.05))
     assert BAND.after(512) == pytest.approx((0.975, 0.95, 0.91))
     late = Band((4, 8), ((2.0, 1.0),) * 3)
     assert late.after(1) == late.after(4) == (2.0,) * 3
     assert late.after(8) == late.after(10**9) == (1.0,) * 3
-
-
-@pytest.mark.parametrize("account", [(), ((64, 0.8), (64, 0.8)), ((64, 0.1),) * 50])
-def test_honest_and_cheap_accounts_pay_the_floor(account):
-    assert RATE.price(charged(*account)) == RATE.t_min
-
-
-@pytest.mark.parametrize(
-    ("images", "limits", "message"),
-    [
-        ((), ((), (), ()), r"given at \(\) images"),
+    for images, limits, message in (
+        ((), ((),) * 3, r"given at \(\) images"),
         ((0, 4), ((1.0, 1.0),) * 3, "expected rising from 1"),
         ((4, 4), ((1.0, 1.0),) * 3, "expected rising from 1"),
-        ((1, 2), ((1.0, 1.0),) * 2, "expected 2 for each of 3 windows"),
-        ((1, 2), ((1.0, 1.0), (1.0,), (1.0, 1.0)), r"\[2, 1, 2\] limits"),
-    ],
-)
-def test_a_band_that_is_none_is_refused(images, limits, message):
-    with pytest.raises(ValueError, match=message):
-        Band(images, limits)
+        ((1, 2), ((1.0, 1.0), (1.0,), (1.0, 1.0)), r"expected 2 for each of 3 windows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Band(images, limits)
 
 
-def test_the_shortest_window_sees_an_attacker_behind_a_long_honest_past():
-    past = charged(*[(256, 0.8)] * 200)
-    assert RATE.price(past) == RATE.t_min
-    attacker = past.counting(128, round(128 * 2.3 * NANO))
-    assert RATE.price(attacker) == RATE.t_max
-
-
-def test_the_price_forgives_after_enough_honest_images():
-    account = charged((64, 2.3))
-    assert RATE.price(account) > RATE.t_min
-    for _ in range(200):
-        account = account.counting(64, round(64 * 0.8 * NANO))
-    assert RATE.price(account) == RATE.t_min
+def test_an_attacker_is_seen_behind_a_long_honest_past_and_forgiven_after_another():
+    honest = [(256, 0.8)] * 200
+    assert RATE.price(charged()) == RATE.price(charged(*honest)) == RATE.t_min
+    assert RATE.price(charged(*honest, (128, 2.3))) == RATE.t_max
+    assert RATE.price(charged((64, 2.3))) > RATE.t_min
+    assert RATE.price(charged((64, 2.3), *honest)) == RATE.t_min
 
 
 history = st.lists(st.tuples(st.integers(1, 256), st.floats(0, 5)), min_size=1, max_size=6)
