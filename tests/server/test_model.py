@@ -14,7 +14,7 @@ from core.learning.datasets import DatasetError
 from server import calibration, model
 
 
-def archive(path, *, n=240, seed=0, **others):
+def archive(path, *, n=240, seed=0):
     rng = np.random.default_rng(seed)
 
     def images(labels):
@@ -22,13 +22,7 @@ def archive(path, *, n=240, seed=0, **others):
         return (bright + rng.integers(0, 50, (len(labels), 6, 7))).astype(np.uint8)
 
     train, test = np.arange(n) % 2, np.arange(20) % 2
-    arrays = {
-        "x_train": images(train),
-        "y_train": train,
-        "x_test": images(test),
-        "y_test": test,
-    } | others
-    np.savez(path, **arrays)
+    np.savez(path, x_train=images(train), y_train=train, x_test=images(test), y_test=test)
     return f"npz:{path}"
 
 
@@ -47,16 +41,12 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def calibrate(home):
-    return ("calibrate", "--home", home, "--model", "m", "--measure", "gap")
-
-
 def test_data_replaced_after_preparing_do_not_calibrate(place):
     home = place / "home"
     before = model.load(home, "m", "gap").split
     name = archive(place / "a.npz", seed=1)
     now = datasets.load(name, home=home).fingerprint
-    said = refused(*calibrate(home))
+    said = refused("calibrate", "--home", home, "--model", "m", "--measure", "gap")
     assert f"{name} has changed" in said
     assert before in said
     assert now in said
@@ -96,29 +86,24 @@ def test_too_few_images_are_refused_before_training(tmp_path, monkeypatch, n, me
     assert not (tmp_path / "models").exists()
 
 
-def test_what_is_made_only_its_owner_can_read(tmp_path):
-    files = tmp_path / "home" / "models" / "m"
-    files.mkdir(parents=True)
-    for folder in (files, files.parent):
-        folder.chmod(0o755)
-    name = archive(tmp_path / "a.npz")
-    before = os.umask(0)
-    try:
-        prepare(tmp_path / "home", name)
-    finally:
-        os.umask(before)
-    made = [files, *files.iterdir()]
-    assert {path.name for path in made} >= {"victim.safetensors", "gap.safetensors"}
-    modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in made}
-    assert modes == {p.name: "0o700" if p.is_dir() else "0o600" for p in made}
-    assert stat.S_IMODE(files.parent.stat().st_mode) == 0o700
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
+    """A victim, prepared where the folders for it were open to all."""
     folder = tmp_path_factory.mktemp("trained")
-    prepare(folder, archive(folder / "a.npz"))
+    (folder / "models" / "m").mkdir(parents=True, mode=0o755)
+    before = os.umask(0)
+    try:
+        prepare(folder, archive(folder / "a.npz"))
+    finally:
+        os.umask(before)
     return model.victim_file(folder, "m")
+
+
+def test_what_is_made_only_its_owner_can_read(trained):
+    made = [*trained.parents[:2], *trained.parent.iterdir()]
+    assert {path.name for path in made} == {"models", "m", "victim.safetensors", "gap.safetensors"}
+    for path in made:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
 def forged(path, arrays, meta, header=None):
@@ -133,18 +118,14 @@ def forged(path, arrays, meta, header=None):
     [
         ({"network": {"shape": [1, 10**6, 10**6]}}, "is float32 .*, expected float32"),
         ({"network": {"shape": [1, 2**62, 2**62]}}, "cannot be built"),
-        ({"network": {"shape": 7}}, "cannot be built"),
         ({"network": {"shape": ["a", 6, 7]}}, "expected \\(c, h, w\\)"),
         ({"network": {"classes": 10**15}}, "expected float32 \\(1000000000000000"),
         ({"network": {"classes": "2"}}, "classes is '2', expected at least 2"),
-        ({"network": {"name": "lenet"}}, "expected float32"),
-        ({"network": {"name": 5}}, "cannot be built"),
         ({"network": {"name": ["lenet"]}}, "cannot be built"),
         ({"arrays": None}, r"array .head\.bias. .*is missing"),
         ({"arrays": np.nan}, r"head\.bias holds numbers that are"),
         ({"split": 7}, "does not say what split it was trained on"),
         ({"header": "[" * 100_000}, "is damaged: its header cannot be read"),
-        ({"header": '{"meta": ' + "9" * 5_000 + "}"}, "is damaged: its header cannot be read"),
     ],
 )
 def test_a_victim_that_is_not_what_it_says_is_refused(trained, tmp_path, change, message):
