@@ -169,6 +169,22 @@ def test_virtual_work_and_other_puzzles(copied, images, flags, algorithm, solver
     assert exchanges[0].virtual == (algorithm == "virtual")
 
 
+def test_a_defence_is_served_once_its_surrogates_are_there(copied, images):
+    there, asked = ("--home", copied, "--model", "m"), ("--policy", "none", "--defence", "mad")
+    assert "prepare the model again with --defence mad" in refused(*SERVE, *asked, *there)
+    assert "unknown defence 'madd'" in refused("prepare", "--defence", "madd", *there)
+    flags = ("--dataset", "digits", "--network", "lenet-thin", "--defence", "mad")
+    assert "made fresh surrogates for mad" in run("prepare", *flags, *there).stdout
+    answers = []
+    for flags in (asked, asked[:2]):
+        with (
+            serving(copied, "--open", *flags) as address,
+            Session(address, client_id="anne") as session,
+        ):
+            answers.append(session.predict(images[:4]))
+    assert np.abs(answers[0] - answers[1]).sum(axis=1).max() > 0.1
+
+
 def test_accounts_of_one_file_are_kept_apart(copied, images, keys, tmp_path):
     """Those of free answers from priced ones, those of an open gate from keyed ones."""
     ledger, seen = ("--ledger", tmp_path / "l.db"), []

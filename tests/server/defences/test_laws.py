@@ -10,7 +10,6 @@ from core.learning import networks
 from server.defences import DEFENCES, Budgeted, Context, Perturbation, load
 from server.defences.gradient_redirection import redirect
 from server.defences.keeping_top import redirect_keeping_top
-from server.defences.mad import poisoned
 from server.defences.mad_argmax import poisoned_below_top
 from server.defences.rounding import rounded
 from server.defences.surrogates import Surrogates
@@ -101,11 +100,8 @@ def test_redirection_knows_scores_up_to_scale_and_shift(posterior, factor, shift
     np.testing.assert_allclose(distance(out, posterior), 2 * np.minimum(0.35, 1 - best), atol=1e-9)
     lead = np.diff(np.sort(posterior, axis=1)[:, -2:], axis=1)[:, 0]
     assert (out.argmax(axis=1) == posterior.argmax(axis=1))[lead > 0.7 + 1e-9].all()
-    np.testing.assert_allclose(
-        redirect(posterior, scores * factor + shift, 0.7),
-        out,
-        atol=1e-12,
-    )
+    again = redirect(posterior, scores * factor + shift, 0.7)
+    np.testing.assert_allclose(again, out, atol=1e-12)
 
 
 @settings(deadline=None)
@@ -122,31 +118,11 @@ def test_rounding_deals_out_units_and_keeps_the_order(posterior, decimals):
 @settings(deadline=None)
 @given(posterior=posteriors(), classes=st.integers(1, 20))
 def test_top_k_keeps_the_largest(posterior, classes):
-    out = largest(posterior, classes)
+    out = np.sort(largest(posterior, classes), axis=1)
     assert ((out > 0).sum(axis=1) <= classes).all()
-    kept = min(classes, posterior.shape[1])
-    np.testing.assert_allclose(
-        np.sort(out, axis=1)[:, -kept:],
-        np.sort(posterior, axis=1)[:, -kept:]
-        / np.sort(posterior, axis=1)[:, -kept:].sum(axis=1, keepdims=True),
-        atol=1e-12,
-    )
-
-
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10_000), k=st.integers(3, 6))
-def test_mad_chooses_the_vertex_that_turns_the_gradient_most(seed, k):
-    rng = np.random.default_rng(seed)
-    y, p = rng.dirichlet(np.ones(k), size=(2, 1))
-    h = rng.normal(size=4)
-    gradient = np.outer(y[0] - p[0], h).ravel()
-    angles = []
-    for vertex in np.eye(k):
-        other = np.outer(vertex - p[0], h).ravel()
-        angles.append(gradient @ other / np.linalg.norm(gradient) / np.linalg.norm(other))
-    out = poisoned(y, p, 2.0)
-    assert out[0].argmax() == int(np.argmin(angles))
-    assert out[0].max() == pytest.approx(1)
+    kept = np.sort(posterior, axis=1)[:, -classes:]
+    expected = kept / kept.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(out[:, -classes:], expected, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=20)
@@ -218,8 +194,8 @@ def test_an_answer_does_not_depend_on_its_neighbours():
     images = images_for(posterior)
     for target in ("all-ones", "clean", "watermark"):
         defence = load("gradient_redirection")(epsilon=0.5, target=target)
-        whole = answered(defence, posterior, surrogates=surrogates)
-        parts = [
-            answered(defence, posterior[[i]], images[[i]], surrogates=surrogates) for i in range(5)
-        ]
+        whole, *parts = (
+            answered(defence, posterior[part], images[part], surrogates=surrogates)
+            for part in (slice(None), *([i] for i in range(5)))
+        )
         np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-6)

@@ -68,12 +68,6 @@ def test_settings_that_mean_nothing_are_refused(name, settings, mistakes):
     assert list(caught.value.mistakes) == mistakes
 
 
-def test_settings_reach_the_defence():
-    config = defences.configured("gradient_redirection", {"epsilon": 1, "keep_top": True})
-    assert config == defences.load("gradient_redirection")(epsilon=1.0, keep_top=True)
-    assert defences.configured("none", {}) is None
-
-
 def test_every_setting_is_a_flag_with_its_meaning():
     for name in defences.DEFENCES:
         flags = serving(["serve", "--home", "h", f"--defence={name}"])
