@@ -74,13 +74,12 @@ def test_several_surrogates_are_averaged(images):
     several = [networks.build("lenet-thin", SHAPE, CLASSES, seed=s) for s in range(3)]
     posterior = np.full((3, CLASSES), 0.25, np.float32)
     asked = {"target": "all-ones", "layers": "all", "key": b"k"}
-    alone = [Surrogates([one]).scores(images, posterior, **asked) for one in several]
-    together = Surrogates(several).scores(images, posterior, **asked)
-    np.testing.assert_allclose(together, np.mean(alone, axis=0), rtol=1e-9)
-    posteriors = [Surrogates([one]).posterior(images) for one in several]
-    np.testing.assert_allclose(
-        Surrogates(several).posterior(images), np.mean(posteriors, axis=0), rtol=1e-6
-    )
+    for found in (
+        lambda networks: Surrogates(networks).scores(images, posterior, **asked),
+        lambda networks: Surrogates(networks).posterior(images),
+    ):
+        mean = np.mean([found([one]) for one in several], axis=0)
+        np.testing.assert_allclose(found(several), mean, rtol=1e-6)
 
 
 def test_the_watermark_is_the_servers_secret(images):
@@ -99,43 +98,44 @@ def answered(name, images, surrogates, **settings):
     return served.answer(np.full((3, CLASSES), 0.25, np.float32), images, "a")
 
 
-def linear():
-    return Network("linear", SHAPE, CLASSES, nn.Flatten(), 3 * 8 * 8).eval()
+def surrogate(shape=SHAPE, classes=CLASSES):
+    return networks.build("lenet-thin", shape, classes, seed=0)
+
+
+def broken():
+    network = surrogate()
+    with torch.no_grad():
+        network.head.weight[0] = torch.nan
+    return network
 
 
 @pytest.mark.parametrize(
-    ("network", "layers", "why"),
+    ("network", "settings", "why"),
     [
-        (linear(), "all", "a linear surrogate"),
-        (networks.build("lenet-thin", SHAPE, CLASSES, seed=0), "last", "the last layer only"),
+        (
+            Network("linear", SHAPE, CLASSES, nn.Flatten(), 3 * 8 * 8).eval(),
+            {"layers": "all"},
+            "a linear surrogate scores every class exactly zero",
+        ),
+        (surrogate(), {"layers": "last"}, "the last layer only scores every class exactly zero"),
+        (broken(), {}, "scores that are not finite"),
     ],
 )
-def test_all_ones_without_a_hidden_layer_is_refused(network, layers, why, images):
-    with pytest.raises(ValueError, match=rf"{why} scores every class exactly zero"):
-        answered("gradient_redirection", images, Surrogates([network]), layers=layers)
-
-
-def test_scores_that_are_not_finite_are_refused(images):
-    broken = networks.build("lenet-thin", SHAPE, CLASSES, seed=0)
-    with torch.no_grad():
-        broken.head.weight[0] = torch.nan
-    with pytest.raises(ValueError, match="scores that are not finite"):
-        answered("gradient_redirection", images, Surrogates([broken]))
+def test_scores_that_direct_nothing_are_refused(network, settings, why, images):
+    with pytest.raises(ValueError, match=why):
+        answered("gradient_redirection", images, Surrogates([network]), **settings)
 
 
 @pytest.mark.parametrize("name", trained.KINDS)
 def test_surrogates_that_are_missing_or_of_another_model_are_refused(name, images):
-    for shape, classes in (((1, 8, 8), CLASSES), (SHAPE, 5)):
-        other = Surrogates([networks.build("lenet-thin", shape, classes, seed=0)])
+    for other in (surrogate((1, 8, 8)), surrogate(classes=5)):
         with pytest.raises(ValueError, match=r"the surrogates expect .*\d"):
-            answered(name, images, other)
+            answered(name, images, Surrogates([other]))
     with pytest.raises(ValueError, match="the defence needs surrogates of the victim"):
         answered(name, images, None)
 
 
 def test_surrogates_of_two_victims_are_refused():
-    two = [networks.build("lenet-thin", SHAPE, classes, seed=0) for classes in (3, 4)]
-    with pytest.raises(ValueError, match=r"surrogates are for .*expected all for one victim"):
-        Surrogates(two)
-    with pytest.raises(ValueError, match="expected all for one victim"):
-        Surrogates([])
+    for given in ([surrogate(), surrogate(classes=3)], []):
+        with pytest.raises(ValueError, match="surrogates are for .*expected all for one victim"):
+            Surrogates(given)
