@@ -4,33 +4,10 @@ import copy
 
 from hypothesis import strategies as st
 
-VALUES = st.sampled_from(
-    [
-        None,
-        True,
-        0,
-        -1,
-        1,
-        10**12,
-        2**63,
-        2**127,
-        1e308,
-        -1e308,
-        1e-320,
-        0.5,
-        "",
-        "x",
-        "1",
-        "x" * 5_000,
-        "\ud800",
-        [],
-        [[]],
-        [1, 2],
-        {},
-        {"x": 1},
-        {"": {"": []}},
-    ]
-)
+NUMBERS = [True, 0, -1, 1, 10**12, 2**63, 2**127, 1e308, -1e308, 1e-320, 0.5]
+TEXTS = ["", "x", "1", "x" * 5_000, "\ud800"]
+NESTED = [[], [[]], [1, 2], {}, {"x": 1}, {"": {"": []}}]
+VALUES = st.sampled_from([None, *NUMBERS, *TEXTS, *NESTED])
 
 
 def places(document, way=()):

@@ -137,5 +137,5 @@ def test_surrogates_that_are_missing_or_of_another_model_are_refused(name, image
 
 def test_surrogates_of_two_victims_are_refused():
     for given in ([surrogate(), surrogate(classes=3)], []):
-        with pytest.raises(ValueError, match="surrogates are for .*expected all for one victim"):
+        with pytest.raises(ValueError, match=r"surrogates are for .*expected all for one victim"):
             Surrogates(given)
