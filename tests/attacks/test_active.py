@@ -10,7 +10,7 @@ from plans import Notebook, drive
 
 import attacks
 from attacks import deepfool, inoutdist, kcenter
-from attacks.active import Active, ask_in_rounds, at_random, highest
+from attacks.active import Active, ask_in_rounds, at_random
 from attacks.entropy import entropy
 from attacks.entropyrev import certainty
 from attacks.gap import closeness
@@ -21,27 +21,16 @@ PROBABILITIES = np.array(
 )
 
 
-def test_entropy_by_hand():
+def test_scores_by_hand():
     # 0, ln 2 / ln 4, 1, and (1/8 ln 8 + 5/8 ln 8/5 + 1/4 ln 4) / ln 4
     last = (math.log(8) / 8 + 5 / 8 * math.log(8 / 5) + math.log(4) / 4) / math.log(4)
     np.testing.assert_allclose(entropy(PROBABILITIES), [0, 0.5, 1, last], atol=1e-6)
     np.testing.assert_allclose(certainty(PROBABILITIES), [1, 0.5, 0, 1 - last], atol=1e-6)
-
-
-def test_gap_by_hand():
     np.testing.assert_allclose(closeness(PROBABILITIES), [0, 1, 1, 1 - 0.375], atol=1e-6)
     np.testing.assert_allclose(closeness(np.array([[0.3, 0.7]], np.float32)), [0.6], atol=1e-6)
 
 
-@pytest.mark.parametrize("points", [np.zeros((200, 4)), np.ones((200, 4)), np.eye(200)])
-def test_k_center_takes_equal_points_once_each(points):
-    points = points.astype(np.float32)
-    for count in (150, 200):
-        chosen = kcenter.farthest_first(points, points[:1], count)
-        assert len(set(chosen.tolist())) == count
-
-
-def test_k_center_agrees_with_its_definition():
+def test_k_center_agrees_with_its_definition_and_takes_equal_points_once_each():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(400, 3)).astype(np.float32)
     centres = rng.normal(size=(300, 3)).astype(np.float32)
@@ -51,6 +40,9 @@ def test_k_center_agrees_with_its_definition():
         expected.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, np.linalg.norm(points - points[expected[-1]], axis=1))
     assert kcenter.farthest_first(points, centres, 100).tolist() == expected
+    for points in (np.zeros((200, 4), np.float32), np.eye(200, dtype=np.float32)):
+        for count in (150, 200):
+            assert len(set(kcenter.farthest_first(points, points[:1], count).tolist())) == count
 
 
 class Network(torch.nn.Module):
@@ -134,26 +126,17 @@ def test_rounds_are_random_first_and_then_chosen():
     batches = asked(ask_in_rounds(cfg, world, last))
     assert [len(batch) for batch in batches] == [2, 1, 2, 1, 2]
     first = batches[0] + batches[1]
-    expected = at_random(
-        World(pool(10), None, np.random.default_rng(0)), None, np.arange(10), 3
-    ).tolist()
-    assert first == expected
+    same = World(pool(10), None, np.random.default_rng(0))
+    assert first == at_random(same, None, np.arange(10), 3).tolist()
     rest = [value for value in range(10) if value not in first]
     second = rest[::-1][:3]
     assert seen[0] == (first, rest, 3, 1)  # chosen by a surrogate that has learnt
     assert batches[2] + batches[3] == second
     assert seen[1] == (first + second, rest[:-3], 2, 2)
-    assert learnt(world) == [
-        first,
-        first + second,
-        first + second + batches[4],
-    ]
-
-
-def test_a_pool_smaller_than_the_budget_is_used_up():
+    assert learnt(world) == [first, first + second, first + second + batches[4]]
     world = World(pool(5), Notebook(None), np.random.default_rng(0))
     batches = asked(ask_in_rounds(Active(budget=9, batch=9, rounds=9), world, at_random))
-    assert sorted(chain(*batches)) == [0, 1, 2, 3, 4]
+    assert sorted(chain(*batches)) == [0, 1, 2, 3, 4]  # a small pool is used up
 
 
 @pytest.mark.parametrize(("labels", "shape"), [("soft", (4, 2)), ("hard", (4,))])
@@ -165,13 +148,6 @@ def test_labels_and_fresh_weights_are_passed_on(labels, shape):
     ((_, targets, _, scratch),) = surrogate.seen
     assert targets.shape == shape
     assert scratch == (labels == "soft")
-
-
-def test_the_highest_score_comes_first_and_ties_in_order():
-    beliefs = np.array([[0.1], [0.7], [0.3], [0.7], [0.9]], np.float32)
-    world = World(pool(5), Notebook(beliefs), None)
-    rule = highest(lambda p: p[:, 0])
-    assert rule(world, None, np.array([0, 1, 2, 3]), 3).tolist() == [1, 3, 2]
 
 
 def belief(certain):
@@ -242,22 +218,13 @@ def test_in_and_out_by_turns():
     world = World(pool(50), Notebook(None), np.random.default_rng(0), inside=inside)
     cfg = inoutdist.Config(budget=12, batch=3, rounds=4)
     batches = asked(inoutdist.plan(cfg, world))
-    assert [[value >= 100 for value in batch] for batch in batches] == [
-        [False] * 3,
-        [False],
-        [True] * 2,
-        [False] * 3,
-        [False],
-        [True] * 2,
-    ]
+    turn = [[False] * 3, [False], [True] * 2]
+    assert [[value >= 100 for value in batch] for batch in batches] == turn * 2
     assert len(set(chain(*batches))) == 12
     assert list(map(len, learnt(world))) == [4, 6, 10, 12]
-
-
-def test_in_and_out_leave_out_a_pool_that_is_used_up():
-    world = World(pool(3), Notebook(None), np.random.default_rng(0), inside=pool(50) + 100)
+    world = World(pool(3), Notebook(None), np.random.default_rng(0), inside=inside)
     batches = asked(inoutdist.plan(inoutdist.Config(budget=12, batch=4, rounds=4), world))
-    assert [len(batch) for batch in batches] == [3, 2, 2]
+    assert [len(batch) for batch in batches] == [3, 2, 2]  # without the pool that is used up
     assert list(map(len, learnt(world))) == [3, 5, 7]
 
 

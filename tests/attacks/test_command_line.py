@@ -42,16 +42,8 @@ def attack(command, tmp_path):
 
     def run(address, name, *flags):
         given = ["--target", address, "--client-id", "mallory", "--home", str(tmp_path / "home")]
-        given += [
-            "--solver",
-            "python",
-            "--data",
-            str(tmp_path),
-            "--network",
-            "lenet-thin",
-            "--pool-size",
-            "400",
-        ]
+        given += ["--solver", "python", "--data", str(tmp_path), "--pool-size", "400"]
+        given += ["--network", "lenet-thin"]
         code, out, err = command(name, *given, *flags)
         assert out == ""
         assert err.count("\n") == 1, err
@@ -89,12 +81,7 @@ def test_a_mistake_is_one_line_and_costs_nothing(gate_with, attack, tmp_path):
             ("knockoff", "holes", ADAPTIVE, "the pool has no image of class 1; strategy adaptive"),
             ("knockoff", "below", ADAPTIVE, "the pool has a class -1; expected 0 or more"),
             ("knockoff", "plain", ADAPTIVE, "the pool has no classes; strategy adaptive"),
-            (
-                "random",
-                "plain",
-                ("--attack.budget", "9"),
-                "is 9; expected at least one batch",
-            ),
+            ("random", "plain", ("--attack.budget", "9"), "is 9; expected at least one batch"),
             ("dfme", "plain", ("--attack.budget", "9"), "is 9; expected at least one batch of 256"),
             ("random", "plain", ("--network", "lenett"), "unknown network 'lenett', expected one"),
             ("randm", "plain", (), "unknown attack 'randm'; did you mean 'random'?"),

@@ -34,7 +34,7 @@ def test_a_surrogate_goes_on_learning_or_begins_again():
     assert [one.rounds for one in (warm, again, once)] == [2, 2, 2]
 
 
-def test_what_a_surrogate_says():
+def test_what_a_surrogate_says_and_what_it_is_told():
     one = surrogate()
     logits = one.logits(IMAGES)
     assert logits.shape == (40, 3)
@@ -47,9 +47,6 @@ def test_what_a_surrogate_says():
     head = one.network.head
     mine = features @ head.weight.detach().numpy().T + head.bias.detach().numpy()
     np.testing.assert_allclose(mine, logits, atol=1e-5)
-
-
-def test_targets_are_probabilities_or_classes():
     known = TransferSet()
     answers = np.array([[0.2, 0.8], [0.9, 0.1]], np.float32)
     known.add(IMAGES[:2], answers)

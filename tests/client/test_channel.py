@@ -45,41 +45,22 @@ def local(gate):
     return f"localhost:{gate.address.rpartition(':')[2]}"
 
 
-@pytest.mark.parametrize(
-    ("target", "loopback"),
-    [
-        ("localhost:1", True),
-        ("LOCALHOST:1", True),
-        ("localhost.:1", False),  # gRPC asks the network for it
-        ("gate.localhost.:1", False),
-        ("gate.localhost:1", True),
-        ("127.0.0.1:1", True),
-        ("127.9.9.9:1", True),
-        ("[::1]:1", True),
-        ("[::ffff:127.0.0.1]:1", True),
-        ("gate.example:1", False),
-        ("localhost.example:1", False),
-        ("10.0.0.1:1", False),
-        ("0.0.0.0:1", False),
-        ("[2001:db8::1]:1", False),
-    ],
-)
-def test_what_is_on_this_machine(target, loopback):
-    endpoint = Endpoint.parse(target)
-    assert endpoint.loopback is loopback
-    assert endpoint.target == target
+LOOPBACK = ["localhost:1", "LOCALHOST:1", "gate.localhost:1", "127.0.0.1:1", "127.9.9.9:1"]
+LOOPBACK += ["[::1]:1", "[::ffff:127.0.0.1]:1"]
+ELSEWHERE = ["localhost.:1", "gate.localhost.:1"]  # gRPC asks the network for these
+ELSEWHERE += ["gate.example:1", "localhost.example:1", "10.0.0.1:1", "0.0.0.0:1", "[2001:db8::1]:1"]
+NONE = ["", "gate", "gate:", ":1", "gate:0", "gate:65536", "gate:1x", "::1:5", "[gate]:1", "a b:1"]
+NONE += ["http://gate:1", "gate:1/path", "gäte.example:1", None, 5]
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        *("", "gate", "gate:", ":1", "gate:0", "gate:65536", "gate:1x", "::1:5", "[gate]:1"),
-        *("a b:1", "http://gate:1", "gate:1/path", "gäte.example:1", None, 5),
-    ],
-)
-def test_a_target_that_is_none(target):
-    with pytest.raises(ValueError, match="expected HOST:PORT"):
-        Session(target, client_id="anne")
+@pytest.mark.parametrize("target", LOOPBACK + ELSEWHERE + NONE)
+def test_what_is_a_target_and_on_this_machine(target):
+    if target in NONE:
+        with pytest.raises(ValueError, match="expected HOST:PORT"):
+            Session(target, client_id="anne")
+    else:
+        endpoint = Endpoint.parse(target)
+        assert (endpoint.loopback, endpoint.target) == (target in LOOPBACK, target)
 
 
 @pytest.mark.parametrize("target", ["10.0.0.1:1", "gate.example:1"])

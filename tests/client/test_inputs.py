@@ -65,16 +65,11 @@ def test_one_image_and_other_orders_of_axes(dtype, shape):
 def test_torch_tensors():
     torch = pytest.importorskip("torch")
     images = torch.rand(2, 3, 4, 5, requires_grad=True)
-    np.testing.assert_array_equal(as_inputs(images, COLOUR, 8), images.detach().numpy())
-    np.testing.assert_array_equal(as_inputs(images.double(), COLOUR, 8), images.detach().numpy())
-    np.testing.assert_array_equal(as_inputs(list(images), COLOUR, 8), images.detach().numpy())
-    np.testing.assert_array_equal(
-        as_inputs(images.permute(0, 2, 3, 1), COLOUR, 8), images.detach().numpy()
-    )
-    with pytest.raises(InvalidInputs, match=r"tensor\.float\(\)"):
-        as_inputs(images.bfloat16(), COLOUR, 8)
-    with pytest.raises(InvalidInputs, match=r"tensor\.float\(\)"):
-        as_inputs([list(images.bfloat16())], COLOUR, 8)
+    for tensors in (images, images.double(), list(images), images.permute(0, 2, 3, 1)):
+        np.testing.assert_array_equal(as_inputs(tensors, COLOUR, 8), images.detach().numpy())
+    for tensors in (images.bfloat16(), [list(images.bfloat16())]):
+        with pytest.raises(InvalidInputs, match=r"tensor\.float\(\)"):
+            as_inputs(tensors, COLOUR, 8)
 
 
 @pytest.mark.parametrize(("mode", "shape"), [("L", GREY), ("RGB", COLOUR)])
@@ -84,16 +79,13 @@ def test_pil_images(mode, shape):
     assert image.mode == mode
     expected = pixels.reshape(1, 4, 5, -1).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(as_inputs(image, shape, 8), expected)
-    np.testing.assert_array_equal(
-        as_inputs([image, image], shape, 8), np.tile(expected, (2, 1, 1, 1))
-    )
-
-
-@pytest.mark.parametrize("mode", ["P", "1", "RGBA", "LA", "CMYK", "HSV", "YCbCr", "I", "F", "I;16"])
-def test_pil_images_whose_numbers_mean_something_else(mode):
-    image = Image.new("L", (5, 4)).convert(mode) if mode != "HSV" else Image.new("HSV", (5, 4))
-    with pytest.raises(InvalidInputs, match=r"image\.convert"):
-        as_inputs(image, COLOUR if mode in ("HSV", "YCbCr") else GREY, 8)
+    np.testing.assert_array_equal(as_inputs([image] * 2, shape, 8), expected.repeat(2, axis=0))
+    for other in ("P", "1", "RGBA", "LA", "CMYK", "HSV", "YCbCr", "I", "F", "I;16"):
+        image = (
+            Image.new("L", (5, 4)).convert(other) if other != "HSV" else Image.new(other, (5, 4))
+        )
+        with pytest.raises(InvalidInputs, match=r"image\.convert"):  # its numbers mean another
+            as_inputs(image, shape, 8)
 
 
 @pytest.mark.parametrize(

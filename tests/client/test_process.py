@@ -3,6 +3,8 @@
 import json
 import math
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,17 +19,6 @@ from core.learning.drift import drifted
 from core.records import read
 
 
-def starts(takes, pace):
-    """When each request starts, if its answer takes so long."""
-    time, begun = FakeTime(), []
-    due = Pace(pace, clock=time, sleep=time.sleep)
-    for seconds in takes:
-        due.wait()
-        begun.append(round(time.now - 1000, 6))
-        time.now += seconds
-    return begun
-
-
 @pytest.mark.parametrize(
     ("takes", "pace", "expected"),
     [
@@ -37,7 +28,13 @@ def starts(takes, pace):
     ],
 )
 def test_requests_keep_the_pace(takes, pace, expected):
-    assert starts(takes, pace) == expected
+    time, begun = FakeTime(), []
+    due = Pace(pace, clock=time, sleep=time.sleep)
+    for seconds in takes:
+        due.wait()
+        begun.append(round(time.now - 1000, 6))
+        time.now += seconds
+    assert begun == expected
 
 
 def test_images_repeat_only_after_all_were_asked():
@@ -47,31 +44,20 @@ def test_images_repeat_only_after_all_were_asked():
     np.testing.assert_array_equal(order, honest.repeated_order(5, 12, np.random.default_rng(1)))
 
 
-class Victim:
-    """A session that keeps what it was asked."""
+def asked(monkeypatch, home, **options):
+    """The batches that an honest user asks, of a victim that takes all for sevens."""
+    seen = []
 
-    def __init__(self):
-        self.seen = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def predict(self, images):
-        self.seen.append(images.copy())
+    def predict(images):
+        seen.append(images.copy())
         return np.eye(10, dtype=np.float32)[[7] * len(images)]
 
-
-def asked(monkeypatch, home, **options):
-    """The batches that an honest user asks."""
-    victim = Victim()
-    monkeypatch.setattr(honest, "connect", lambda *args, **given: victim)
+    session = nullcontext(SimpleNamespace(predict=predict))
+    monkeypatch.setattr(honest, "connect", lambda *args, **given: session)
     connection = Connection(target="gate.example:1", client_id="anne")
     given = {"dataset": "digits", "images": 8, "batch": 3, **options}
     honest.run(honest.Honest(connection=connection, home=home, **given))
-    return victim.seen
+    return seen
 
 
 @pytest.mark.process

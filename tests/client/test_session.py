@@ -122,15 +122,12 @@ def test_an_offer_that_expired_is_asked_again_and_charged_once(gate, session):
 
 
 @pytest.mark.timeout(20)
-def test_a_session_that_is_closed_gives_up_its_puzzle():
+def test_a_session_that_is_closed_gives_up_its_puzzle_and_says_so(gate):
     session = asking(FakeGate(1 << 38))
     assert session.service.shape
     threading.Timer(0.1, session.close).start()
     with pytest.raises(Closed, match="closed before the answer was paid for"):
         session.predict(IMAGES)
-
-
-def test_a_session_that_is_closed_says_so(gate):
     session = Session(gate.address, client_id="anne")
     offer = session.offer(IMAGES)
     session.close()

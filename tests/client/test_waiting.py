@@ -82,9 +82,13 @@ def test_a_gate_that_is_full_is_asked_again_when_it_says(time, failure, pauses):
 )
 def test_what_waiting_does_not_help_is_refused_at_once(time, failure):
     gate = FakeGate()
-    gate.failing["Predict"] = [failure]
-    with asking(gate, time) as session, pytest.raises(Refused) as caught:
-        session.predict(IMAGES, request_id=MINE)
+    # An offer does not wait for what only its caller can pay.
+    gate.failing["Predict"] = [failure, refused(FULL, "TOO_MANY_UNPAID", 1.0)]
+    with asking(gate, time) as session:
+        with pytest.raises(Refused) as caught:
+            session.predict(IMAGES, request_id=MINE)
+        with pytest.raises(Refused, match="TOO_MANY_UNPAID"):
+            session.offer(IMAGES)
     assert caught.value.request_id == MINE
     assert time.slept == []
 
@@ -97,36 +101,26 @@ def test_it_waits_no_longer_than_its_timeout(time):
     assert 4 < sum(time.slept) < 9
 
 
-def test_an_offer_does_not_wait_for_what_only_its_caller_can_pay(time):
-    gate = FakeGate()
-    gate.failing["Predict"] = [refused(FULL, "TOO_MANY_UNPAID", 1.0)]
-    with asking(gate, time) as session, pytest.raises(Refused, match="TOO_MANY_UNPAID"):
-        session.offer(IMAGES)
-
-
 @pytest.mark.parametrize("reason", ["EXPIRED_CHALLENGE", "NOTHING_TO_REDEEM"])
-def test_a_challenge_that_was_overtaken_while_it_was_solved_is_asked_for_again(
+def test_a_challenge_that_was_overtaken_while_it_was_solved_is_asked_for_three_times(
     time, solved, reason
 ):
     # The machine slept, or its clock is not the gate's: only the gate knows.
     gate, seen = FakeGate(), []
-    gate.failing["Redeem"] = [refused(StatusCode.FAILED_PRECONDITION, reason)] * 2
+    overtaken = refused(StatusCode.FAILED_PRECONDITION, reason)
+    gate.failing["Redeem"] = [overtaken] * 2
     with asking(gate, time, observe=seen.append) as session:
         session.predict(IMAGES, request_id=MINE)
-    assert [each.request_id for each in gate.requests] == [MINE] * 3
-    assert len(solved) == 3
-    (exchange,) = seen
-    assert exchange.hashes >= 3 * 16  # all that was tried for this answer
-    parts = exchange.network + exchange.server + exchange.solve + exchange.open
-    assert parts == pytest.approx(exchange.total)
-
-
-def test_a_gate_whose_challenges_always_are_expired_is_asked_three_times(time):
-    gate = FakeGate()
-    gate.failing["Redeem"] = [refused(StatusCode.FAILED_PRECONDITION, "EXPIRED_CHALLENGE")] * 9
-    with asking(gate, time) as session, pytest.raises(Refused, match="EXPIRED"):
-        session.predict(IMAGES)
-    assert (gate.asked["Predict"], gate.asked["Redeem"]) == (3, 3)
+        assert [each.request_id for each in gate.requests] == [MINE] * 3
+        assert len(solved) == 3
+        (exchange,) = seen
+        assert exchange.hashes >= 3 * 16  # all that was tried for this answer
+        parts = exchange.network + exchange.server + exchange.solve + exchange.open
+        assert parts == pytest.approx(exchange.total)
+        gate.failing["Redeem"] = [overtaken] * 9
+        with pytest.raises(Refused, match=reason):
+            session.predict(IMAGES)
+    assert (gate.asked["Predict"], gate.asked["Redeem"]) == (6, 6)
 
 
 def test_an_observer_that_raises_costs_no_answer(time, caplog):
@@ -214,26 +208,30 @@ def test_a_request_under_way_ends_with_its_session(time):
         session.predict(IMAGES)
 
 
+@pytest.fixture
+def silent():
+    """The address of a gate that takes calls, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
 @pytest.mark.parametrize(
     ("bounds", "kind"),
     [({"timeout": 0.5}, Unreachable), ({"timeout": 9.0, "deadline": 0.5}, DeadlineExceeded)],
 )
-def test_threads_that_meet_a_silent_gate_wait_no_longer_than_one(bounds, kind):
+def test_threads_that_meet_a_silent_gate_wait_no_longer_than_one(silent, bounds, kind):
     # They asked who it is one after the other, each for all of its time.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        began = monotonic()
-        with Session(address, client_id="anne", **bounds) as session, ThreadPoolExecutor(6) as pool:
-            asked = [pool.submit(session.predict, IMAGES) for _ in range(6)]
-            errors = [each.exception() for each in asked]
+    began = monotonic()
+    with Session(silent, client_id="anne", **bounds) as session, ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(session.predict, IMAGES) for _ in range(6)]
+        errors = [each.exception() for each in asked]
     assert {type(error) for error in errors} == {kind}
     assert monotonic() - began < 2.0
 
 
-def test_a_deadline_does_not_wait_for_another_thread_that_asks_who_the_gate_is():
-    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with Session(address, client_id="anne", timeout=9.0, deadline=0.3) as session:
+def test_a_deadline_does_not_wait_for_another_thread_that_asks_who_the_gate_is(silent):
+    with ThreadPoolExecutor(1) as pool:
+        with Session(silent, client_id="anne", timeout=9.0, deadline=0.3) as session:
             asked = pool.submit(lambda: session.service)
             sleep(0.2)
             began = monotonic()
