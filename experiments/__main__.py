@@ -20,7 +20,6 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "publish": ("experiments.report.publish", "Write what is committed of a run or a sweep."),
     "docs": ("experiments.docs", "Make the pages in docs/ again from the committed results."),
     "compare": ("experiments.report.compare", "Show two runs side by side."),
-    "readme-figure": ("experiments.report.readme_figure", "Draw the README's figure."),
     "costs": ("experiments.costs", "Write what each image of a query pool costs."),
     "evaluate": ("experiments.evaluation", "Score the surrogates of an arm as they appear."),
     "measures": ("experiments.studies.measures", "Compare the privacy measures."),

@@ -18,6 +18,7 @@ from core.learning.artifacts import write_atomically
 
 WRITERS: Mapping[str, str] = {
     "results": "experiments.report.publish",
+    "readme": "experiments.report.readme_figure",
     "strength": "experiments.studies.strength",
     "defences": "experiments.studies.defences",
     "prices": "experiments.studies.prices",

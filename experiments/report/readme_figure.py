@@ -1,59 +1,37 @@
 """The README's figure: accuracy of a stolen copy against seconds, and what an honest user waits.
 
-A pure function of a published summary.json, on one scale of seconds for both.
+A pure function of the demo's published summary.json, on one scale of seconds for both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import tyro
-
-from experiments.records import FolderError
-from experiments.report.compare import load
+from experiments.report.publish import PublishError, read_published
 from experiments.report.tables import percent, ratio, seconds
 from experiments.summary import Summary
 
-WAYS = ("without", "with")
-NAME = "readme.svg"
+ATTACKER, USER = "copycat", "honest"
+POLICIES = {"none": "without the gate", "rate": "with the gate"}
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """Draw the README's figure: what an attacker gets for its seconds, and what a user waits."""
-
-    folder: tyro.conf.Positional[Path] = Path("docs/results/demo")
-    """The folder of a run, fresh or published; the figure is its readme.svg."""
-    attacker: str = "copycat"
-    user: str = "honest"
-    policy: str = "rate"
-    """Compared with policy none."""
+def write_docs(docs: Path) -> None:
+    """Draws docs/results/demo/readme.svg. Raises PublishError for a demo without it."""
+    folder = docs / "results" / "demo"
+    (folder / "readme.svg").write_text(draw(read_published(folder)), encoding="utf-8")
 
 
-def run(flags: Flags) -> None:
-    """Draws the figure of a run into its folder. Raises FolderError for a run without it."""
-    summary = load(flags.folder)
-    attacker, user = (
-        [_client(summary, policy, name) for policy in ("none", flags.policy)]
-        for name in (flags.attacker, flags.user)
-    )
-    victim = summary["victim"]["accuracy"]
-    if victim is None or any(client["accuracy"] is None for client in attacker):
-        raise FolderError(f"the run has no surrogate of {flags.attacker!r} that was scored")
-    file = flags.folder / NAME
-    file.write_text(draw(attacker, user, victim), encoding="utf-8")
-    print(file)
-
-
-def _client(summary: Summary, policy: str, name: str) -> Summary:
-    for arm in summary["arms"]:
-        for client in arm["clients"]:
-            if (arm["policy"], client["name"]) == (policy, name):
-                found: Summary = client
-                return found
-    raise FolderError(f"the run has no client {name!r} under policy {policy!r}")
+def _client(summary: Summary, name: str, key: str) -> list[Summary]:
+    """A client without the gate and with it, which has a value there."""
+    found = {
+        arm["policy"]: client
+        for arm in summary["arms"]
+        for client in arm["clients"]
+        if client["name"] == name and client[key] is not None
+    }
+    if missing := [policy for policy in POLICIES if policy not in found]:
+        raise PublishError(f"the demo has no {key} of {name!r} under policy {missing[0]!r}")
+    return [found[policy] for policy in POLICIES]
 
 
 def course(attacker: Summary) -> list[tuple[float, float]]:
@@ -72,11 +50,12 @@ def course(attacker: Summary) -> list[tuple[float, float]]:
     return points[::-1]
 
 
-def draw(attacker: list[Summary], user: list[Summary], victim: float) -> str:
-    """The figure as SVG; of both clients the run without the gate and the one with it."""
+def draw(summary: Summary) -> str:
+    """The figure as SVG."""
     from experiments.report.lines import Line, Panel, lines  # with it comes matplotlib
 
-    names = [f"{way} the gate" for way in WAYS]
+    attacker, user = _client(summary, ATTACKER, "accuracy"), _client(summary, USER, "slowdown")
+    names, victim = POLICIES.values(), summary["victim"]["accuracy"]
     copies = ", ".join(
         f"{percent(client['accuracy'])} after {_total(client)} s {name}"
         for client, name in zip(attacker, names, strict=True)
@@ -116,8 +95,8 @@ def draw(attacker: list[Summary], user: list[Summary], victim: float) -> str:
     ]
     title = "What an attacker gets for its seconds, and what a user waits"
     said = f"The attacker's copy reaches {copies}. An honest user waits {', '.join(waits)}."
-    how: Any = {"size": (7.6, 1.9), "share": "x", "heights": (3.2, 1)}
-    return lines("readme", title, said.replace("\n", " "), panels, **how).svg
+    said = said.replace("\n", " ")
+    return lines("readme", title, said, panels, size=(7.6, 1.9), share="x", heights=(3.2, 1)).svg
 
 
 def _total(client: Summary) -> str:

@@ -216,30 +216,19 @@ def test_a_block_is_replaced_and_the_rest_stays() -> None:
             replaced(broken, "x", "new", where="p.md")
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Path:
-    """A copy of the committed demo, to be changed."""
-    (tmp_path / "summary.json").write_text((DEMO / "summary.json").read_text())
-    return tmp_path
-
-
-def test_the_readmes_figure_is_what_the_committed_run_gives(demo: Path) -> None:
-    readme_figure.run(readme_figure.Flags(demo))
-    drawn, kept = ((each / "readme.svg").read_text() for each in (demo, DEMO))
-    assert_same_figure(drawn, kept)
+def test_the_readmes_figure_is_what_the_committed_run_gives() -> None:
+    summary = publish.read_published(DEMO)
+    assert_same_figure(readme_figure.draw(summary), (DEMO / "readme.svg").read_text())
     assert "](docs/results/demo/readme.svg)" in (ROOT / "README.md").read_text()
-
-    def other(summary: dict[str, Any]) -> None:
-        free, gated = (arm["clients"] for arm in summary["arms"])
-        free[0]["seconds"]["total"] = 0.32
-        gated[0]["seconds"]["total"], gated[0]["slowdown"] = 7.5, 23.4
-        gated[3]["seconds"]["total"], gated[3]["accuracy"] = 18.9, 0.414
-
-    edit(demo / "summary.json", other)
-    readme_figure.run(readme_figure.Flags(demo))
-    text = (demo / "readme.svg").read_text()
+    free, gated = (arm["clients"] for arm in summary["arms"])
+    gated[0]["seconds"]["total"], gated[0]["slowdown"] = 7.5, 23.4
+    gated[3]["seconds"]["total"], gated[3]["accuracy"] = 18.9, 0.414
+    text = readme_figure.draw(summary)
     for said in ("7.50 s", "23.4× as long", "41.4 % after 18.9 s with the gate"):  # noqa: RUF001
         assert said in text
+    free[3]["accuracy"] = None
+    with pytest.raises(PublishError, match="no accuracy of 'copycat' under policy 'none'"):
+        readme_figure.draw(summary)
 
 
 def test_seconds_of_the_readmes_figure_are_those_of_asking(folder: Path) -> None:
@@ -247,19 +236,3 @@ def test_seconds_of_the_readmes_figure_are_those_of_asking(folder: Path) -> None
     bob = summarise(read(folder))["arms"][1]["clients"][1]
     # total 9; between the checkpoints at 6 and 16 seconds, 2 of them trained the second
     assert readme_figure.course(bob) == [(1.0, 0.3), (9.0, 0.4)]
-
-
-@pytest.mark.parametrize(
-    ("chosen", "reason"),
-    [
-        ({"attacker": "nobody"}, "no client 'nobody' under policy 'none'"),
-        ({"policy": "paper"}, "no client 'copycat' under policy 'paper'"),
-        ({"attacker": "honest"}, "no surrogate of 'honest' that was scored"),
-    ],
-)
-def test_a_run_without_the_readmes_figure_is_refused(
-    demo: Path, chosen: dict[str, str], reason: str
-) -> None:
-    with pytest.raises(FolderError, match=reason):
-        readme_figure.run(readme_figure.Flags(demo, **chosen))
-    assert not (demo / "readme.svg").exists()
