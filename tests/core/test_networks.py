@@ -19,15 +19,6 @@ def test_every_network_takes_every_shape(name):
         torch.testing.assert_close(network.head(features), out)
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [("lenet", 431_080), ("lenet-thin", 20_522), ("resnet10-thin", 308_538)],
-)
-def test_sizes_are_those_documented(name, parameters):
-    network = build(name, (1, 28, 28), 10, seed=0)
-    assert sum(p.numel() for p in network.parameters()) == parameters
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_come_from_the_seed_alone(name):
     torch.manual_seed(1)

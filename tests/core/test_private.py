@@ -63,10 +63,3 @@ def test_a_folder_is_made_or_closed_to_others(place):
     (place / "file").touch()
     with pytest.raises(FileExistsError):
         private.folder(place / "file")
-
-
-def test_what_is_no_file_keeps_its_mode():
-    before = stat.S_IMODE(os.stat("/dev/null").st_mode)
-    with open("/dev/null", "w", opener=private.opener):
-        pass
-    assert stat.S_IMODE(os.stat("/dev/null").st_mode) == before

@@ -96,15 +96,6 @@ def test_dates_and_grace_periods(both, offset):
         assert ours == theirs, grace
 
 
-@pytest.mark.parametrize("minting", [(), ("-C",)])
-@pytest.mark.parametrize("checking", [(), ("-C",)])
-def test_the_case_of_resources(both, minting, checking):
-    stamp = minted(*minting, "Foo@Example.org")
-    for resource in ("foo@example.org", "Foo@Example.org", "FOO@example.org"):
-        theirs, ours = both(stamp, *checking, "-r", resource)
-        assert ours == theirs, resource
-
-
 @pytest.mark.parametrize(
     "mail",
     [
