@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +19,6 @@ import numpy as np
 import tyro
 
 from core.arrays import to_float
-from core.documents import parse_json
 from core.home import default_home
 from core.learning import datasets, training
 from core.learning.artifacts import load_network
@@ -40,22 +38,21 @@ Classes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def complete(run: Path, victim: Path, home: Path, *, data: Path | None = None) -> None:
-    """Completes evaluation.jsonl of every arm that was begun: the victim, and each checkpoint.
+    """Completes evaluation.jsonl of every arm that was begun: the victim, and each surrogate.
 
     Accuracy is against the labels of the data set's held-out split, fidelity is the share of these
     images on which the surrogate's class is the victim's. `data` is a folder to look in for the
     data set first. Raises FolderError, DatasetError, and ArtifactError for a victim or surrogate
-    that is missing or corrupt.
+    that is corrupt.
     """
     about = read_scenario(run)
     judge = cache(partial(_Judge, victim, about["resolved"]["victim"]["dataset"], home, data))
     for policy in about["resolved"]["server"]["policies"]:
         if begun(run / policy / "runner.jsonl"):
-            scores = _Scores(run / policy, about)
-            if scores.wants_victim:
-                scores.victim(judge())
+            scores = _Scores(run / policy, about, judge)
+            scores.victim()
             for client, path in scores.left():
-                scores.surrogate(judge(), client, path)
+                scores.surrogate(client, path)
 
 
 def follow(
@@ -73,41 +70,16 @@ def follow(
     Ends with the process that started this one. Raises what `complete` does.
     """
     about = read_scenario(run)
-    judge = _Judge(victim, about["resolved"]["victim"]["dataset"], home, data)
-    scores, due, parent = _Scores(run / policy, about), clock(), os.getppid()
+    judge = cache(partial(_Judge, victim, about["resolved"]["victim"]["dataset"], home, data))
+    scores, due, parent = _Scores(run / policy, about, judge), clock(), os.getppid()
     while os.getppid() == parent:
         if clock() >= due and (left := scores.left()):
             began = clock()
-            if scores.wants_victim:
-                scores.victim(judge)
-            scores.surrogate(judge, *left[-1])
+            scores.victim()
+            scores.surrogate(*left[-1])
             due = clock() + REST * (clock() - began)
         else:
             sleep(EVERY)
-
-
-class Tail:
-    """Whole lines of a growing JSON-lines file, each given once; those that are no object never."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._position = 0
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The records added since the last call; none while the file is not there."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._position)
-                text = file.read()
-        except FileNotFoundError:
-            return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self._position += len(whole)
-        found = []
-        for line in whole.splitlines():
-            with suppress(ValueError):
-                found.append(parse_json(line))
-        return [record for record in found if isinstance(record, dict)]
 
 
 class _Judge:
@@ -148,34 +120,30 @@ class _Judge:
 class _Scores:
     """evaluation.jsonl of one arm: what is scored, and what is left."""
 
-    def __init__(self, arm: Path, about: Mapping[str, Any]) -> None:
+    def __init__(self, arm: Path, about: Mapping[str, Any], judge: Callable[[], _Judge]) -> None:
         self._arm = arm
+        self._judge = judge  # called when there is something to score
         self._header = {"scenario": about["resolved"]["name"], **about["provenance"]}
         self._file = arm / "evaluation.jsonl"
         rows = read(self._file)[1] if begun(self._file) else []
-        self.wants_victim = all(row["kind"] != "victim" for row in rows)
-        self._known = {(r["client"], r["path"]) for r in rows if r["kind"] == "surrogate"}
-        self._tails: dict[str, Tail] = {}
-        self._checkpoints: list[tuple[str, str]] = []
+        self._known = {(row.get("client"), row.get("path")) for row in rows}  # (None, None): victim
 
     def left(self) -> list[tuple[str, str]]:
-        """(client, file) of each checkpoint that is not scored, in the order they were found."""
-        for path in sorted((self._arm / "clients").glob("*.jsonl")):
-            self._checkpoints += [
-                (path.stem, row["path"])
-                for row in self._tails.setdefault(path.stem, Tail(path)).lines()
-                if row.get("kind") == "checkpoint" and "path" in row
-            ]
-        return [each for each in self._checkpoints if each not in self._known]
+        """(client, file) of each surrogate that is not scored, the oldest first."""
+        found = (self._arm / "surrogates").glob("*/[!.]*")  # no drafts
+        files = sorted(found, key=lambda path: path.stat().st_mtime_ns)
+        each = [(path.parent.name, path.name) for path in files]
+        return [one for one in each if one not in self._known]
 
-    def victim(self, judge: _Judge) -> None:
-        """Writes the victim's line."""
-        self._write("victim", **judge.victim())
-        self.wants_victim = False
+    def victim(self) -> None:
+        """Writes the victim's line, unless it is there."""
+        if (None, None) not in self._known:
+            self._write("victim", **self._judge().victim())
+            self._known.add((None, None))
 
-    def surrogate(self, judge: _Judge, client: str, path: str) -> None:
+    def surrogate(self, client: str, path: str) -> None:
         """Scores one surrogate."""
-        scores = judge.surrogate(self._arm / "surrogates" / client / path)
+        scores = self._judge().surrogate(self._arm / "surrogates" / client / path)
         self._write("surrogate", client=client, path=path, **scores)
         self._known.add((client, path))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,6 @@ def append(path: Path, *records: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
-
-
-def saved(path: str) -> dict[str, Any]:
-    return {"kind": "checkpoint", "path": path, "asked": 1, "at": 1.0, "train_seconds": 1.0}
 
 
 def network(path: Path, seed: int) -> networks.Network:
@@ -57,9 +54,6 @@ def arm(tmp_path: Path) -> Path:
     """An arm with an attacker's two surrogates, the first of which is the victim itself."""
     folder = described(tmp_path / "run", "rate", "paper") / "rate"  # the other was not begun
     append(folder / "runner.jsonl", {"kind": "header"})
-    append(folder / "clients" / "bob.jsonl", {"kind": "header"}, saved("one"), saved("two"))
-    append(folder / "clients" / "ann.jsonl", {"kind": "header"})
-    (folder / "clients" / "eve.jsonl").write_text('{"kind": "hea')  # she died early
     for name, seed in (("one", 1), ("two", 2)):
         network(folder / "surrogates" / "bob" / name, seed)
     network(tmp_path / "victim", 1)
@@ -108,7 +102,7 @@ def test_what_is_whole_needs_no_victim(arm: Path, tmp_path: Path) -> None:
     whole = run(arm)
     (tmp_path / "victim").unlink()
     assert run(arm) == whole
-    append(arm / "clients" / "bob.jsonl", saved("three"))
+    network(arm / "surrogates" / "bob" / "three", 3)
     with pytest.raises(ArtifactError, match=r"no artifact at .*victim"):
         run(arm)
 
@@ -144,7 +138,7 @@ def test_surrogates_are_scored_as_they_appear_until_the_runner_is_gone(
     going: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, scored = 0.0, []
-    bob = going / "none" / "clients" / "bob.jsonl"
+    bob = going / "none" / "surrogates" / "bob"
 
     class Judge:
         """Takes ten seconds for each surrogate."""
@@ -164,10 +158,13 @@ def test_surrogates_are_scored_as_they_appear_until_the_runner_is_gone(
     def script() -> Iterator[None]:
         yield
         assert not (going / "none").exists()  # it is for the runner to make it
-        append(bob, {"kind": "header"}, saved("one"), saved("two"))
+        bob.mkdir(parents=True)
+        for name in ("one", "two"):
+            (bob / name).touch()
+            time.sleep(0.01)  # files of one instant have no order
         yield
         assert [name for _, name in scored] == ["two"]
-        append(bob, saved("three"))
+        (bob / "three").touch()
         while len(scored) < 3:
             yield
         monkeypatch.setattr(evaluation.os, "getppid", lambda: 0)  # never a parent
