@@ -59,21 +59,17 @@ def priced(scenario: Scenario) -> bool:
 def prepare(scenario: Scenario, home: Path) -> list[str]:
     """Trains the victim and what its measure needs, unless they are there."""
     return [
-        *(PYTHON, "-m", "server", "prepare", "--home", str(home)),
-        *("--model", model_name(scenario), "--dataset", scenario.victim.dataset),
-        *("--network", scenario.victim.network, "--measure", scenario.server.measure),
+        *(PYTHON, "-m", "server", "prepare", *_model(scenario, home), *_data(scenario)),
+        *("--dataset", scenario.victim.dataset, "--network", scenario.victim.network),
         *("--seed", str(scenario.seed), "--defence", scenario.server.defence),
-        *_data(scenario),
     ]
 
 
 def calibrate(scenario: Scenario, home: Path, out: Path) -> list[str]:
     """Fits the price to honest traffic and to this machine."""
     return [
-        *(PYTHON, "-m", "server", "calibrate", "--home", str(home)),
-        *("--model", model_name(scenario), "--measure", scenario.server.measure),
+        *(PYTHON, "-m", "server", "calibrate", *_model(scenario, home), *_data(scenario)),
         *("--t-max", str(scenario.server.t_max), "--copy", str(calibration(out))),
-        *_data(scenario),
     ]
 
 
@@ -112,8 +108,7 @@ def arm(scenario: Scenario, policy: str, folder: Path, home: Path) -> Commands:
 
 def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[str]:
     return [
-        *(PYTHON, "-m", "server", "serve", "--home", str(home)),
-        *("--model", model_name(scenario), "--measure", scenario.server.measure),
+        *(PYTHON, "-m", "server", "serve", *_model(scenario, home)),
         *("--policy", policy, "--puzzle", scenario.server.puzzle, "--port", "0", "--open"),
         *("--ledger", str(folder / "ledger.db"), "--record", str(folder / "server.jsonl")),
         *("--calibration", str(calibration(folder.parent))),
@@ -126,11 +121,9 @@ def _server(scenario: Scenario, policy: str, folder: Path, home: Path) -> list[s
 def costs(scenario: Scenario, client: Attacker, out: Path, home: Path) -> list[str]:
     """Writes what the images of an attacker's pool cost, for an attack that knows."""
     return [
-        *(PYTHON, "-m", "experiments", "costs", "--home", str(home)),
-        *("--model", model_name(scenario), "--measure", scenario.server.measure),
+        *(PYTHON, "-m", "experiments", "costs", *_model(scenario, home), *_data(scenario)),
         *("--pool", client.pool, "--size", str(client.pool_size)),
         *("--seed", str(seed(scenario, client)), "--out", str(costs_file(client, out))),
-        *_data(scenario),
     ]
 
 
@@ -138,8 +131,7 @@ def evaluate(scenario: Scenario, policy: str, out: Path, home: Path) -> list[str
     """Scores the surrogates of an arm while it goes on."""
     return [
         *(PYTHON, "-m", "experiments", "evaluate", str(out), policy, "--home", str(home)),
-        *("--victim", str(victim(scenario, home))),
-        *_data(scenario),
+        *("--victim", str(victim(scenario, home)), *_data(scenario)),
     ]
 
 
@@ -180,6 +172,11 @@ def _client(scenario: Scenario, client: Client, folder: Path, home: Path, target
         *("--surrogates", str(folder / "surrogates" / client.name)),
         *_flags("attack", client.config),
     ]
+
+
+def _model(scenario: Scenario, home: Path) -> list[str]:
+    name, measure = model_name(scenario), scenario.server.measure
+    return ["--home", str(home), "--model", name, "--measure", measure]
 
 
 def _data(scenario: Scenario) -> list[str]:

@@ -46,13 +46,8 @@ class Flags:
 def run(flags: Flags) -> None:
     """Runs a scenario, or a sweep of it."""
     words = ["python", "-m", "experiments", "run", flags.scenario]
-    for flag, value in (
-        ("home", flags.home),
-        ("data", flags.data),
-        ("only", flags.only),
-        ("cluster", flags.cluster),
-    ):
-        words += [f"--{flag}", str(value)] if value else []
+    for flag in ("home", "data", "only", "cluster"):
+        words += [f"--{flag}", str(value)] if (value := getattr(flags, flag)) else []
     if flags.cluster and (flags.web or flags.web_port is not None):
         raise ValueError("--web shows what runs here: it cannot go with --cluster")
     given = read(flags.scenario)
