@@ -37,37 +37,23 @@ def small():
         yield
 
 
-def test_skewed_clients_have_favourite_classes():
+def test_every_kind_of_client_differs_in_its_own_way():
     labels = np.repeat(np.arange(10), 50)
+    drifting = Sample(labels.astype(float), labels, {"tilted": 3.0 * labels})
     rng = np.random.default_rng(0)
-    alike = traffic.iid(labels.astype(float), 50, 640, rng)
-    apart = traffic.skewed(labels.astype(float), labels, 50, 640, rng)
-    share = [
-        np.mean([np.bincount(row.astype(int)).max() / row.size for row in history])
-        for history in (alike, apart)
-    ]
-    assert share[0] < 0.15 < 0.25 < share[1]
-
-
-def test_varied_clients_differ_by_a_tenth():
-    means = traffic.varied(np.ones(5), 2_000, 3, np.random.default_rng(0)).mean(axis=1)
-    assert means.std() == pytest.approx(0.1, rel=0.1)
-    assert means.mean() == pytest.approx(1.0, rel=0.01)
-
-
-def test_every_drift_is_a_kind_of_client():
-    drifting = sample(0, drifted={"tilted": 3.0})
-    kinds = traffic.kinds(drifting, 40, 64, np.random.default_rng(0))
-    assert list(kinds) == ["iid", "skewed", "varied", "tilted"]
-    assert kinds["tilted"].mean() == pytest.approx(3 * drifting.costs.mean(), rel=0.1)
-
-
-def test_resampled_clients_differ_more_than_those_who_share_their_images():
-    few = sample(0, images=30)
-    rng = np.random.default_rng(0)
+    found = traffic.kinds(drifting, 400, 640, rng)
+    assert list(found) == ["iid", "skewed", "varied", "tilted"]
+    favourite = {
+        kind: np.mean([np.bincount(row.astype(int)).max() / row.size for row in found[kind]])
+        for kind in ("iid", "skewed")
+    }
+    assert favourite["iid"] < 0.15 < 0.25 < favourite["skewed"]
+    assert found["tilted"].mean() == pytest.approx(3 * 4.5, rel=0.1)
+    means = traffic.varied(np.ones(5), 2_000, 3, rng).mean(axis=1)
+    assert (means.mean(), means.std()) == pytest.approx((1.0, 0.1), rel=0.1)
+    few = sample(0, images=30)  # resamples differ more than clients who share their images
     shared = traffic.kinds(few, 100, 2_000, rng)["iid"].mean(axis=1).std()
-    own = traffic.resampled(few, 100, 2_000, rng)["iid"].mean(axis=1).std()
-    assert own > 3 * shared
+    assert traffic.resampled(few, 100, 2_000, rng)["iid"].mean(axis=1).std() > 3 * shared
 
 
 def test_a_corrupt_image_is_an_outlier_and_a_long_tail_is_not():
@@ -77,20 +63,16 @@ def test_a_corrupt_image_is_an_outlier_and_a_long_tail_is_not():
     assert np.flatnonzero(~ordinary(costs)).tolist() == [7]
 
 
-def test_no_image_is_used_twice():
-    all_apart = Sample(np.arange(100.0), np.arange(100))
-    seen, chosen, unseen = fitting.parts(all_apart, np.random.default_rng(0))
-    assert [len(part.costs) for part in (seen, chosen, unseen)] == [40, 40, 20]
-    assert sorted(np.concatenate([seen.costs, chosen.costs, unseen.costs])) == list(range(100))
-    assert (seen.labels == seen.costs).all()
-
-
-def test_an_outlier_is_fitted_to_by_nobody_and_checked_all_the_same():
+def test_no_image_is_used_twice_and_an_outlier_is_fitted_to_by_nobody():
     costs = np.append(np.random.default_rng(0).exponential(1.0, 99), 1e6)
     for seed in range(8):
-        parts = fitting.parts(Sample(costs, np.zeros(100)), np.random.default_rng(seed))
-        assert max(parts[0].costs.max(), parts[1].costs.max()) < 1e6
-        assert sum(len(part.costs) for part in parts) == 99 + (parts[2].costs.max() == 1e6)
+        parts = fitting.parts(Sample(costs, np.arange(100)), np.random.default_rng(seed))
+        seen, chosen, unseen = (part.costs for part in parts)
+        used = np.concatenate([part.labels for part in parts])
+        assert len(set(used)) == len(used) == 99 + (unseen.max() == 1e6)
+        assert max(seen.max(), chosen.max()) < 1e6
+        assert (costs[parts[0].labels] == seen).all()
+        assert abs(len(seen) - 40) <= 1 >= abs(len(chosen) - 40)
 
 
 def test_one_client_in_a_hundred_leaves_the_band():
@@ -122,31 +104,22 @@ def test_the_price_is_as_steep_as_honest_clients_bear(small):
         assert overhead(rate, TERMS, history).p99 <= 2.0
 
 
-def test_unseen_clients_who_cost_more_make_the_price_gentler(small):
-    kappas = [
-        fit(sample(1), sample(2, mean=mean), TERMS, 2.0, np.random.default_rng(0)).scores[0].kappa
-        for mean in (1.0, 1.6)
-    ]
-    assert kappas[1] < kappas[0]
+def test_unseen_clients_who_cost_more_make_the_price_gentler_until_none_is_left(small):
+    def fitted(mean):
+        return fit(sample(1), sample(2, mean=mean), TERMS, 2.0, np.random.default_rng(0))
 
-
-def test_clients_who_have_nothing_in_common_cannot_be_priced(small):
+    assert fitted(1.6).scores[0].kappa < fitted(1.0).scores[0].kappa
     with pytest.raises(TooNoisy, match=r"more than 2 times .* even at kappa 0\.25"):
-        fit(sample(1), sample(2, mean=40.0), TERMS, 2.0, np.random.default_rng(0))
+        fitted(40.0)
 
 
-def test_a_tail_that_cannot_be_judged_is_left_out(small):
-    """Unseen images have the same mean, and all of it in their tail."""
-    few = np.where(np.arange(400) % 5, 0.1, 4.6)
-    unseen = Sample(few, sample(2).labels)
-    assert unseen.costs.mean() == pytest.approx(1.0)
-    rate = fit(sample(1), unseen, TERMS, 2.0, np.random.default_rng(0))
-    assert [score.threshold for score in rate.scores] == [0.0]
+EQUAL = Sample(np.ones(400), sample(1).labels)
+ALL_TAIL = Sample(np.where(np.arange(400) % 5, 0.1, 4.6), sample(2).labels)  # of the same mean
 
 
-def test_images_that_all_cost_the_same_have_no_tail(small):
-    alike = Sample(np.ones(400), sample(1).labels)
-    rate = fit(alike, alike, TERMS, 2.0, np.random.default_rng(0))
+@pytest.mark.parametrize(("seen", "unseen"), [(EQUAL, EQUAL), (sample(1), ALL_TAIL)])
+def test_a_tail_that_is_none_or_cannot_be_judged_is_left_out(small, seen, unseen):
+    rate = fit(seen, unseen, TERMS, 2.0, np.random.default_rng(0))
     assert [score.threshold for score in rate.scores] == [0.0]
 
 
@@ -166,13 +139,10 @@ def test_many_accounts_at_once_are_priced_as_one(history):
         assert prices.excess(state) == pytest.approx([RATE.excess(account)] * 2, abs=1e-7)
 
 
-def test_histories_are_cut_into_batches():
+def test_histories_are_cut_into_batches_and_work_is_rounded_up_between_floor_and_cap():
     images, scores = batches(np.arange(10.0).reshape(1, 2, 5), 2)
     assert images == [2, 2, 1]
     assert scores.tolist() == [[[1.0, 11.0]], [[5.0, 15.0]], [[4.0, 9.0]]]
-
-
-def test_work_is_rounded_up_from_the_floor_and_not_beyond_the_cap():
     found = rounded(np.array([0.25, 0.26, 0.5, 1e9]), 0.25, 1000.0)
     assert found.tolist() == [0.25, 0.5, 0.5, 1000.0]
 
