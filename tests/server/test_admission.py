@@ -9,7 +9,7 @@ from server import admission
 from server.admission import Admission, Limits, Pace
 from server.refusals import BodyTooSlow, TooManyCalls
 
-SOON = Limits(turn_seconds=0.05, body_seconds=0.05, check_seconds=0.05, stream_seconds=0.05)
+SOON = Limits(turn_seconds=0.05, body_seconds=0.05)
 
 
 def looped(test):
@@ -53,7 +53,8 @@ async def test_the_message_of_a_call_that_is_no_prediction_has_less_time(monkeyp
         assert await outcome(door, "attacker", never, predict=False) is BodyTooSlow
 
 
-def test_one_client_receives_a_quarter_of_the_bytes_at_most(monkeypatch):
+@looped
+async def test_one_client_receives_a_quarter_of_the_bytes_at_most(monkeypatch):
     monkeypatch.setattr(admission, "BODY_BYTES", 8_000)
     reading = 0
 
@@ -62,28 +63,23 @@ def test_one_client_receives_a_quarter_of_the_bytes_at_most(monkeypatch):
         reading += 1
         return await never()
 
-    async def main():
-        door = Admission(1_000, SOON)
-        await asyncio.gather(*(outcome(door, "attacker", reads) for _ in range(8)))
-        assert reading == 2  # of eight places for 1 000 bytes each
-        await asyncio.gather(*(outcome(door, f"t{n}", reads) for n in range(20)))
-        assert reading == 2 + 8
-
-    asyncio.run(main())
+    door = Admission(1_000, SOON)
+    await asyncio.gather(*(outcome(door, "attacker", reads) for _ in range(8)))
+    assert reading == 2  # of eight places for 1 000 bytes each
+    await asyncio.gather(*(outcome(door, f"t{n}", reads) for n in range(20)))
+    assert reading == 2 + 8
 
 
-def test_a_client_that_leaves_gives_its_places_back():
-    async def main():
-        door = Admission(1_000, Limits())
-        held = [asyncio.create_task(outcome(door, "anne", never)) for _ in range(50)]
-        await asyncio.sleep(0.01)
-        for task in held:
-            task.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
-        async with asyncio.timeout(1):
-            assert await outcome(door, "anne", at_once) == b"data"
-
-    asyncio.run(main())
+@looped
+async def test_a_client_that_leaves_gives_its_places_back():
+    door = Admission(1_000, Limits())
+    held = [asyncio.create_task(outcome(door, "anne", never)) for _ in range(50)]
+    await asyncio.sleep(0.01)
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+    async with asyncio.timeout(1):
+        assert await outcome(door, "anne", at_once) == b"data"
 
 
 @looped
@@ -136,30 +132,26 @@ class Seconds:
 
 
 @pytest.mark.parametrize(("turns", "counted"), [(25, 0), (1, 24)])
-def test_a_pace_is_a_burst_and_then_a_rate_and_work_done_counts(monkeypatch, turns, counted):
-    async def main():
-        pace = Pace(rate=10, burst=5, clock=clock)
-        for _ in range(turns):
-            await pace.turn(60)
-        if counted:
-            pace.count(counted)
-            await pace.turn(60)
-
+@looped
+async def test_a_pace_is_a_burst_and_then_a_rate_and_work_done_counts(monkeypatch, turns, counted):
     clock = Seconds(monkeypatch)
-    asyncio.run(main())
+    pace = Pace(rate=10, burst=5, clock=clock)
+    for _ in range(turns):
+        await pace.turn(60)
+    if counted:
+        pace.count(counted)
+        await pace.turn(60)
     assert clock.now - 100 == pytest.approx(2.0, abs=0.11)
 
 
-def test_a_turn_too_far_away_is_not_taken(monkeypatch):
-    async def main():
-        pace = Pace(rate=1, burst=1, clock=clock)
-        await pace.turn(0)
-        pace.count(10)
-        with pytest.raises(TimeoutError):
-            await pace.turn(3)
-        assert 101.5 <= clock.now <= 103.1  # it has waited all the same
-        await pace.turn(60)
-
+@looped
+async def test_a_turn_too_far_away_is_not_taken(monkeypatch):
     clock = Seconds(monkeypatch)
-    asyncio.run(main())
+    pace = Pace(rate=1, burst=1, clock=clock)
+    await pace.turn(0)
+    pace.count(10)
+    with pytest.raises(TimeoutError):
+        await pace.turn(3)
+    assert 101.5 <= clock.now <= 103.1  # it has waited all the same
+    await pace.turn(60)
     assert clock.now == pytest.approx(110.0, abs=1.1)
