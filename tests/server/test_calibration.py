@@ -1,5 +1,6 @@
 """Calibration: what it finds, what it promises, and which ones are refused."""
 
+import asyncio
 import json
 from dataclasses import asdict, replace
 
@@ -15,8 +16,10 @@ from mutations import mutated
 from core.learning.datasets import Split, load
 from pow.puzzle import MAX_WORK
 from server import calibration, measures, model
+from server.admission import Pace
 from server.calibration import CalibrationError
 from server.calibration.make import Targets
+from server.calibration.service import measure_service
 from server.ledger import NANO, Account, Batch
 from server.measures import costs_of
 from server.pricing import work_for
@@ -203,3 +206,30 @@ def test_a_mutated_calibration_is_refused_or_prices(calibrated, tmp_path, data):
             tariff = found.tariff(name, algorithm)
             account = Account().with_batch(batch(64, 10**9), tariff.thresholds)
             assert 0 <= tariff.work(account, 64) <= MAX_WORK
+
+
+def test_service_is_measured_on_loopback_whatever_proxy_the_environment_names(gate, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("no_grpc_proxy", raising=False)
+    images = np.zeros((4, 1, 4, 4), np.uint8)
+    served = model.Model("fake", "nothing", gate.victim, gate.measure, "f" * 64)
+    assert 0 < asyncio.run(measure_service(served, images, repeats=2)) < 60
+
+
+def test_the_pace_of_clients_is_no_part_of_the_service_time(gate_with, monkeypatch):
+    """A large batch counts as many calls: where the victim is fast, waiting would be measured."""
+    turn, early = Pace.turn, []
+
+    async def counted(self, at_most):
+        early.append(self._next > self._clock())
+        await turn(self, at_most)
+
+    monkeypatch.setattr(Pace, "turn", counted)
+    with gate_with(shape=(3, 64, 64)) as gate:
+        served = model.Model("fake", "nothing", gate.victim, gate.measure, "f" * 64)
+        images = np.zeros((4, 3, 64, 64), np.uint8)
+        asyncio.run(measure_service(served, images, repeats=10))
+    assert len(early) == 13
+    assert not any(early)

@@ -1,14 +1,16 @@
-"""Prices: the paper's golden values, and the laws every price obeys."""
+"""Prices: the paper's golden values, the laws every price obeys, and the puzzles that ask them."""
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pow.puzzle import puzzle_for
 from server.ledger import DIGEST_BYTES, NANO, Account, Batch
 from server.pricing import NoPrice, PolicyTariff, work_for
 from server.pricing.paper import Paper
@@ -143,3 +145,42 @@ def test_an_unpaid_batch_counts_at_once_where_it_is_expensive_and_raises_the_pri
     below = charged((64, 0.1))
     assert not paper.counts_at_once(below, below.counting(64, above))  # nearer to the line
     assert not PolicyTariff(NoPrice(), 1e6, 0.8, SHA1).counts_at_once(Account(), attacker)
+
+
+@dataclass
+class Flat:
+    """A policy with one price, in seconds per 64 images."""
+
+    seconds: float
+    thresholds = ()
+
+    def price(self, account):
+        return self.seconds
+
+
+@pytest.mark.parametrize("images", [1, 7, 64, 256])
+@pytest.mark.parametrize(
+    ("seconds", "entry", "entered", "algorithm"),
+    [
+        (0.065, 0, True, "argon2id"),  # 65.536 tries for 64 images
+        (0.065 / 2, 0, True, "sha1"),
+        (1e-6, 64_000, False, "argon2id"),  # the entry alone is 64 tries
+        (1e-6, 63_000, False, "sha1"),
+    ],
+)
+def test_the_algorithm_depends_on_the_price_of_64_images(
+    images, seconds, entry, entered, algorithm
+):
+    """1 MH/s; an argon2id try takes as long as 1 000 hashes."""
+    asked = PolicyTariff(Flat(seconds), 1e6, 0.8, Puzzles("argon2id", 1e-3), entry=entry)
+    account = replace(Account(), entered=entered)
+    work = asked.work(account, images)
+    assert asked.puzzle(work, images, account).algorithm == algorithm
+    assert Puzzles("sha256").choose(7, Fraction(7)) == puzzle_for(7, "sha256")
+
+
+@given(st.integers(2, 2**40), st.floats(1e-6, 1))
+def test_no_batch_is_asked_less_than_its_price(work, ratio):
+    asked = Puzzles("argon2id", ratio).choose(work, Fraction(work))
+    if asked.algorithm == "argon2id":
+        assert work * ratio <= asked.work <= max(1.25 * work * ratio, work * ratio + 1)

@@ -5,7 +5,7 @@ import uuid
 import grpc
 import pytest
 from asking import ANNE, BOB, counters_of, paid, redeem, request, solved
-from ledgers import Flat
+from ledgers import Clock, Flat
 
 from pow.challenge import Challenge, Keyring, verify_counters
 from pow.hashcash import digest as hash_stamp
@@ -14,6 +14,8 @@ from pow.puzzle import puzzle_for
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
 from server.ledger.sqlite import SqliteLedger
+from server.limits import WRONG_ANSWERS, WRONG_SECONDS, WrongAnswerLimiter
+from server.refusals import TooManyWrongCounters
 
 NOW = 1_790_000_000.0  # of the gates under test, too
 
@@ -163,3 +165,37 @@ def test_a_restart_loses_no_solved_work(gate_with, books):
         with grpc.insecure_channel(gate.address) as channel:
             assert paid(GateStub(channel), sealed)
         assert gate.records[-1]["kind"] == "redeem"
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "argon2id"])
+def test_a_flood_of_wrong_counters_is_cut_off_and_harms_nobody_else(gate_with, algorithm):
+    elapsed = Clock()
+    with (
+        gate_with(hashes=64, algorithm=algorithm, elapsed=elapsed) as gate,
+        grpc.insecure_channel(gate.address) as channel,
+    ):
+        stub = GateStub(channel)
+        sealed = stub.Predict(request(), metadata=ANNE)
+        count = Challenge.parse(sealed.challenge).puzzle.count
+        few = [f"{n:04}" for n in range(count - 1)]
+        seen = [redeem(stub, sealed.challenge, few)[:2] for _ in range(WRONG_ANSWERS + 3)]
+        assert seen[:WRONG_ANSWERS] == [("INVALID_ARGUMENT", "WRONG_COUNTERS")] * WRONG_ANSWERS
+        assert seen[WRONG_ANSWERS:] == [("RESOURCE_EXHAUSTED", "TOO_MANY_WRONG_COUNTERS")] * 3
+        assert paid(stub, stub.Predict(request(), metadata=BOB), BOB)
+        gate.clock.now -= 30  # a clock that is set back prolongs nothing
+        elapsed.now += WRONG_SECONDS
+        assert paid(stub, sealed)
+
+
+def test_wrong_answers_are_forgotten_one_by_one():
+    now = [0.0]
+    limiter = WrongAnswerLimiter(lambda: now[0])
+    for second in range(WRONG_ANSWERS):
+        now[0] = float(second)
+        limiter.check("anne")
+        limiter.add("anne")
+    with pytest.raises(TooManyWrongCounters, match="try again in 45 s"):
+        limiter.check("anne")
+    limiter.check("bob")
+    now[0] = WRONG_SECONDS + 0.5  # the first is forgotten
+    limiter.check("anne")
