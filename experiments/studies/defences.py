@@ -53,43 +53,34 @@ CAPTION = (
 
 def cells(folder: Path, run: Run, summary: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
     """The cells of a run."""
-    scenario = run.scenario
-    shield, priced = label(scenario["server"]), len(summary["arms"]) > 1
+    first = run.scenario["seed"] + 1
+    priced = len(summary["arms"]) > 1
     for arm in summary["arms"]:
-        for place, (client, given) in enumerate(
-            zip(arm["clients"], scenario["clients"], strict=True)
-        ):
-            seed, images = given["seed"], client["images"]
-            key = {
-                "defence": shield,
-                "seed": scenario["seed"] + 1 + place if seed is None else seed,
-            }
+        pairs = zip(arm["clients"], run.scenario["clients"], strict=True)
+        for place, (client, given) in enumerate(pairs):
+            images, spent, about = client["images"], client["seconds"], {"setting": setting(given)}
+            seed = first + place if given["seed"] is None else given["seed"]
+            key = {"defence": label(run.scenario["server"]), "seed": seed}
             if priced:
-                per_image = {
-                    f"{part}_seconds": client["seconds"][part] / images
-                    for part in ("total", "solve", "server")
-                }
-                found = {name: client[name] for name in KEPT} | per_image
                 who = {"policy": arm["policy"], "client": client["group"]}
-                yield "wire", {**key, **who, **found, "setting": setting(given)}
+                found = {name: client[name] for name in KEPT}
+                for part in ("total", "solve", "server"):
+                    found[f"{part}_seconds"] = spent[part] / images
+                yield "wire", {**key, **who, **found, **about}
             if arm["policy"] != "none":
                 continue
-            moved = {"l1": 0.0, "kept": 1.0} if client["l1"] is None else client
-            moved = {name: round(moved[name], 5) for name in ("l1", "kept")}
+            moved = {"l1": 0.0, "kept": 1.0}
+            if client["l1"] is not None:
+                moved = {name: round(client[name], 5) for name in moved}
             if client["kind"] == "honest":
-                spent = {
-                    f"{part}_ms": round(1e3 * client["seconds"][part] / images, 4)
-                    for part in ("victim", "defence")
-                }
-                found = {"accuracy": client["right"], **moved, **spent}
-                yield "benign", {**key, **found, "setting": setting(given)}
+                found = {"accuracy": client["right"], **moved}
+                for part in ("victim", "defence"):
+                    found[f"{part}_ms"] = round(1e3 * spent[part] / images, 4)
+                yield "benign", {**key, **found, **about}
             else:
-                found = {name: client[name] for name in ("accuracy", "fidelity")} | moved
-                found |= {"queries": images, "cpu_seconds": round(client["seconds"]["cpu"], 1)}
-                yield (
-                    "thefts",
-                    {**key, "thief": client["label"], **found, "setting": setting(given)},
-                )
+                found = {name: client[name] for name in CLONE} | moved
+                found |= {"queries": images, "cpu_seconds": round(spent["cpu"], 1)}
+                yield "thefts", {**key, "thief": client["label"], **found, **about}
 
 
 def setting(client: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,15 +91,11 @@ def setting(client: Mapping[str, Any]) -> dict[str, Any]:
 
 def label(server: Mapping[str, Any]) -> str:
     """A defence and its settings, as a row says it; the L1 budget epsilon is called budget."""
-    settings = [
-        f"{'budget' if name == 'epsilon' else name}={_short(value)}"
-        for name, value in server["defence_config"].items()
-    ]
-    return " ".join([server["defence"], *settings])
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+    words = [server["defence"]]
+    for name, value in server["defence_config"].items():
+        text = f"{value:g}" if isinstance(value, float) else str(value).lower()
+        words.append(f"{'budget' if name == 'epsilon' else name}={text}")
+    return " ".join(words)
 
 
 # ── the page ─────────────────────────────────────────────────────────────────────────────────────

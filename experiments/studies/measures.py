@@ -111,7 +111,8 @@ def compare(flags: Flags, say: Callable[[str], None]) -> list[dict[str, Any]]:
                 )
                 missing = sorted(set(sources.POOLS) - set(pictures))
                 say(f"{flags.dataset}, seed {seed}" + "".join(f"; no {pool}" for pool in missing))
-            costs = sources.costs(served, measure, pictures, home)
+            file = sources.costs_file(home, served.name, measure)
+            costs = sources.costs(served, file, pictures)
             if measure == "teachers":
                 reference = costs
             result = {
@@ -126,7 +127,7 @@ def compare(flags: Flags, say: Callable[[str], None]) -> list[dict[str, Any]]:
             say(f"{measure}: mean {result['mean']:.4g}, sd {result['sd']:.4g}")
             if flags.json is not None:
                 kept = [old for old in kept if _key(old) != _key(result)] + [result]
-                _write(kept, flags.json)
+                write(flags.json, {"results": rounded(kept, 5)}, None)
     return found
 
 
@@ -152,6 +153,8 @@ def describe(
     `excess` is the mean cost above the honest one, in honest standard deviations: where every batch
     is told apart, it still says how far, which is what a price grows with.
     """
+    import pandas as pd
+
     honest = costs[HONEST]
     foreign = {name: cost for name, cost in costs.items() if name != HONEST}
     batches = {name: batch_means(cost, seed=seed) for name, cost in costs.items()}
@@ -164,19 +167,15 @@ def describe(
         "auc_batch": {name: auc(batches[HONEST], batches[name]) for name in foreign},
     }
     if reference is not None:
-        everything = [np.concatenate(list(part.values())) for part in (costs, reference)]
+        pairs = {
+            "all": [np.concatenate(list(part.values())) for part in (costs, reference)],
+            HONEST: [honest, reference[HONEST]],
+        }
         result["spearman"] = {
-            "all": rank_correlation(*everything),
-            HONEST: rank_correlation(honest, reference[HONEST]),
+            name: float(pd.Series(mine).corr(pd.Series(other), method="spearman"))
+            for name, (mine, other) in pairs.items()
         }
     return result
-
-
-def rank_correlation(one: Costs, other: Costs) -> float:
-    """Spearman's rho; ties get the mean of their ranks."""
-    import pandas as pd
-
-    return float(pd.Series(one).rank().corr(pd.Series(other).rank()))
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
@@ -185,34 +184,36 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
     frame = pd.json_normalize([dict(each) for each in results], sep="/")
     means = frame.groupby(["dataset", "measure"], sort=False).mean(numeric_only=True)
-    rows = means.reset_index().to_dict("records")
-    names = list(dict.fromkeys(name for result in results for name in result["auc"]))
+    names = [key.partition("/")[2] for key in frame if key.startswith("auc/")]
 
-    def cell(digits: str, *keys: str) -> Callable[[Mapping[str, Any]], str | None]:
-        def shown(row: Mapping[str, Any]) -> str | None:
-            numbers = [row.get(key, np.nan) for key in keys]
-            if any(np.isnan(number) for number in numbers):
+    def column(heading: str, meaning: str, forms: Mapping[str, str]) -> Column:
+        def cell(row: Mapping[str, Any]) -> str | None:
+            if any(np.isnan(row.get(key, np.nan)) for key in forms):
                 return None
-            return " / ".join(f"{n:.{d}f}" for n, d in zip(numbers, digits, strict=True))
+            return " / ".join(format(row[key], form) for key, form in forms.items())
 
-        return shown
+        return Column(heading, meaning, cell)
 
     columns = [
         Column("dataset", "the victim's", "dataset"),
         Column("measure", "its name", "measure"),
-        Column("mean", "honest cost", lambda row: f"{row['mean']:.3g}"),
-        Column("sd", "of honest costs", lambda row: f"{row['sd']:.3g}"),
+        column("mean", "honest cost", {"mean": ".3g"}),
+        column("sd", "of honest costs", {"sd": ".3g"}),
         *(
-            Column(name, "AUC", cell("331", f"auc/{name}", f"auc_batch/{name}", f"excess/{name}"))
+            column(
+                name,
+                "AUC",
+                {f"auc/{name}": ".3f", f"auc_batch/{name}": ".3f", f"excess/{name}": ".1f"},
+            )
             for name in names
         ),
-        Column("rank corr. all / honest", "", cell("22", "spearman/all", f"spearman/{HONEST}")),
+        column("rank corr. all / honest", "", {"spearman/all": ".2f", f"spearman/{HONEST}": ".2f"}),
     ]
-    return markdown(columns, rows)
+    return markdown(columns, means.reset_index().to_dict("records"))
 
 
 def _key(result: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(result.get(name) for name in ("dataset", "seed", "measure"))
+    return tuple(result[name] for name in ("dataset", "seed", "measure"))
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -220,23 +221,20 @@ def _read(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        results = read_json(file)["results"]
-        if any(None in _key(result) for result in results):
-            raise KeyError("results")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} holds no results of measures; expected them or no file") from (
-            error
-        )
-    return list(results)
+        results: list[dict[str, Any]] = read_json(file)["results"]
+        for result in results:
+            _key(result)
+        return results
+    except (ValueError, KeyError, TypeError) as error:
+        text = f"{file} holds no results of measures; expected them or no file"
+        raise ValueError(text) from error
 
 
-def _write(results: Sequence[Mapping[str, Any]], file: Path) -> None:
-    content = {
-        "command": shlex.join(command_line()),
-        "provenance": records.provenance(None),
-        "results": rounded(results, 5),
-    }
-    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+def write(file: Path, content: Mapping[str, Any], seed: int | None) -> None:
+    """Writes results with the command that made them and their provenance. Raises ArtifactError."""
+    about = {"command": shlex.join(command_line()), "provenance": records.provenance(seed)}
+    text = json.dumps({**about, **content}, indent=1, allow_nan=False)
+    write_atomically(file, f"{text}\n".encode())
 
 
 def rounded(value: Any, digits: int) -> Any:

@@ -1,26 +1,18 @@
 """What attackers do to a price, as costs: filler, unpaid batches, retries, steering, hoarding.
 
 Histories are costs (clients, queries); each function gives what a useful query came to, in service
-times. A hoarder asks while its account looks honest, pays nothing, and comes back for everything
-once the challenges have expired: it is played against the gate's own ledger, under a clock that is
-moved by hand.
+times.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pow.hashcash import CLOCK_SKEW
-from server.ledger import DIGEST_BYTES, MAX_UNPAID, NANO, Batch, Charge, Payment
-from server.ledger.sqlite import SqliteLedger
-from server.pricing import PolicyTariff
+from server.ledger import MAX_UNPAID
 from server.pricing.paper import Paper
 from server.pricing.vectorised import (
     COST,
@@ -36,15 +28,7 @@ from server.pricing.vectorised import (
     rounded,
     start,
 )
-from server.puzzles import BATCH, Puzzles
-
-FLOOR = 1 << 20
-"""Hashes that 64 images cost at t_min; any power of two says the same."""
-
-DIGEST = bytes(32)
-"""Of every request: no id is used for two."""
-
-_T = TypeVar("_T")
+from server.puzzles import BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +96,38 @@ class Market:
         total = float((sizes[:, None] * (1 + paid * self.terms.work(seconds))).sum())
         return total / float((sizes[:, None] * paid).sum())
 
-    def delayed(self, useful: Floats) -> float:
-        """Of attackers that ask as many batches as may be unpaid, then retry and pay.
+    def late(
+        self, useful: Floats, size: int = BATCH, at_once: int = MAX_UNPAID, *, expired: bool = False
+    ) -> float:
+        """Of attackers that ask for so many batches at once and pay for them afterwards.
 
-        A row keeps the work it was first asked for, so a retry costs what the account looked like
-        then; that is no less than with the earlier ones counted, paid or not.
+        With `expired` they ask for everything so, pay nothing, and ask again once all challenges
+        have expired: hoarders, each of whose queries is computed twice. What counts by then keeps
+        its price (`server.ledger.rules`), the rest costs at least as much as before.
         """
-        images, scores = batches(self.prices.scores(useful), BATCH)
+        images, scores = batches(self.prices.scores(useful), size)
         state = start(scores.shape[-1], scores.shape[1])
-        spent = 0.0
-        for first in range(0, len(images), MAX_UNPAID):
-            group = range(first, min(first + MAX_UNPAID, len(images)))
-            counted = []
-            waiting = state
-            for step in group:
-                counting = count(state, images[step], scores[step])
-                waiting = count(waiting, images[step], scores[step])
-                asked = np.maximum(self.prices.seconds(counting), self.prices.seconds(waiting))
-                spent += float((images[step] * (1 + self.terms.work(asked))).sum())
-                counted.append(self.prices.at_once(state, images[step], scores[step]))
-                state = np.where(counted[-1], counting, state)
-            for step, before in zip(group, counted, strict=True):
-                counting = count(state, images[step], scores[step])
-                state = np.where(before, state, counting)
-        return spent / float(sum(images) * scores.shape[-1])
+        seconds = np.zeros((len(images), len(useful)))
+        counted = np.zeros(seconds.shape, dtype=bool)
+        for pays in (False, True) if expired else (True,):
+            for first in range(0, len(images), at_once):
+                group = range(len(images))[first : first + at_once]
+                waiting = state
+                for step in group:
+                    batch, before = (images[step], scores[step]), counted[step]
+                    alone, behind = count(state, *batch), count(waiting, *batch)
+                    asked = np.maximum(self.prices.seconds(alone), self.prices.seconds(behind))
+                    seconds[step] = np.where(
+                        before, seconds[step], np.maximum(seconds[step], asked)
+                    )
+                    counts = ~before & self.prices.at_once(state, *batch)
+                    waiting = np.where(before, waiting, behind)
+                    state = np.where(counts, alone, state)
+                    counted[step] |= counts
+                for step in group if pays else ():
+                    state = np.where(counted[step], state, count(state, images[step], scores[step]))
+        computed = 1 + expired + self.terms.work(seconds)
+        return float((np.array(images)[:, None] * computed).sum() / useful.size)
 
     def steered(self, useful: Floats, filler: Floats, tactic: Steering) -> float:
         """Of attackers that read the price; inf where they get nothing.
@@ -175,63 +167,3 @@ class Market:
         expensive = found > 2
         last = len(images) - np.argmax(expensive[::-1], axis=0)
         return np.where(expensive.any(axis=0), np.minimum(last, len(images)), 0) * float(size)
-
-    def hoarded(self, useful: Floats, size: int, at_once: int) -> float:
-        """Of hoarders, a row of `useful` each, with so many batches of `size` open at a time.
-
-        Each query is computed twice: when it is asked, and when it is retried. An account has paid
-        its entry, or there is none.
-        """
-        now = [1.8e9]  # Unix seconds that only move when told to
-        tariff = PolicyTariff(
-            self.prices.policy, FLOOR / self.terms.t_min, self.prices.honest, Puzzles("sha1")
-        )
-        ledger = SqliteLedger(
-            ":memory:",
-            fingerprint="prices",
-            tariff=tariff,
-            clock=lambda: now[0],
-            retention=math.inf,
-        )
-        costs = self.prices.scores(useful)[0]  # what the price list takes for the cost of an image
-        hoards = [_cut(row, size) for row in costs]
-        steps = range(len(hoards[0]))
-        groups = [steps[at : at + at_once] for at in range(0, len(steps), at_once)]
-        spent = 0.0
-        try:
-            for group in groups:
-                charges = _done(
-                    ledger.ask(f"{who}", f"{step}", DIGEST, hoard[step])
-                    for step in group
-                    for who, hoard in enumerate(hoards)
-                )
-                now[0] = max(charge.expires for charge in charges) + CLOCK_SKEW + 1
-            for group in groups:
-                places = [(f"{who}", f"{step}") for step in group for who in range(len(hoards))]
-                retried = _done(ledger.recall(who, step, DIGEST) for who, step in places)
-                paid = []
-                for (who, step), charge in zip(places, retried, strict=True):
-                    assert isinstance(charge, Charge)
-                    seconds = min(
-                        charge.work * BATCH / charge.images / tariff.rate, self.terms.t_max
-                    )
-                    spent += charge.images * (2 + seconds / self.terms.service)
-                    payment = Payment(ledger.books, step, DIGEST, charge.puzzle)
-                    paid.append(ledger.settle(who, payment))
-                _done(paid)
-        finally:
-            ledger.close()
-        return spent / useful.size
-
-
-def _cut(costs: Floats, size: int) -> list[Batch]:
-    """The batches of one attacker; no image is ever shown twice."""
-    nano = [round(float(cost) * NANO) for cost in costs]
-    digests = [at.to_bytes(DIGEST_BYTES, "big") for at in range(len(nano))]
-    starts = range(0, len(nano), size)
-    return [Batch(tuple(nano[at : at + size]), tuple(digests[at : at + size])) for at in starts]
-
-
-def _done(futures: Iterable[Future[_T]]) -> list[_T]:
-    """What was submitted at once, answered."""
-    return [future.result() for future in list(futures)]

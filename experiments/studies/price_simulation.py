@@ -19,7 +19,7 @@ import numpy as np
 
 from core.learning import artifacts, datasets
 from core.learning.drift import DRIFTS, drifted
-from experiments.studies import HONEST, INSIDE, NATURAL, NEAR, NOISE
+from experiments.studies import HONEST, INSIDE, NATURAL, NEAR, NOISE, sources
 from experiments.studies.price_attacks import Market, PaperPrices, Steering
 from experiments.studies.sources import costs_file, model_name
 from server import measures, model
@@ -101,21 +101,12 @@ def record(dataset: str, measure: str, seed: int, home: Path, data: Path | None)
         "calibration": measures.reserve(measure, splits["calibration"])[1],
         "honest": splits["honest"],
     }
-    own = file.with_name(file.name.replace("costs-", "costs-honest-"))
-    if own.exists() and artifacts.load(own)[1].get("model") == served.fingerprint:
-        kept, _ = artifacts.load(own)
-    else:
-        rng = np.random.default_rng(seed)
-        pools = {INSIDE: splits["pool"].images[:POOL_IMAGES]}
-        for key, split in honest.items():
-            pools[key] = split.images
-            for drift in DRIFTS:
-                pools[f"{key} {drift}"] = drifted(drift, split.images, rng)
-        kept = {
-            key: measures.costs_of(served.measure, served.victim, images)
-            for key, images in pools.items()
-        }
-        artifacts.save(own, kept, {"kind": "costs", "model": served.fingerprint})
+    rng = np.random.default_rng(seed)
+    pictures = {INSIDE: splits["pool"].images[:POOL_IMAGES]}
+    for key, split in honest.items():
+        pictures[key] = split.images
+        pictures |= {f"{key} {drift}": drifted(drift, split.images, rng) for drift in DRIFTS}
+    kept = sources.costs(served, costs_file(home, name, measure, "costs-honest"), pictures)
     samples = {
         key: Sample(kept[key], split.labels, {drift: kept[f"{key} {drift}"] for drift in DRIFTS})
         for key, split in honest.items()
@@ -181,11 +172,7 @@ def honest_behaviours(
     """What honest clients do, and what a bad batch does to them."""
     for queries, sizes in ((QUERIES, SIZES), (scale.long, (BATCH,))):
         for kind, history in traffic.kinds(costs.honest, n, queries, rng).items():
-            yield (
-                f"honest {kind}",
-                f"1 of {queries}",
-                partial(_honest, history, sizes, entry),
-            )
+            yield f"honest {kind}", f"1 of {queries}", partial(_honest, history, sizes, entry)
     # A ledger counts an image once, so whoever repeats it goes on paying what the first one cost.
     once = traffic.iid(costs.honest.costs, 100 * n, 1, rng)
     yield "honest repeated image", "1 of any", partial(_honest, once, (1,), 0.0)
@@ -208,18 +195,11 @@ def attacks_by_accounts(
             yield source, f"{accounts} of {queries}", partial(_cheapest, history, 0.0, None)
         for queries in scale.tiny:
             history = traffic.iid(cost, 400, queries, rng)
-            yield (
-                source,
-                f"many of {queries}",
-                partial(_cheapest, history, entry / queries, None),
-            )
+            yield source, f"many of {queries}", partial(_cheapest, history, entry / queries, None)
         if source in (NATURAL, NEAR, NOISE, INSIDE):
             history = traffic.iid(cost, 20, scale.budget, rng)
-            yield (
-                f"{source}, after {scale.long} honest",
-                "1",
-                partial(_cheapest, history, 0.0, past),
-            )
+            after = partial(_cheapest, history, 0.0, past)
+            yield f"{source}, after {scale.long} honest", "1", after
 
 
 def tricks(
@@ -242,11 +222,7 @@ def tricks(
         for kind, filler in fillers.items():
             chance = rng.random(shape)  # the same for every policy
             yield f"{source}, filler: {kind}", "1", partial(_filler, useful, filler, chance)
-            yield (
-                f"{source}, steering: {kind}",
-                "1",
-                partial(_steering, useful, filler, scale),
-            )
+            yield f"{source}, steering: {kind}", "1", partial(_steering, useful, filler, scale)
             yield f"{source}, retries: {kind}", "1", partial(_retries, useful, filler)
 
 
@@ -258,11 +234,8 @@ def _honest(history: Floats, sizes: Sequence[int], entry: float, market: Market)
         clients.append(np.average(overhead, axis=0, weights=images))
     median, p99 = np.quantile(np.concatenate(found), (0.5, 0.99))
     whole = np.quantile(np.concatenate(clients) + entry / history.shape[1], 0.99)
-    return {
-        "median": float(median),
-        "p99": float(p99),
-        "p99 over clients, entry included": float(whole),
-    }
+    values = {"median": median, "p99": p99, "p99 over clients, entry included": whole}
+    return {name: float(value) for name, value in values.items()}
 
 
 def _recovery(honest: Floats, bad: Floats, market: Market) -> Found:
@@ -294,13 +267,13 @@ def _steering(useful: Floats, filler: Floats, scale: Scale, market: Market) -> F
 
 def _retries(useful: Floats, filler: Floats, market: Market) -> Found:
     none = market.mean_overhead(useful, BATCH)
-    left, later = market.unpaid(useful, filler), market.delayed(useful)
+    left, later = market.unpaid(useful, filler), market.late(useful)
     return {"unpaid, ratio": left / none, "retried, ratio": later / none}
 
 
 def _hoarding(useful: Floats, scale: Scale, market: Market) -> Found:
     paid, ratios = [], []
     for size, at_once in scale.hoarding:
-        paid.append(market.hoarded(useful, size, at_once))
+        paid.append(market.late(useful, size, at_once, expired=True))
         ratios.append(paid[-1] / market.mean_overhead(useful, size))
     return {"per useful query": min(paid), "hoarded, ratio": min(ratios)}

@@ -8,23 +8,19 @@ queries), figure, values.
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from core import records
+from core.documents import read_json
 from core.home import default_data, default_home
-from core.learning.artifacts import write_atomically
 from experiments.docs import write_block
 from experiments.report.tables import Column, markdown
 from experiments.studies import INSIDE, NATURAL, NEAR, NOISE
-from experiments.studies.measures import rounded
-from experiments.terminal import command_line
+from experiments.studies.measures import rounded, write
 from server import measures
 from server.options import DEFAULT_MEASURE
 
@@ -92,13 +88,15 @@ def shown(value: float) -> str:
 
 def tabulate(result: Mapping[str, Any]) -> str:
     """Markdown: the goals, then every row, a column for each policy."""
-    reached = [Column(name, "", f"reached.{name}", shown) for name in result["policies"]]
-    values = [Column(name, "", f"values.{name}", shown) for name in result["policies"]]
-    goal = [Column(name, "", name) for name in ("goal", "wanted")]
-    about = [Column(name, "", name) for name in ("behaviour", "accounts", "figure")]
-    head = f"## {result['dataset']}, {result['measure']}, seed {result['seed']}\n\n"
-    tables = markdown(goal + reached, result["goals"]), markdown(about + values, result["rows"])
-    return head + "\n".join(tables)
+    parts = [f"## {result['dataset']}, {result['measure']}, seed {result['seed']}\n"]
+    for part, values, about in (
+        ("goals", "reached", ("goal", "wanted")),
+        ("rows", "values", ("behaviour", "accounts", "figure")),
+    ):
+        columns = [Column(name, "", name) for name in about]
+        columns += [Column(name, "", f"{values}.{name}", shown) for name in result["policies"]]
+        parts.append(markdown(columns, result[part]))
+    return "\n".join(parts)
 
 
 # ── the page ─────────────────────────────────────────────────────────────────────────────────────
@@ -118,6 +116,7 @@ Source = tuple[str, str, str]
 
 def write_docs(docs: Path) -> None:
     """Writes the tables of the page on prices."""
+    compared = {short: DATASETS[short] for short in ("mnist", "cifar10")}
     blocks: dict[str, list[Source]] = {
         "goals": [
             (f"{title} `{policy}`", f"{short}-{TYPICALITY}", policy)
@@ -125,14 +124,14 @@ def write_docs(docs: Path) -> None:
             for policy in ("paper", "rate")
         ],
         "rivals": [
-            (f"{DATASETS[short]} `{policy}`", f"{short}-{TYPICALITY}", policy)
-            for short in ("mnist", "cifar10")
+            (f"{title} `{policy}`", f"{short}-{TYPICALITY}", policy)
+            for short, title in compared.items()
             for policy in RIVALS
         ],
         "measures": [
-            (f"{DATASETS[short]} {title}", f"{short}-{measure}", "rate")
-            for short in ("mnist", "cifar10")
-            for measure, title in MEASURES.items()
+            (f"{title} {name}", f"{short}-{measure}", "rate")
+            for short, title in compared.items()
+            for measure, name in MEASURES.items()
         ],
     }
     for name, columns in blocks.items():
@@ -141,32 +140,17 @@ def write_docs(docs: Path) -> None:
 
 def table(results: Path, sources: Sequence[Source]) -> str:
     """Goals down, sources across; missed goals in bold."""
-    contents = {name: _read(results, name) for name in {name for _, name, _ in sources}}
-    rows: dict[str, dict[str, Any]] = {}
-    for _, name, _ in sources:
-        for goal, each in contents[name].items():
-            rows.setdefault(goal, {"goal": goal, "wanted": each["wanted"]})
-
-    def reached(name: str, policy: str) -> Callable[[Mapping[str, Any]], str]:
-        def cell(row: Mapping[str, Any]) -> str:
-            value = contents[name].get(row["goal"], {}).get("reached", {}).get(policy)
-            return "-" if value is None else _marked(value, row["wanted"])
-
-        return cell
-
     signs = str.maketrans({"<": "≤", ">": "≥", "=": ""})
-    columns = [
-        Column("", "who, and what of them", "goal"),
-        Column("goal", "what is wanted", lambda row: row["wanted"].translate(signs)),
-        *(Column(heading, "", reached(name, policy)) for heading, name, policy in sources),
-    ]
-    return markdown(columns, rows.values())
-
-
-def _read(results: Path, name: str) -> dict[str, dict[str, Any]]:
-    """Goals of a result by name."""
-    content = json.loads((results / f"prices-{name}.json").read_text(encoding="utf-8"))
-    return {OLD_NAMES.get(goal["goal"], goal["goal"]): goal for goal in content["goals"]}
+    rows: dict[str, dict[str, str]] = {}
+    for heading, name, policy in sources:
+        for goal in read_json(results / f"prices-{name}.json")["goals"]:
+            title = OLD_NAMES.get(goal["goal"], goal["goal"])
+            row = rows.setdefault(title, {"": title, "goal": goal["wanted"].translate(signs)})
+            if policy in goal["reached"]:
+                row[heading] = _marked(goal["reached"][policy], goal["wanted"])
+    headings = ["", "goal", *(heading for heading, _, _ in sources)]
+    filled = [dict.fromkeys(headings, "-") | row for row in rows.values()]
+    return markdown([Column(heading, "", heading) for heading in headings], filled)
 
 
 def _marked(value: float, wanted: str) -> str:
@@ -242,7 +226,4 @@ def run(flags: Flags) -> None:
     result |= {"policies": policies, "goals": goals(rows), "rows": rows}
     print(tabulate(result), end="")
     if flags.json is not None:
-        command, about = shlex.join(command_line()), records.provenance(flags.seed)
-        content = rounded({"command": command, "provenance": about, **result}, 4)
-        text = json.dumps(content, indent=1, allow_nan=False)
-        write_atomically(flags.json, (text + "\n").encode())
+        write(flags.json, rounded(result, 4), flags.seed)

@@ -42,9 +42,9 @@ def model_name(dataset: str, seed: int) -> str:
     return f"measures-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}-{seed}"
 
 
-def costs_file(home: Path, name: str, measure: str) -> Path:
+def costs_file(home: Path, name: str, measure: str, kind: str = "costs") -> Path:
     """Where the costs of a measure are kept."""
-    return model.folder(home, name) / f"costs-{measures.file_stem(measure)}.safetensors"
+    return model.folder(home, name) / f"{kind}-{measures.file_stem(measure)}.safetensors"
 
 
 def prepared(
@@ -119,16 +119,10 @@ def perturbed(victim: Victim, images: Images, step: float) -> Images:
     return out
 
 
-def costs(
-    served: Model, measure: str, pictures: Mapping[str, Images], home: Path
-) -> dict[str, Costs]:
-    """Costs by source, from the file beside the model where they are those of these images."""
-    file = costs_file(home, served.name, measure)
-    mark = {
-        "kind": "costs",
-        "model": served.fingerprint,
-        "images": artifacts.fingerprint(pictures),
-    }
+def costs(served: Model, file: Path, pictures: Mapping[str, Images]) -> dict[str, Costs]:
+    """Costs by source, from the file where they are this model's of these images."""
+    images = artifacts.fingerprint(pictures)
+    mark = {"kind": "costs", "model": served.fingerprint, "images": images}
     if file.exists():
         arrays, meta = artifacts.load(file)
         if meta == mark:

@@ -105,12 +105,6 @@ def test_batches_are_surer_than_queries():
     assert len(batch_means(costs[HONEST], seed=1)) == measures.BATCHES
 
 
-def test_ranks_that_tie_are_shared():
-    assert measures.rank_correlation(np.array([1.0, 1, 2]), np.array([3.0, 3, 9])) == 1
-    found = measures.rank_correlation(np.array([1.0, 2, 3]), np.array([1.0, 3, 2]))
-    assert found == pytest.approx(0.5)
-
-
 def test_the_committed_table_is_that_of_the_committed_results():
     page = (RESULTS / "measures.md").read_text().splitlines()
     names = ("mnist", "fashion", "cifar10")

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from experiments.studies import measures, price_simulation, prices
 from experiments.studies.price_attacks import Market, PaperPrices, Steering
 from server.calibration import fit, traffic
 from server.calibration.traffic import Sample
-from server.ledger import MAX_UNPAID, NANO, Account
+from server.ledger import MAX_UNPAID, NANO, Account, Batch, Payment
+from server.ledger.rules import charge, retry, settle
 from server.pricing import PolicyTariff
 from server.pricing.paper import Paper
 from server.pricing.rate import Band, Rate, Score
-from server.pricing.vectorised import RatePrices, Terms, count, play, start
+from server.pricing.vectorised import RatePrices, Terms, play
 from server.puzzles import Puzzles
 
 ROOT = Path(__file__).parents[2]
@@ -65,22 +67,9 @@ def test_the_simulator_charges_what_the_gate_charges(listed, history, all_paid):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=0)
 
 
-def test_an_account_that_never_asked_pays_the_floor():
-    assert RATE.seconds(start(3, 1)).tolist() == [TERMS.t_min] * 3
-    assert MARKET.mean_overhead(np.ones((3, 640)), 64) == 1.25
-
-
-def test_an_unpaid_batch_counts_only_where_it_raises_the_price():
-    state = count(start(2, 1), 64, np.array([[64 * 2.0, 64 * 2.0]]))
-    batch = np.array([[64 * 1.1, 64 * 3.0]])  # above honest, but only one above the account
-    assert RATE.at_once(state, 64, batch).tolist() == [False, True]
-    paper = PaperPrices(PAPER, 0.8)
-    below = count(start(2, 1), 64, np.array([[0.0, 64 * 2.0]]))
-    assert paper.at_once(below, 64, batch).tolist() == [False, True]  # nearer to the line: not
-
-
 def test_paid_filler_is_paid_for():
     useful = np.ones((4, 2048))
+    assert MARKET.mean_overhead(useful, 64) == 1.25
     fill = np.random.default_rng(0).random(useful.shape) < 0.75
     assert MARKET.filled(useful, useful, fill) == pytest.approx(1.25 * 4, rel=0.05)
 
@@ -90,11 +79,6 @@ def test_unpaid_filler_lowers_no_price():
     none = MARKET.mean_overhead(useful, 64)
     # One more service for each useful query, and no less work.
     assert MARKET.unpaid(useful, filler) == pytest.approx(none + 1)
-
-
-def test_asking_eight_batches_before_paying_gains_nothing_where_they_are_expensive():
-    useful = np.full((2, 1024), 1.5)
-    assert MARKET.delayed(useful) == MARKET.mean_overhead(useful, 64)
 
 
 def test_an_attacker_that_steers_waits_until_the_price_is_bearable():
@@ -119,16 +103,46 @@ def test_an_account_recovers_from_one_bad_batch():
     assert not MARKET.recovery(good, bad / 5, good, 16).any()
 
 
-@pytest.mark.parametrize(("size", "at_once"), [(1, 8), (4, 1), (16, 1), (16, 8)])
-def test_hoarding_costs_no_less_than_asking_at_once(size, at_once):
-    foreign = np.full((2, 96), 5.0)
+@pytest.mark.parametrize(("size", "at_once"), [(1, 8), (4, 1), (16, 8)])
+def test_paying_late_gains_nothing(size, at_once):
+    foreign, honest = np.full((2, 192), 5.0), np.ones((2, 64))
     directly = MARKET.mean_overhead(foreign, size)
-    paid = MARKET.hoarded(foreign, size, at_once)
-    assert paid > 5 * 2.25
-    # Asked once more; and a ledger keeps its costs in nano-units, so few prices are one step off.
-    assert paid == pytest.approx(directly + 1, rel=0.02)
-    honest = np.ones((2, 32))
-    assert MARKET.hoarded(honest, size, at_once) == 2 + TERMS.t_min / TERMS.service
+    assert MARKET.late(foreign, size, at_once) == directly
+    assert MARKET.late(foreign, size, at_once, expired=True) == pytest.approx(directly + 1)
+    assert MARKET.late(honest, size, at_once, expired=True) == 2.25
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(1, 8), (4, 8), (16, 1)])
+def test_a_hoarder_pays_what_the_ledger_asks(size, at_once):
+    draw = np.random.default_rng(0)
+    costs = draw.exponential(1.3, 128)
+    tariff = PolicyTariff(RATE.policy, 2**20 / TERMS.t_min, RATE.honest, Puzzles("sha1"))
+    asked = [
+        Batch(tuple(round(cost * NANO) for cost in part), tuple(draw.bytes(16) for _ in part))
+        for part in costs.reshape(-1, size)
+    ]
+    account, spent = Account(), 0.0
+    for now in (0.0, 1e6):  # all challenges have expired by then
+        account = replace(account, unpaid=0)
+        for first in range(0, len(asked), at_once):
+            behind = []
+            for step in range(first, min(first + at_once, len(asked))):
+                if not now:
+                    about = {"request_id": "", "digest": b"d", "now": now}
+                    known = charge(account, behind, asked[step], tariff, **about)
+                else:
+                    known = retry(
+                        replace(asked[step], account=account), behind, b"d", tariff, now=now
+                    )
+                account, asked[step] = known.account, known
+                behind += filter(None, [known.waiting])
+            account = replace(account, unpaid=0)
+            for known in asked[first : first + at_once] if now else ():
+                payment = Payment("", "", b"d", known.puzzle)
+                account = settle(replace(known, account=account), payment, ()).account
+                seconds = min(known.work * 64 / size / tariff.rate, TERMS.t_max)
+                spent += size * (2 + seconds / TERMS.service)
+    assert MARKET.late(costs[None], size, at_once, expired=True) == pytest.approx(spent / 128)
 
 
 SMALL = price_simulation.Scale(
