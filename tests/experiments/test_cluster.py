@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,25 +36,22 @@ class PlayedRay:
     def __init__(self, *nodes: dict[str, Any]) -> None:
         self.machines = list(nodes)
         self.together: list[dict[str, str]] = []  # what ran at once: job -> node
-        self.placed: dict[int, tuple[str, str, float]] = {}  # (job, node, processors)
+        self.placed: list[tuple[str, str, float]] = []  # (job, node, processors)
         self.cancelled: list[str] = []
-        self.options_given: dict[str, Any] = {}
+        self.failing: dict[str, Exception] = {}
+        self.remote_options: dict[str, Any] = {}
 
     def remote(self, **given: Any) -> Any:
-        self.options_given = given
+        self.remote_options = given
         return lambda function: self
 
     def options(self, *, num_cpus: float, scheduling_strategy: Any) -> Any:
-        ray = self
+        def placed(job: str) -> int:
+            assert not scheduling_strategy.soft
+            self.placed.append((job, scheduling_strategy.node_id, num_cpus))
+            return len(self.placed) - 1
 
-        class Placed:
-            def remote(self, job: str) -> int:
-                assert not scheduling_strategy.soft
-                number = sum(map(len, ray.together)) + len(ray.placed) * 1000
-                ray.placed[number] = (job, scheduling_strategy.node_id, num_cpus)
-                return number
-
-        return Placed()
+        return SimpleNamespace(remote=placed)
 
     def nodes(self) -> list[dict[str, Any]]:
         return self.machines
@@ -64,6 +62,8 @@ class PlayedRay:
 
     def get(self, reference: int) -> tuple[str, bytes]:
         job, node, _ = self.placed[reference]
+        if job in self.failing:
+            raise self.failing[job]
         return f"{job} on {node}", b""
 
     def cancel(self, reference: int, *, force: bool) -> None:
@@ -87,8 +87,8 @@ def test_one_cell_a_worker_with_all_its_processors() -> None:
     assert sorted(reason[0] for reason in found) == list("vwxyz")
     assert all(len(set(at_once.values())) == len(at_once) for at_once in ray.together)
     assert [len(at_once) for at_once in ray.together] == [2, 2, 2, 2, 1]
-    assert {(node[0], cpus) for _, node, cpus in ray.placed.values()} == {("a", 4.0), ("b", 2.0)}
-    assert ray.options_given == {"max_calls": 1, "max_retries": 0}
+    assert {(node[0], cpus) for _, node, cpus in ray.placed} == {("a", 4.0), ("b", 2.0)}
+    assert ray.remote_options == {"max_calls": 1, "max_retries": 0}
 
 
 def test_what_runs_is_cancelled_and_nothing_else() -> None:
@@ -97,39 +97,22 @@ def test_what_runs_is_cancelled_and_nothing_else() -> None:
     workers = cluster.Workers(ray)
     ends = workers.run({name: name for name in "xyz"})
     assert next(ends)[0] == "x"
-    workers.stop()
-    assert ray.cancelled == ["y"]
-    workers.stop()
-    assert ray.cancelled == ["y"]
+    for _ in range(2):
+        workers.stop()
+        assert ray.cancelled == ["y"]
 
 
 def test_a_worker_that_fails_or_is_lost_is_a_reason() -> None:
     exceptions = pytest.importorskip("ray.exceptions")
     trace = "Traceback (most recent call last):\n  ...\nKeyError: 'edition'\n"
-    raised = {
-        "x": exceptions.RayTaskError("away", trace, KeyError("edition")),
-        "y": exceptions.WorkerCrashedError(),
-        "z": exceptions.NodeDiedError("the node is dead\nand more"),
-    }
-
-    class Failing(PlayedRay):
-        def get(self, reference: int) -> Any:
-            raise raised[self.placed[reference][0]]
-
-    ends = list(cluster.Workers(Failing(machine("a", 1.0))).run({name: name for name in "xyz"}))
-    assert [name for name, _, _ in ends] == ["x", "y", "z"]
-    reasons = [reason for _, reason, _ in ends]
-    assert reasons[0] == "the worker failed: KeyError: 'edition'"
-    assert reasons[1].startswith("the worker was lost: The worker died unexpectedly")
-    assert reasons[2] == "the worker was lost: the node is dead"
-    assert {packed for _, _, packed in ends} == {b""}
-
-
-def test_no_worker_left() -> None:
-    pytest.importorskip("ray")
     ray = PlayedRay(machine("a", 1.0))
-    ends = cluster.Workers(ray).run({"x": "x", "y": "y"})
-    next(ends)
+    ray.failing = {
+        "x": exceptions.RayTaskError("away", trace, KeyError("edition")),
+        "y": exceptions.NodeDiedError("the node is dead\nand more"),
+    }
+    ends = cluster.Workers(ray).run({name: name for name in "xyz"})
+    assert next(ends) == ("x", "the worker failed: KeyError: 'edition'", b"")
+    assert next(ends) == ("y", "the worker was lost: the node is dead", b"")
     ray.machines.clear()
     with pytest.raises(RunError, match=r"^the cluster has no worker left for 1 cells$"):
         list(ends)
@@ -138,7 +121,7 @@ def test_no_worker_left() -> None:
 class PlayedWorkers:
     """Gives what it was told to for each cell; remembers what was sent."""
 
-    def __init__(self, **answers: tuple[str, bytes] | BaseException) -> None:
+    def __init__(self, **answers: tuple[str, bytes]) -> None:
         self.answers = answers
         self.sent: dict[str, dict[str, Any]] = {}
 
@@ -148,10 +131,7 @@ class PlayedWorkers:
     def run(self, sent: dict[str, str]) -> Iterator[tuple[str, str, bytes]]:
         self.sent = {name: json.loads(text) for name, text in sent.items()}
         for name in sent:
-            answer = self.answers.get(name[:1], ("", finished()))
-            if isinstance(answer, BaseException):
-                raise answer
-            yield name, *answer
+            yield name, *self.answers.get(name[:1], ("", finished()))
 
 
 def finished(code: int | None = 0) -> bytes:
@@ -200,30 +180,22 @@ def test_what_is_sent_is_plain(go: Any, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_cell_that_fails_there_stops_no_other_and_is_repeated(go: Any, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    workers = PlayedWorkers(
-        **{"1": ("far: the server died", finished(None)), "2": ("the worker was lost: gone", b"")}
-    )
+    failed = {
+        "1": ("far: the server died", finished(None)),
+        "2": ("the worker was lost: gone", b""),
+    }
     with pytest.raises(RunError, match=r"^2 of 3 cells failed; 1-seed=1: far: the server died$"):
-        go(workers)
+        go(PlayedWorkers(**failed))
     assert {entry.name for entry in out.iterdir()} == {"sweep.json", NAMES[0], NAMES[2]}
+    damaged = r"1 of 3 cells failed; 2-seed=2: the archive of .* is damaged"
+    with pytest.raises(RunError, match=damaged):
+        go(PlayedWorkers(**{"2": ("", b"no archive")}))
     again = PlayedWorkers()
     go(again)
-    assert list(again.sent) == NAMES[:2]
-    assert again.sent["1-seed=1"]["home"] == ""  # the workers' own
+    assert list(again.sent) == NAMES[1:2]
+    assert again.sent["2-seed=2"]["home"] == ""  # the workers' own
     kept = {entry.name for entry in out.iterdir()}
     assert kept == {"sweep.json", *NAMES, "1-seed=1.cut-1"}
-    idle = PlayedWorkers()
-    go(idle)
-    assert idle.sent == {}
-
-
-def test_a_damaged_archive_is_a_failed_cell(go: Any, tmp_path: Path) -> None:
-    with pytest.raises(
-        RunError, match=r"1 of 3 cells failed; 2-seed=2: the archive of .* is damaged"
-    ):
-        go(PlayedWorkers(**{"2": ("", b"no archive")}))
-    out = tmp_path / "new" / "out"
-    assert {entry.name for entry in out.iterdir()} == {"sweep.json", NAMES[0], NAMES[2]}
 
 
 def test_a_scenario_without_a_sweep_goes_there_too(go: Any, tmp_path: Path) -> None:
@@ -237,28 +209,16 @@ def test_a_scenario_without_a_sweep_goes_there_too(go: Any, tmp_path: Path) -> N
         go(PlayedWorkers(), RAW)
 
 
-def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    quiet = Console(quiet=True)
-    with pytest.raises(RunError, match=r"^a cluster needs Ray: pip install 'powgate\[cluster\]'$"):
-        sweep.run(
-            sweep.cells(PLAN),
-            tmp_path / "out",
-            None,
-            given=PLAN,
-            command="",
-            cluster="local",
-            console=quiet,
-        )
-    assert list(tmp_path.iterdir()) == []
+    needed = r"^a cluster needs Ray: pip install 'powgate\[cluster\]'$"
+    with pytest.raises(RunError, match=needed), cluster.connected("local"):
+        pass
 
 
-def test_a_page_of_what_runs_elsewhere_is_refused() -> None:
+def test_what_cannot_go_to_a_cluster() -> None:
     verb = running.Flags("smoke", cluster="local", web=True)
     with pytest.raises(ValueError, match="--web shows what runs here: it cannot go with --cluster"):
         running.run(verb)
-
-
-def test_a_scenario_made_by_hand_stays_here() -> None:
     with pytest.raises(ValueError, match="a cluster runs a scenario by file or name"):
         experiments.run(load("smoke")[0], cluster="local")

@@ -77,7 +77,10 @@ def test_a_model_prepared_again_between_two_arms_ends_the_run(
         (files / "victim.safetensors").write_text("first")
         commands.calibration(tmp_path / "out").write_text('{"first": 1}')
 
-    def arm(out: Path, *_: Any, **__: Any) -> None:
+    def arm(out: Path, told: Any, **_: Any) -> None:
+        assert (
+            str(tmp_path / "out" / "calibration.json") in told.server
+        )  # whoever calibrates beside
         ran.append(out.name)
         shutil.copytree(folder / out.name, out)
         (files / "victim.safetensors").write_text("second")

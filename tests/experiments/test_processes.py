@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,36 +34,29 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
 
 
-class Watcher:
-    """Keeps the last states; may do something at each look."""
-
-    def __init__(self) -> None:
-        self.states: Mapping[str, str] = {}
-
-    def update(self, states: Mapping[str, str]) -> None:
-        self.states = dict(states)
-
-
 def run(
-    folder: Path, clients: Mapping[str, str], *, gate: str = GATE, **options: Any
+    folder: Path,
+    clients: Mapping[str, str],
+    *,
+    gate: str = GATE,
+    places: Mapping[str, Any] | None = None,
+    watch: Callable[[Mapping[str, str]], object] = lambda states: None,
+    **options: Any,
 ) -> Mapping[str, str]:
-    view = options.pop("view", None) or Watcher()
-    places = options.pop("places", {})
-    run_arm(
-        folder,
-        Commands(
-            server=python(gate),
-            clients={
-                name: Start(command=lambda _, code=code: python(code), **places.get(name, {}))
-                for name, code in clients.items()
-            },
-        ),
-        header={},
-        view=view.update,
-        check=options.pop("check", lambda target, seconds: None),
-        **{"limit": 20.0, "grace": 0.3, **options},
-    )
-    states: Mapping[str, str] = view.states
+    """Runs an arm; gives the states that were seen last."""
+    states: dict[str, str] = {}
+
+    def view(found: Mapping[str, str]) -> None:
+        states.update(found)
+        watch(found)
+
+    starts = {
+        name: Start(command=lambda _, code=code: python(code), **(places or {}).get(name, {}))
+        for name, code in clients.items()
+    }
+    options = {"limit": 20.0, "grace": 0.3, "check": lambda target, seconds: None, **options}
+    commands = Commands(server=python(gate), clients=starts)
+    run_arm(folder, commands, header={}, view=view, **options)
     return states
 
 
@@ -108,34 +101,36 @@ def test_clients_end_as_they_end(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-def test_a_client_that_hangs_is_stopped(tmp_path: Path) -> None:
+def test_clients_start_when_they_are_due_and_one_that_hangs_is_stopped(tmp_path: Path) -> None:
+    seen: list[str] = []
     start = time.monotonic()
-    states = run(tmp_path / "arm", {"deaf": STUBBORN, "good": "pass"}, limit=2.0)
+    states = run(
+        tmp_path / "arm",
+        {"late": "pass", "soon": "pass", "never": "pass", "deaf": STUBBORN},
+        places={"late": {"after": 0.4}, "never": {"after": 60.0}},
+        watch=lambda states: seen.append(states["late"]),
+        limit=1.5,
+    )
     assert time.monotonic() - start < 10
-    assert states == {"deaf": "stopped", "good": "done"}
+    assert states == {"late": "done", "soon": "done", "never": "stopped", "deaf": "stopped"}
+    assert seen[0] == "waiting"
+    rows = read(tmp_path / "arm" / "runner.jsonl")[1]
+    begun = {row["client"]: row["at"] for row in rows if row["kind"] == "start"}
+    assert begun.keys() == {"late", "soon", "deaf"}
+    assert begun["soon"] < 0.4 <= begun["late"] < 1.5
     deaf = exits(tmp_path / "arm")["deaf"]
     assert (deaf["stopped"], deaf["code"]) == (True, -signal.SIGKILL)
-    assert deaf["tail"] == "still running after 2 s"
+    assert deaf["tail"] == "still running after 1.5 s"
     assert left(tmp_path) == []
 
 
 def test_those_in_the_background_are_stopped_when_the_others_are_done(tmp_path: Path) -> None:
     start = time.monotonic()
-    states = run(
-        tmp_path / "arm",
-        {
-            "busy": "import time; time.sleep(60)",
-            "quick": "pass",
-            "late": "pass",
-            "good": "import time; time.sleep(.5)",
-            "bad": "import sys; sys.exit(1)",
-        },
-        places={
-            "busy": {"background": True},
-            "quick": {"background": True},
-            "late": {"background": True, "after": 60.0},
-        },
-    )
+    clients = {"busy": "import time; time.sleep(60)", "quick": "pass", "late": "pass"}
+    places: dict[str, Any] = {name: {"background": True} for name in clients}
+    clients |= {"good": "import time; time.sleep(.5)", "bad": "import sys; sys.exit(1)"}
+    places["late"]["after"] = 60.0
+    states = run(tmp_path / "arm", clients, places=places)
     assert 0.5 < time.monotonic() - start < 5
     expected = {"quick": "done", "late": "stopped", "good": "done", "bad": "crashed"}
     assert states == {"busy": "stopped", **expected}
@@ -143,30 +138,6 @@ def test_those_in_the_background_are_stopped_when_the_others_are_done(tmp_path: 
     assert (busy["stopped"], busy["code"]) == (True, -signal.SIGTERM)
     assert busy["tail"] == "in the background, and all others had ended"
     assert left(tmp_path) == []
-
-
-def test_clients_start_when_they_are_due(tmp_path: Path) -> None:
-    seen = []
-
-    class Watch(Watcher):
-        def update(self, states: Mapping[str, str]) -> None:
-            super().update(states)
-            seen.append(states["late"])
-
-    states = run(
-        tmp_path / "arm",
-        {"late": "pass", "soon": "pass", "never": "pass"},
-        places={"late": {"after": 0.4}, "never": {"after": 60.0}},
-        view=Watch(),
-        limit=1.0,
-    )
-    assert states == {"late": "done", "soon": "done", "never": "stopped"}
-    assert seen[0] == "waiting"
-    rows = read(tmp_path / "arm" / "runner.jsonl")[1]
-    begun = {row["client"]: row["at"] for row in rows if row["kind"] == "start"}
-    assert begun.keys() == {"late", "soon"}
-    assert 0.4 <= begun["late"] < 1.0
-    assert begun["soon"] < 0.4
 
 
 def test_a_runner_that_ignores_signals_has_children_that_do_not(tmp_path: Path) -> None:
@@ -221,18 +192,20 @@ def test_a_server_that_ends_the_arm(
     assert left(tmp_path) == []
 
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="what only Linux does")
+
+
 def test_an_interrupt_stops_everything(tmp_path: Path) -> None:
-    class Impatient(Watcher):
-        def update(self, states: Mapping[str, str]) -> None:
-            if (tmp_path / "arm" / "logs" / "deaf.txt").read_text() == "on\n":
-                raise KeyboardInterrupt
+    def interrupt(states: Mapping[str, str]) -> None:
+        if (tmp_path / "arm" / "logs" / "deaf.txt").read_text() == "on\n":
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "arm", {"deaf": STUBBORN, "ann": STUBBORN}, view=Impatient())
+        run(tmp_path / "arm", {"deaf": STUBBORN, "ann": STUBBORN}, watch=interrupt)
     assert left(tmp_path) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+@linux
 def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     tell = (
         "import os; idle = os.sched_getscheduler(0) == os.SCHED_IDLE;"
@@ -253,7 +226,7 @@ def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
     assert (logs / "bob.txt").read_text() == f"{min(base + 3, 19)} False {alone} {cores[-1:]}\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+@linux
 def test_children_die_with_a_runner_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys, time

@@ -150,7 +150,6 @@ def test_a_sweep_on_a_worker(address: str, tmp_path: Path) -> None:
     good, bad = sweep.cells(read(str(tmp_path / "small.toml")))
     assert code == 1
     assert f"error: 2 of 2 cells failed; {good.name}: the worker was lost: " in said
-    assert f"cell {bad.name} failed: " in said
     assert "there is no file /no/such.npz" in said
     assert not (out / good.name).exists()
     until(lambda: not processes("powgate-cell-"), 10)
@@ -162,7 +161,6 @@ def test_a_sweep_on_a_worker(address: str, tmp_path: Path) -> None:
     about: Mapping[str, Any] = json.loads((folder / "scenario.json").read_text())
     assert about["given"] == good.given
     assert about["command"].endswith(f"--home {home} --cluster {address}")
-    assert {entry.name for entry in out.iterdir()} >= {good.name, "sweep.json", "report.html"}
     made = {path.name for path in (home / "models" / commands.model_name(good.scenario)).iterdir()}
     assert made == {"victim.safetensors", "surprisal-typicality.safetensors"}
 
@@ -182,34 +180,15 @@ def test_where_no_ray_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "PATIENCE", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         deaf = f"127.0.0.1:{silent.getsockname()[1]}"
-        with (
-            pytest.raises(RunError, match=rf"^no Ray answers at '{deaf}' within 2 s$"),
-            cluster.connected(deaf),
-        ):
+        none = rf"^no Ray answers at '{deaf}' within 2 s$"
+        with pytest.raises(RunError, match=none), cluster.connected(deaf):
             pass
-    monkeypatch.setattr(cluster, "PATIENCE", 60.0)
-    with (
-        pytest.raises(RunError, match=r"^no Ray answers at 'nonsense': .*nonsense"),
-        cluster.connected("nonsense"),
-    ):
-        pass
-
-
-def test_a_wrong_token(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "gcs_client.cc: Unauthenticated: RPC error: InvalidAuthToken: ...\nConnectionError"
-    monkeypatch.setattr(
-        subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, stderr=said)
-    )
-    with (
-        pytest.raises(RunError, match=r"^the Ray at 'h:1' wants its token: set RAY_AUTH_MODE"),
-        cluster.connected("h:1"),
-    ):
+    ended = subprocess.CompletedProcess([], 1, stderr=said)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    token = r"^the Ray at 'h:1' wants its token: set RAY_AUTH_MODE"
+    with pytest.raises(RunError, match=token), cluster.connected("h:1"):
         pass
-
-
-def test_one_ray_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
     with pytest.raises(RunError, match="connected to a Ray already"), cluster.connected("local"):
         pass

@@ -1,4 +1,4 @@
-"""The scenarios that come along, each run at a reduced size: real processes, small digits."""
+"""The scenarios that come along: what each asks, whether each thief can begin, groups at work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import attacks
+import experiments
 from attacks.asking import TRANSCRIPT
 from attacks.world import Price, Surrogate, World
 from core.learning import networks
@@ -22,56 +22,31 @@ from experiments import results, runner, scenario, sweep
 from experiments.groups import Attacker
 from experiments.report import page
 from experiments.results import Results
-from experiments.scenario import Scenario
 
-GENUINE = {"mnist5k": "digits"}  # what stands for which data
 FEWER = {"images": 32, "batch": 16, "processes": 2, "pace": 0.2, "pool_size": 128}
 LESS = {"batch": 16, "budget": 64, "rounds": 1, "epochs": 1, "growth": 64}
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> sweep.Calibrations:
-    """A home, shared: the victim is trained once, and runs alike are calibrated once."""
-    return sweep.Calibrations(tmp_path_factory.mktemp("home"))
+def group(name: str, which: str, **changes: Any) -> dict[str, Any]:
+    """A group of a scenario with fewer of everything, on 8 x 8 digits; nobody comes late."""
+    (given,) = (each for each in scenario.read(name)["clients"] if each["name"] == which)
+    found = {k: v for k, v in given.items() if k not in ("start", "arrival_rate")}
+    found |= {key: min(most, found[key]) for key, most in FEWER.items() if key in found}
+    found["nice"] = 0  # they are waited for, whatever else this machine does
+    if given["kind"] == "attack":
+        config = {key: min(given["config"].get(key, most), most) for key, most in LESS.items()}
+        known = [f.name for f in dataclasses.fields(attacks.load(given["attack"]).Config)]
+        config = {key: value for key, value in config.items() if key in known}
+        found |= {"network": "lenet-thin", "config": config}
+    return scenario.extend(found, changes)
 
 
-def smaller(
-    name: str, *, only: Sequence[str] = (), groups: Mapping[str, Any] | None = None, **server: Any
-) -> Scenario:
-    """A scenario on 8 x 8 digits, with fewer of everything and nobody who comes late.
-
-    `only` are the groups to keep, `groups` what else is to be changed in them, by name.
-    """
-    raw = {key: value for key, value in scenario.read(name).items() if key != "sweep"}
-    clients = []
-    for given in raw["clients"]:
-        if only and given["name"] not in only:
-            continue
-        group = {k: v for k, v in given.items() if k not in ("start", "arrival_rate")}
-        group |= {key: min(most, group[key]) for key, most in FEWER.items() if key in group}
-        group["nice"] = 0  # they are waited for, whatever else this machine does
-        if "pool" in group:
-            group["pool"] = GENUINE.get(group["pool"], group["pool"])
-        if group["kind"] == "attack":
-            config = {key: min(group["config"].get(key, most), most) for key, most in LESS.items()}
-            known = [f.name for f in dataclasses.fields(attacks.load(group["attack"]).Config)]
-            group["config"] = {key: value for key, value in config.items() if key in known}
-            group["network"] = "lenet-thin"
-        clients.append(scenario.extend(group, (groups or {}).get(group["name"], {})))
-    return scenario.parse(
-        {
-            **raw,
-            "victim": {"dataset": "digits", "network": "lenet-thin"},
-            "server": {**raw["server"], **server},
-            "clients": clients,
-        }
-    )
-
-
-def run(small: Scenario, out: Path, known: sweep.Calibrations) -> Results:
-    """Runs it; all came to their end, and both sides recorded the same requests."""
-    runner.run(small, out, known.home, calibration=known.of(small), write=page.write)
-    known.note(small, out)
+def run(home: Path, out: Path, clients: list[dict[str, Any]], **server: Any) -> Results:
+    """Runs them; all came to their end, and both sides recorded the same requests."""
+    victim = {"dataset": "digits", "network": "lenet-thin"}
+    raw = {"name": "several", "seed": 1, "victim": victim, "server": server, "clients": clients}
+    small = scenario.parse(raw)
+    runner.run(small, out, home, write=page.write)
     found = results.read(out)
     background = {client.name for client in small.clients if client.background}
     for client in found.clients.itertuples():
@@ -93,85 +68,81 @@ def by_name(found: Results, policy: str = "rate") -> Any:
     return found.clients[found.clients["policy"] == policy].set_index("name")
 
 
-def priced(found: Results, out: Path) -> None:
-    """Everybody pays, an attacker more than ten times what honest users do."""
-    assert (by_name(found)["work"] > 0).all()
-    assert by_name(found).loc["knockoff", "price_ratio"] > 10
-
-
-def drifted(found: Results, out: Path) -> None:
-    """Images that drifted cost more."""
-    cost = by_name(found)["cost_per_image"]
-    assert cost[["blurred-x3-1", "blurred-x3-2"]].min() > cost[["clean-1", "clean-2"]].max()
-
-
-def slower(found: Results, out: Path) -> None:
-    """An attacker that solves in Python is slower than the native solver."""
-    attacker = by_name(found).loc["thief"]
-    calibration = json.loads((out / "scenario.json").read_text())["calibration"]
-    native = calibration["rates"]["sha1"]["hashes_per_second"]
-    assert 0 < attacker["hashes"] / attacker["solve_seconds"] < native / 5
-
-
-def enters(found: Results, out: Path) -> None:
-    """As many images, and genuine ones: what differs is that four accounts enter."""
-    clients = by_name(found)
-    assert clients["virtual"].all()
-    assert list(clients["accounts"]) == [1, 4]
-    assert set(found.requests["account"]) == {"honest", *(f"thief-{n}" for n in (1, 2, 3, 4))}
-    assert set(clients["images"]) == {32}
-    assert clients.loc["thief", "work"] > 3 * clients.loc["honest", "work"]
-
-
-def served(found: Results, out: Path) -> None:
-    """Honest users get their answers beside busy attackers, one image at a time."""
-    assert list(by_name(found)["images"])[:2] == [32, 32]
-    asked = found.requests[found.requests["client"].str.startswith("users")]
-    assert set(asked["images"]) == {1}
-
-
-def free_and_paid(found: Results, out: Path) -> None:
-    """Without a price nobody works; with one everybody does, and gets as much."""
-    free, paid = by_name(found, "none"), by_name(found)
-    assert list(free.index) == list(paid.index) == ["users-1", "users-2"]
-    assert set(free["images"]) == set(paid["images"]) == {32}
-    assert (free["work"] == 0).all()
-    assert (paid["hashes"] > 0).all()
-    assert not paid["virtual"].any()
-
-
-def labels(found: Results, out: Path) -> None:
-    """An attacker gets labels, and nothing else; it pays all the same."""
-    priced(found, out)
-    taken = out / "rate" / "surrogates" / "knockoff" / TRANSCRIPT
-    answers = [
-        np.frombuffer(base64.b64decode(row["answers"]), "<f4").reshape(row["shape"])
-        for row in read_records(taken)[1]
-    ]
-    assert set(np.unique(np.concatenate(answers))) == {0.0, 1.0}
-
-
-BUSY = {"processes": 2, "nice": 19, "pool_size": 5000, "config": {"budget": 5000}}
-SYBIL = {"pool": "digits", "accounts": 4, "config": {"budget": 32, "batch": 8}}
-RATE = {"policies": ["rate"]}
-REDUCED: dict[str, tuple[Any, dict[str, Any]]] = {
-    "honest": (free_and_paid, {}),
-    "mixed": (served, {"groups": {"thieves": BUSY}}),
-    "sybil": (enters, {"groups": {"thief": SYBIL}, **RATE}),
-    "hardware": (slower, {"groups": {"thief": {"solver": "python"}}, "t_max": 0.02, **RATE}),
-    "drift": (drifted, {"only": ("clean", "blurred-x3"), **RATE}),
-    "paper": (priced, {"only": ("honest", "knockoff"), "policies": ["paper", "rate"]}),
-    "defences": (labels, {"only": ("honest", "knockoff"), "defence": "hard_label", **RATE}),
-}
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.timeout(600)
+def test_groups_that_pay_virtually(digits_home: Path, tmp_path: Path) -> None:
+    """Of `drift`, `sybil`, `paper` and `defences`."""
+    sybil = {"pool": "digits", "accounts": 4, "config": {"budget": 32, "batch": 8}}
+    clients = [group("drift", "clean"), group("drift", "blurred-x3", processes=1)]
+    clients += [group("sybil", "thief", **sybil), group("paper", "knockoff")]
+    server = {"policies": ["paper", "rate"], "t_max": 16.0, "virtual": True}
+    found = run(digits_home, tmp_path / "out", clients, **server, defence="hard_label")
+    paid = by_name(found)
+    # Everybody pays, an attacker more than ten times what honest users do.
+    assert paid["virtual"].all()
+    assert (paid["work"] > 0).all()
+    assert paid.loc["knockoff", "price_ratio"] > 10
+    # Images that drifted cost more.
+    cost = paid["cost_per_image"]
+    assert cost["blurred-x3-1"] > cost[["clean-1", "clean-2"]].max()
+    # As many images, and genuine ones: what differs is that four accounts enter.
+    assert paid.loc["thief", "accounts"] == 4
+    assert {f"thief-{n}" for n in (1, 2, 3, 4)} <= set(found.requests["account"])
+    assert set(paid["images"].drop("knockoff")) == {32}
+    assert paid.loc["thief", "work"] > 3 * paid.loc["clean-1", "work"]
+    # An attacker gets labels, and nothing else.
+    taken = read_records(tmp_path / "out" / "rate" / "surrogates" / "knockoff" / TRANSCRIPT)[1]
+    answers = [np.frombuffer(base64.b64decode(row["answers"]), "<f4") for row in taken]
+    assert set(np.concatenate(answers)) == {0.0, 1.0}
 
 
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", REDUCED)
-def test_a_scenario_at_a_reduced_size(name: str, known: sweep.Calibrations, tmp_path: Path) -> None:
-    holds, changes = REDUCED[name]
-    holds(run(smaller(name, **changes), tmp_path / "out", known), tmp_path / "out")
+def test_groups_that_pay_with_real_work(digits_home: Path, tmp_path: Path) -> None:
+    """Of `mixed` and `hardware`."""
+    busy = {"processes": 1, "nice": 19, "pool_size": 5000, "config": {"budget": 5000}}
+    clients = [group("mixed", "users"), group("mixed", "thieves", **busy)]
+    clients += [group("hardware", "thief", solver="python")]
+    found = run(digits_home, tmp_path / "out", clients, policies=["rate"], t_max=0.02)
+    paid = by_name(found)
+    # Honest users get their answers beside a busy attacker, one image at a time.
+    users = [name for name in paid.index if name.startswith("users")]
+    assert list(paid.loc[users, "images"]) == [32, 32]
+    assert set(found.requests[found.requests["client"].isin(users)]["images"]) == {1}
+    # An attacker that solves in Python is slower than the native solver.
+    about = json.loads((tmp_path / "out" / "scenario.json").read_text())
+    native = about["calibration"]["rates"]["sha1"]["hashes_per_second"]
+    thief = paid.loc["thief"]
+    assert 0 < thief["hashes"] / thief["solve_seconds"] < native / 5
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.timeout(600)
+def test_what_is_drawn_is_what_would_be_spent(tmp_path: Path, digits_home: Path) -> None:
+    """The same work and hashes; real seconds may be more, where others are at work here."""
+    file = tmp_path / "small.toml"
+    file.write_text(
+        'extends = "virtual-thief"\nname = "small"\nserver.t_max = 1.0\n'
+        '[[clients]]\nname = "knockoff"\nconfig = { budget = 128 }\n'
+    )
+    found = experiments.run(str(file), tmp_path / "out", home=digits_home).requests
+    real, drawn = found[~found["virtual"]], found[found["virtual"]]
+    assert list(real["images"]) == list(drawn["images"]) == [16] * 8
+    assert list(real["work"]) == list(drawn["work"])
+    assert drawn["hashes"].sum() == pytest.approx(real["hashes"].sum(), rel=0.5)
+    each_drawn, each_real = (way["solve"].sum() / way["hashes"].sum() for way in (drawn, real))
+    assert 0 < each_drawn < 1.5 * each_real
+
+
+@pytest.mark.parametrize("name", ["virtual-thief", "virtual-sybil", "virtual-mixed"])
+def test_a_check_runs_both_ways(name: str) -> None:
+    real, virtual = (cell.scenario for cell in sweep.load(name))
+    assert (real.server.virtual, virtual.server.virtual) == (False, True)
+    assert {client.solver for client in real.clients} == {"native"}
+    assert {client.solver for client in virtual.clients} == {"virtual"}
 
 
 OTHERS = ("demo", "smoke", "virtual-thief", "virtual-sybil", "virtual-mixed")
@@ -186,7 +157,6 @@ def test_each_says_what_it_asks(path: Path) -> None:
     assert re.search(rf"[` ]{path.stem}\b", document.read_text())
     if path.stem not in OTHERS and not path.stem.startswith(("strength-", "defences-")):
         assert "?" in " ".join(comment)
-        assert path.stem in REDUCED, "it is run here"
 
 
 def thieves() -> dict[str, Attacker]:

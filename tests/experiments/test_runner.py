@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edits import without
 from rich.console import Console
 
 from experiments import commands, evaluation, runner
@@ -42,64 +43,79 @@ SCENARIO = Scenario(
 )
 
 
-NOTHING = [sys.executable, "-S", "-c", "pass"]
-
-
 def run(out: Path) -> None:
     home = out.parent / "home"
     runner.run(SCENARIO, out, home, console=Console(quiet=True), write=page.write)
 
 
-def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_a_folder_that_is_there_or_cannot_be_made(tmp_path: Path) -> None:
+    out, file = tmp_path / "out", tmp_path / "file"
     out.mkdir()
-    (out / "precious").touch()
+    for made in (out / "precious", file):
+        made.touch()
     with pytest.raises(RunError, match=r"out exists already"):
         run(out)
     assert (out / "precious").exists()
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot create .*Not a directory"):
-        run(tmp_path / "file" / "out")
+        run(file / "out")
 
 
-@pytest.mark.parametrize("step", ["prepare", "calibrate"])
+def python(code: str) -> list[str]:
+    return [sys.executable, "-S", "-c", code]
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "error"),
+    [
+        (
+            "prepare",
+            "'error: no space left'",
+            r"prepare failed \(exit code 1\): error: no space left$",
+        ),
+        ("calibrate", "'error: slow'", r"calibrate failed \(exit code 1\): error: slow$"),
+        ("prepare", "141", ""),  # its output is read by nobody, which is no failure
+    ],
+)
 def test_nothing_is_left_where_preparing_fails(
-    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, step: str, code: str, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = [sys.executable, "-S", "-c", "pass"]
-    bad = [sys.executable, "-S", "-c", "import sys; sys.exit('error: no space left')"]
-    for name in ("prepare", "calibrate"):
-        command = bad if name == step else good
+    commands_of = {"prepare": python("pass"), "calibrate": python("pass")}
+    commands_of[step] = python(f"import sys; sys.exit({code})")
+    for name, command in commands_of.items():
         monkeypatch.setattr(commands, name, lambda *_, command=command, **__: command)
-    with pytest.raises(RunError, match=rf"{step} failed \(exit code 1\): error: no space left$"):
+    with pytest.raises(RunError if error else BrokenPipeError, match=error or None):
         run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt(), RunError("the server died")])
-def test_a_run_cut_short_leaves_a_report(
-    folder: Path, tmp_path: Path, end: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A victim that was prepared and calibrated; nobody scores."""
+
     def step(name: str, *_: Any) -> None:
         if name == "calibrate":
             commands.calibration(tmp_path / "out").write_text("{}")
 
+    monkeypatch.setattr(runner, "_step", step)
+    monkeypatch.setattr(commands, "evaluate", lambda *_: python("pass"))
+
+
+@pytest.mark.usefixtures("prepared", "bare")
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), RunError("the server died")])
+def test_a_run_cut_short_leaves_a_report(
+    folder: Path, tmp_path: Path, end: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def arm(out: Path, *_: Any, **__: Any) -> None:
         shutil.copytree(folder / out.name, out)
         if out.name == "rate":
             (out / "evaluation.jsonl").unlink()
             (out / "runner.jsonl").write_text('{"kind": "header"}\n')
-            for client in (out / "clients").iterdir():  # its end is not there
-                client.write_text("".join(client.read_text().splitlines(True)[:-1]))
+            for client in (out / "clients").iterdir():
+                without(client)  # its end
             raise end
 
     evaluated: list[Path] = []
-    monkeypatch.setattr(runner, "_step", step)
     monkeypatch.setattr(runner, "run_arm", arm)
-    monkeypatch.setattr(commands, "evaluate", lambda *_: NOTHING)
     monkeypatch.setattr(evaluation, "complete", lambda out, *_, **__: evaluated.append(out))
     with pytest.raises(type(end)):
         run(tmp_path / "out")
@@ -113,24 +129,16 @@ def test_a_run_cut_short_leaves_a_report(
 
 
 def test_a_run_cut_short_before_its_first_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prepared: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(name: str, *_: Any) -> None:
-        commands.calibration(tmp_path / "out").write_text("{}")
-
     def arm(*_: Any, **__: Any) -> None:
         raise RunError("the server did not start")
 
-    monkeypatch.setattr(runner, "_step", step)
     monkeypatch.setattr(runner, "run_arm", arm)
-    monkeypatch.setattr(commands, "evaluate", lambda *_: NOTHING)
     with pytest.raises(RunError, match="did not start"):
         run(tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "calibration.json",
-        "logs",
-        "scenario.json",
-    }
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"calibration.json", "logs", "scenario.json"}
 
 
 def told(scenario: Scenario, folder: Path, policy: str = "rate") -> dict[str, str]:
@@ -171,25 +179,11 @@ def test_what_attackers_need_besides_a_pool(tmp_path: Path) -> None:
 
 
 def test_a_victim_from_a_file_gets_a_name_of_its_own() -> None:
-    names = set()
-    for path in ("npz:a/b.npz", "npz:a/c.npz"):
-        victim = Victim(dataset=path, network="lenet")
-        names.add(
-            commands.model_name(
-                Scenario(name="x", seed=0, victim=victim, server=Server(), clients=())
-            )
-        )
+    victims = [Victim(dataset=f"npz:a/{name}.npz", network="lenet") for name in "bc"]
+    names = {commands.model_name(replace(SCENARIO, victim=victim)) for victim in victims}
     assert len(names) == 2
     assert all("/" not in name for name in names)
 
 
 def test_runs_of_one_second_go_to_folders_of_their_own() -> None:
     assert len({runner.default_folder("demo") for _ in range(20)}) == 20
-
-
-def test_a_step_whose_output_nobody_reads_is_no_failure(monkeypatch, tmp_path: Path) -> None:
-    unread = [sys.executable, "-S", "-c", "import sys; sys.exit(141)"]
-    monkeypatch.setattr(commands, "prepare", lambda scenario, home: unread)
-    with pytest.raises(BrokenPipeError):
-        run(tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -82,12 +82,17 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_job_elsewhere_is_the_job_here(run: Trains, home: Path, tmp_path: Path) -> None:
     reason, packed = cluster.run_on_worker(job(home))
     assert reason == ""
-    cluster.unpack(packed, tmp_path / "back")
-    assert files(tmp_path / "back") == {"summary.json": b"{}"}
     there = run.asked
     assert there["scenario"] == parse(RAW, source="sent.toml")
     assert (there["given"], there["asks"], there["command"]) == (RAW, "Why?", "again")
     assert list((tmp_path / "cells").iterdir()) == []
+
+    run.failing = RunError("the server died")  # what was recorded comes back
+    reason, again = cluster.run_on_worker(job(home))
+    assert reason == f"{HOST}: the server died"
+    for name, archive in (("done", packed), ("failed", again)):
+        cluster.unpack(archive, tmp_path / name)
+        assert files(tmp_path / name) == {"summary.json": b"{}"}
 
 
 def _ready(home: Path) -> Path:
@@ -148,25 +153,6 @@ def test_without_a_home_it_is_the_workers_own(
     assert not home.exists()
 
 
-def test_a_failure_comes_back_with_what_was_recorded(
-    run: Trains, home: Path, tmp_path: Path
-) -> None:
-    run.failing = RunError("the server died")
-    reason, packed = cluster.run_on_worker(job(home))
-    assert reason == f"{HOST}: the server died"
-    cluster.unpack(packed, tmp_path / "back")
-    assert files(tmp_path / "back") == {"summary.json": b"{}"}
-
-
-def test_another_edition_is_refused(run: Trains, home: Path) -> None:
-    reason, packed = cluster.run_on_worker(job(home, edition="0.0.9 (sources 0123)"))
-    assert (
-        reason == f"{HOST} has powgate {cluster.edition()}, expected 0.0.9 (sources 0123) as here"
-    )
-    assert packed == b""
-    assert run.asked == {}
-
-
 def test_an_edition_is_of_every_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("experiments", "pow"):
         (tmp_path / name).mkdir()
@@ -184,17 +170,17 @@ def test_an_edition_is_of_every_source(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(set(editions)) == 4
 
 
-def test_a_run_that_is_too_large_is_not_sent(
-    run: Trains, home: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_job_that_is_refused_or_too_large_is_a_reason(
+    run: Trains, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "file").touch()
+    here, other = cluster.edition(), "0.0.9 (sources 0123)"
+    refused = f"{HOST} has powgate {here}, expected {other} as here"
+    no_home = f"{HOST}: [Errno 20] Not a directory: '{tmp_path}/file/home'"
+    assert cluster.run_on_worker(job(home, edition=other)) == (refused, b"")
+    assert cluster.run_on_worker(job(tmp_path / "file" / "home")) == (no_home, b"")
+    assert run.asked == {}
     monkeypatch.setattr(cluster, "LARGEST", 1)
     reason, packed = cluster.run_on_worker(job(home))
     assert reason.startswith(f"{HOST}: the run folder has ")
-    assert packed == b""
-
-
-def test_a_home_that_cannot_be_made_is_named(run: Trains, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    reason, packed = cluster.run_on_worker(job(tmp_path / "file" / "home"))
-    assert reason == f"{HOST}: [Errno 20] Not a directory: '{tmp_path}/file/home'"
     assert packed == b""
