@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from experiments.records import FolderError
 from experiments.report import page
 from experiments.scenario import Scenario, ScenarioError, parse
 
+BOB = {"name": "bob", "kind": "attack", "attack": "knockoff", "network": "lenet"}
 RAW: dict[str, Any] = {
     "name": "swept",
     "seed": 3,
@@ -25,16 +25,11 @@ RAW: dict[str, Any] = {
     "server": {"t_max": 2.0},
     "clients": [
         {"name": "ann", "kind": "honest", "images": 10},
-        {
-            "name": "bob",
-            "kind": "attack",
-            "attack": "knockoff",
-            "pool": "photos",
-            "pool_size": 50,
-            "network": "lenet",
-        },
+        {**BOB, "pool": "photos", "pool_size": 50},
     ],
 }
+PLAN: dict[str, Any] = {**RAW, "sweep": {"seed": [1, 2, 3]}}
+NAMES = ["1-seed=1", "2-seed=2", "3-seed=3"]
 
 
 def cells(table: Any) -> tuple[sweep.Cell, ...]:
@@ -89,6 +84,10 @@ def test_fields_may_be_swept_together_as_a_table() -> None:
         (3, "sweep is 3, expected a table of lists"),
         ({}, "sweep is {}, expected a table of lists"),
         ({"seed": 3}, "sweep.seed is 3, expected a list of at least one value"),
+        (
+            {"seed": list(range(1000)), "limit": list(range(1, 1001))},
+            r"1,000,000 runs \(1000 x 1000",
+        ),
         ({"seed": []}, r"sweep.seed is \[\], expected a list of at least one"),
         ({"seed": [1, 2, 1]}, r"sweep.seed\[2\] is 1 a second time"),
         ({"server.t_max": [1, "x"]}, "server.t_max is 'x', expected a number"),
@@ -107,24 +106,42 @@ def test_one_mistake_is_named_once(table: Any, complaint: str) -> None:
     assert len(caught.value.mistakes) == 1, caught.value
 
 
-PLAN: dict[str, Any] = {**RAW, "sweep": {"seed": [1, 2, 3]}}
+def priced_at(number: int, **changed: Any) -> dict[str, Any]:
+    here = provenance(None)
+    where = {"host": here["host"], "git_revision": here["git_revision"]}
+    return {"t_max": number, "provenance": {**where, **changed}}
+
+
+def leave(folder: Path, home: Path, scenario: Scenario, made: Any, code: int | None = 0) -> None:
+    """A run that was priced by `made`, with the victim that is at home."""
+    folder.mkdir(exist_ok=True)
+    commands.calibration(folder).write_text(json.dumps(made))
+    about = {"calibration": made, "pinned": pins.take(scenario, folder, home)}
+    (folder / "scenario.json").write_text(json.dumps(about))
+    arms = [{"policy": policy, "server_code": code} for policy in ("none", "rate")]
+    (folder / "summary.json").write_text(json.dumps({"arms": arms}))
 
 
 class Runs:
-    """Stands for the runner: leaves a summary, or fails for some seeds."""
+    """Stands for the runner: every calibration is another; some seeds fail."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.failing: dict[int, BaseException] = {}
+        self.calibrated: list[bool] = []
+        self.prices: list[int] = []
 
-    def __call__(self, scenario: Any, out: Path, home: Path, **_: Any) -> Path:
+    def __call__(
+        self, scenario: Scenario, out: Path, home: Path, *, calibration: Any, **_: Any
+    ) -> Path:
         self.asked.append(scenario.seed)
-        out.mkdir()
-        code = None if scenario.seed in self.failing else 0
-        arms = [{"policy": policy, "server_code": code} for policy in scenario.server.policies]
-        (out / "summary.json").write_text(json.dumps({"arms": arms}))
-        if scenario.seed in self.failing:
-            raise self.failing[scenario.seed]
+        self.calibrated.append(calibration is None)
+        made = calibration or priced_at(len(self.calibrated))
+        self.prices.append(made["t_max"])
+        error = self.failing.get(scenario.seed)
+        leave(out, home, scenario, made, 0 if error is None else None)
+        if error is not None:
+            raise error
         return out
 
 
@@ -135,11 +152,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return made
 
 
-def go(out: Path, raw: dict[str, Any] = PLAN) -> list[Path]:
-    quiet = Console(quiet=True)
-    plan = sweep.cells(raw)
-    write = page.write
-    return sweep.run(plan, out, out, given=raw, command="again", console=quiet, write=write)
+def go(out: Path, raw: dict[str, Any] = PLAN, **options: Any) -> list[Path]:
+    home, quiet, plan = out.parent / "home", Console(quiet=True), sweep.cells(raw)
+    return sweep.run(plan, out, home, given=raw, command="again", console=quiet, **options)
 
 
 def test_a_sweep_that_was_interrupted_goes_on(runs: Runs, tmp_path: Path) -> None:
@@ -149,11 +164,10 @@ def test_a_sweep_that_was_interrupted_goes_on(runs: Runs, tmp_path: Path) -> Non
         go(out)
     assert runs.asked == [1, 2]
     runs.failing = {}
-    assert [folder.name for folder in go(out)] == ["1-seed=1", "2-seed=2", "3-seed=3"]
+    assert [folder.name for folder in go(out, write=page.write)] == NAMES
     assert runs.asked == [1, 2, 2, 3]
     kept = {entry.name for entry in out.iterdir()}
-    runs_there = {"1-seed=1", "2-seed=2", "2-seed=2.cut-1", "3-seed=3"}
-    assert kept == {"sweep.json", "summary.json", "report.html", *runs_there}
+    assert kept == {"sweep.json", "summary.json", "report.html", *NAMES, "2-seed=2.cut-1"}
     about = json.loads((out / "sweep.json").read_text())
     assert about["cells"][2] == {"name": "3-seed=3", "changes": {"seed": 3}}
     assert (about["given"], about["command"]) == (PLAN, "again")
@@ -163,9 +177,8 @@ def test_a_sweep_that_was_interrupted_goes_on(runs: Runs, tmp_path: Path) -> Non
 
 def test_a_cell_that_fails_stops_no_other(runs: Runs, tmp_path: Path) -> None:
     runs.failing = {1: RunError("no such luck [/see/log]")}  # no markup
-    with pytest.raises(
-        RunError, match=r"^1 of 3 cells failed; 1-seed=1: no such luck \[/see/log\]$"
-    ):
+    failed = r"^1 of 3 cells failed; 1-seed=1: no such luck \[/see/log\]$"
+    with pytest.raises(RunError, match=failed):
         go(tmp_path / "out")
     assert runs.asked == [1, 2, 3]
 
@@ -182,94 +195,40 @@ def test_a_folder_of_something_else_is_left_alone(runs: Runs, tmp_path: Path) ->
     assert runs.asked == [1, 2, 3]
 
 
-def test_a_product_that_is_too_large_is_refused_at_once() -> None:
-    with pytest.raises(ScenarioError, match=r"sweep makes 1,000,000 runs \(1000 x 1000\), expec"):
-        cells({"seed": list(range(1000)), "limit": list(range(1, 1001))})
+def test_cells_alike_are_calibrated_once(runs: Runs, tmp_path: Path) -> None:
+    for name, table, calibrated in (
+        ("a", {"clients.ann.pace": [1, 2], "server.t_max": [0.5, 1.0]}, [True, True, False, False]),
+        ("b", {"seed": [1, 2], "clients.ann.images": [5, 6]}, [True, False, True, False]),
+        ("c", {"server.measure": ["entropy", "gap"]}, [True, True]),
+    ):
+        runs.calibrated.clear()
+        go(tmp_path / name, {**RAW, "sweep": table})
+        assert runs.calibrated == calibrated
+    assert runs.prices[:4] == [1, 2, 1, 2]
 
 
-HERE = provenance(None)
-ONE = parse(RAW)
-
-
-def leave(folder: Path, home: Path, scenario: Scenario, made: Any) -> None:
-    """A run that was priced by `made`, with the victim that is at home."""
-    folder.mkdir(exist_ok=True)
-    commands.calibration(folder).write_text(json.dumps(made))
-    pinned = pins.take(scenario, folder, home)
-    about = {"calibration": made, "pinned": pinned}
-    (folder / "scenario.json").write_text(json.dumps(about))
-    (folder / "summary.json").write_text(
-        json.dumps({"arms": [{"policy": p, "server_code": 0} for p in ("none", "rate")]})
-    )
-
-
-def priced_at(number: int, **changed: Any) -> dict[str, Any]:
-    where = {"host": HERE["host"], "git_revision": HERE["git_revision"]}
-    return {"t_max": number, "provenance": {**where, **changed}}
-
-
-class Priced:
-    """Stands for the runner: every calibration is another."""
-
-    def __init__(self) -> None:
-        self.calibrated: list[bool] = []
-        self.prices: list[int] = []
-
-    def __call__(
-        self, scenario: Scenario, out: Path, home: Path, *, calibration: Any, **_: Any
-    ) -> None:
-        self.calibrated.append(calibration is None)
-        made = calibration or priced_at(len(self.calibrated))
-        self.prices.append(made["t_max"])
-        leave(out, home, scenario, made)
-
-
-@pytest.fixture
-def priced(monkeypatch: pytest.MonkeyPatch) -> Priced:
-    made = Priced()
-    monkeypatch.setattr(runner, "run", made)
-    return made
-
-
-def sweep_over(out: Path, table: Mapping[str, Any]) -> None:
-    raw = {**RAW, "sweep": table}
-    quiet = Console(quiet=True)
-    home = out.parent / "home"
-    sweep.run(sweep.cells(raw), out, home, given=raw, command="again", console=quiet)
-
-
-def test_cells_alike_are_calibrated_once(priced: Priced, tmp_path: Path) -> None:
-    sweep_over(tmp_path / "a", {"clients.ann.pace": [1, 2], "server.t_max": [0.5, 1.0]})
-    assert priced.calibrated == [True, True, False, False]
-    assert priced.prices == [1, 2, 1, 2]
-    sweep_over(tmp_path / "b", {"seed": [1, 2], "clients.ann.images": [5, 6]})
-    assert priced.calibrated[4:] == [True, False, True, False]
-    sweep_over(tmp_path / "c", {"server.measure": ["entropy", "gap"]})
-    assert priced.calibrated[8:] == [True, True]
-
-
-def test_a_sweep_that_goes_on_keeps_its_price(priced: Priced, tmp_path: Path) -> None:
-    table = {"clients.ann.pace": [1, 2, 3]}
-    sweep_over(tmp_path / "a", table)
+def test_a_sweep_that_goes_on_keeps_its_price(runs: Runs, tmp_path: Path) -> None:
+    raw = {**RAW, "sweep": {"clients.ann.pace": [1, 2, 3]}}
+    go(tmp_path / "a", raw)
     (tmp_path / "a" / "3-pace=3" / "summary.json").unlink()
-    sweep_over(tmp_path / "a", table)
-    assert (priced.calibrated[3:], priced.prices[3:]) == ([False], [1])
+    go(tmp_path / "a", raw)
+    assert (runs.calibrated[3:], runs.prices[3:]) == ([False], [1])
 
 
 def test_a_calibration_is_known_for_the_same_settings_and_the_same_victim(tmp_path: Path) -> None:
-    home, run = tmp_path / "home", tmp_path / "run"
+    home, run, one = tmp_path / "home", tmp_path / "run", parse(RAW)
     known = sweep.Calibrations(home)
-    known.note(ONE, tmp_path / "nowhere")
+    known.note(one, tmp_path / "nowhere")
     for made in (priced_at(1, host="elsewhere"), priced_at(1, git_revision="other"), {}, None):
-        leave(run, home, ONE, made)
-        known.note(ONE, run)
-    leave(run, home, ONE, priced_at(2))
-    victim = commands.victim(ONE, home)
+        leave(run, home, one, made)
+        known.note(one, run)
+    leave(run, home, one, priced_at(2))
+    victim = commands.victim(one, home)
     victim.parent.mkdir(parents=True)
     victim.write_text("prepared again")
-    known.note(ONE, run)
-    assert known.of(ONE) is None
-    leave(run, home, ONE, priced_at(2))
-    known.note(ONE, run)
-    assert known.of(ONE) == priced_at(2)
-    assert known.of(replace(ONE, server=replace(ONE.server, t_max=9.0))) is None
+    known.note(one, run)
+    assert known.of(one) is None
+    leave(run, home, one, priced_at(2))
+    known.note(one, run)
+    assert known.of(one) == priced_at(2)
+    assert known.of(replace(one, server=replace(one.server, t_max=9.0))) is None
