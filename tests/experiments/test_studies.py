@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edits import edit, swap
 from meaning import assert_same_figure, assert_same_page
 from rich.console import Console
 from scipy import stats
@@ -27,6 +28,13 @@ def kept(module, name):
     return collect.load(RESULTS / f"{name}.json", module.KEYS)
 
 
+def assert_clean(found):
+    """They came from a clean revision."""
+    for cell in found:
+        assert cell["provenance"]["git_modified"] is False
+        assert len(cell["provenance"]["git_revision"]) == 40
+
+
 @pytest.mark.parametrize("name", strength.SCENARIOS)
 def test_every_committed_attacker_is_one_of_its_scenario(name):
     known = []
@@ -35,7 +43,9 @@ def test_every_committed_attacker_is_one_of_its_scenario(name):
         seed = 1 if client["seed"] is None else client["seed"]
         known.append((client["label"] or client["attack"], seed, strength.setting(client)))
         assert run.scenario.server.policies == ("none",)
-    for cell in kept(strength, name)["cells"]:
+    cells_kept = kept(strength, name)["cells"]
+    assert_clean(cells_kept)
+    for cell in cells_kept:
         variant = f" ({cell['variant']})" if cell["variant"] else ""
         assert (cell["attack"] + variant, cell["seed"], cell["setting"]) in known
 
@@ -48,6 +58,7 @@ def test_every_committed_defence_and_attacker_is_one_of_its_scenario(name):
     }
     honest, *attackers = (asdict(client) for client in runs[0].clients)
     content = kept(defences, name)
+    assert_clean(cell for kind in defences.KEYS for cell in content[kind])
     for cell in content["benign"]:
         assert cell["defence"] in priced
         assert cell["setting"]["images"] == honest["images"]
@@ -73,14 +84,6 @@ def test_the_committed_pages_say_what_the_committed_results_say(tmp_path):
     for _, name in STUDIES:
         figure = f"results/{name}.svg"
         assert_same_figure((docs / figure).read_text(), (DOCS / figure).read_text(), name)
-
-
-def test_the_committed_results_came_from_clean_revisions():
-    for module, name in STUDIES:
-        content = kept(module, name)
-        for cell in (cell for kind in module.KEYS for cell in content[kind]):
-            assert cell["provenance"]["git_modified"] is False
-            assert len(cell["provenance"]["git_revision"]) == 40
 
 
 def test_an_interval_is_students():
@@ -150,29 +153,22 @@ def test_overhead_is_what_is_neither_training_nor_puzzle():
     assert strength.overhead(lines, online=True) == pytest.approx((3 * 0.002 + 0.005) / 4)
 
 
-def test_a_long_curve_is_thinned_on_a_page():
-    long = result("random", [(n, n / 1e5, n / 1e5) for n in range(64, 6400, 64)])
-    long.cells[0] |= {"cpu_seconds": 1.0, "overhead_ms": 1.0, "provenance": {"git_revision": "0"}}
-    long.cells[0]["setting"] = {"config": {}}
-    rows = [line for line in study().section(long).splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 12
-    assert rows[-1].startswith("| 6,336 |")
-
-
 @pytest.fixture
 def run(folder):
     """The run folder written by hand, made into one of a study."""
-    about = json.loads((folder / "scenario.json").read_text())
-    resolved = about["resolved"]
-    resolved["name"] = "defences-tiny"
-    resolved["server"] |= {"defence": "mad", "defence_config": {"epsilon": 0.9, "x": True}}
-    for client in resolved["clients"]:
-        client["seed"] = None
-    resolved["clients"][1] |= {"label": "knockoff, soft", "pool": "digits", "config": {}}
-    resolved["clients"][1] |= {"pool_size": 100}
-    (folder / "scenario.json").write_text(json.dumps(about))
+
+    def study(about):
+        resolved = about["resolved"]
+        resolved["name"] = "defences-tiny"
+        resolved["server"] |= {"defence": "mad", "defence_config": {"epsilon": 0.9, "x": True}}
+        for client in resolved["clients"]:
+            client["seed"] = None
+        attacker = {"label": "knockoff, soft", "pool": "digits", "pool_size": 100, "config": {}}
+        resolved["clients"][1] |= attacker
+
+    edit(folder / "scenario.json", study)
     for ends in folder.glob("*/runner.jsonl"):
-        ends.write_text(ends.read_text().replace('"code": 0', '"code": 0, "cpu": 2.0'))
+        swap(ends, '"code": 0', '"code": 0, "cpu": 2.0')
     return folder
 
 
@@ -194,12 +190,6 @@ def test_what_is_kept_of_a_run_replaces_what_was_there(run, tmp_path):
     assert file.read_text() == once
 
 
-def edit(file, change):
-    about = json.loads(file.read_text())
-    change(about)
-    file.write_text(json.dumps(about))
-
-
 def test_what_is_not_kept(run, tmp_path):
     file = collect.add(run, tmp_path)
     edit(file, lambda content: content["victim"].update(accuracy=0.8))
@@ -209,8 +199,7 @@ def test_what_is_not_kept(run, tmp_path):
         file.write_text(text)
         with pytest.raises(ValueError, match="holds no results of a study, format 1"):
             collect.add(run, tmp_path)
-    ends = run / "rate" / "runner.jsonl"
-    ends.write_text(ends.read_text().replace('"code": 0', '"code": 1'))
+    swap(run / "rate" / "runner.jsonl", '"code": 0', '"code": 1')
     with pytest.raises(ValueError, match="ann was crashed under rate"):
         collect.add(run, tmp_path)
     edit(run / "scenario.json", lambda about: about["resolved"].update(name="tiny"))
@@ -243,34 +232,28 @@ def tiny(name):
 @pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.process
-def test_every_study_runs_over_the_wire(digits_home, tmp_path):
-    for module, name in STUDIES:
-        given = tiny(name)
-        folders = sweep.run(
-            sweep.cells(given),
-            tmp_path / name,
-            digits_home,
-            given=given,
-            command="",
-            console=Console(quiet=True),
-            write=write,
-        )
-        assert len(folders) == 1
-        collect.run(collect.Flags(tmp_path / name, tmp_path))
-        content = collect.load(tmp_path / f"{name}.json", module.KEYS)
-        assert content["victim"]["accuracy"] > 0.8
-        if module is strength:
-            assert not list(folders[0].glob("calibration.json"))
-            (found,) = content["cells"]
-            assert found["curve"][-1][0] == 64
-            assert found["cpu_seconds"] > 0
-        else:
-            (honest,), (found,) = content["benign"], content["thefts"]
-            assert honest["accuracy"] > 0.8
-            assert 0 < honest["l1"] < 1
-            assert honest["kept"] == 1.0
-            assert min(honest["victim_ms"], honest["defence_ms"]) > 0
-            assert 0 < found["l1"] < 1
-            assert len(content["wire"]) == 4
-        assert found["seed"] == 3
-        assert np.isfinite(found.get("accuracy", 1.0))
+@pytest.mark.parametrize(("module", "name"), [STUDIES[0], STUDIES[-1]])
+def test_a_study_of_each_kind_runs_over_the_wire(module, name, digits_home, tmp_path):
+    given = tiny(name)
+    out, quiet = tmp_path / name, Console(quiet=True)
+    told = {"given": given, "command": "", "console": quiet, "write": write}
+    folders = sweep.run(sweep.cells(given), out, digits_home, **told)
+    assert len(folders) == 1
+    collect.run(collect.Flags(tmp_path / name, tmp_path))
+    content = collect.load(tmp_path / f"{name}.json", module.KEYS)
+    assert content["victim"]["accuracy"] > 0.8
+    if module is strength:
+        assert not list(folders[0].glob("calibration.json"))
+        (found,) = content["cells"]
+        assert found["curve"][-1][0] == 64
+        assert found["cpu_seconds"] > 0
+    else:
+        (honest,), (found,) = content["benign"], content["thefts"]
+        assert honest["accuracy"] > 0.8
+        assert 0 < honest["l1"] < 1
+        assert honest["kept"] == 1.0
+        assert min(honest["victim_ms"], honest["defence_ms"]) > 0
+        assert 0 < found["l1"] < 1
+        assert len(content["wire"]) == 4
+    assert found["seed"] == 3
+    assert np.isfinite(found.get("accuracy", 1.0))
