@@ -47,9 +47,5 @@ def digits_home(tmp_path_factory):
 
 @pytest.fixture
 def stub(gate):
-    import grpc
-
-    from protos.gate_pb2_grpc import GateStub
-
-    with grpc.insecure_channel(gate.address) as channel:
-        yield GateStub(channel)
+    """What asks `gate`."""
+    return gate.stub

@@ -93,8 +93,7 @@ def test_a_key_holder_with_many_connections_holds_its_own_places_only(gate_with)
         silent_calls(gate.address, PREDICT, 96, metadata=ANNE, connections=24) as calls,
     ):
         assert honest_calls(gate.address) == 20
-        with grpc.insecure_channel(gate.address, LOCAL) as channel:
-            assert GateStub(channel).Predict(request(), metadata=BOB, timeout=5).challenge
+        assert gate.stub.Predict(request(), metadata=BOB, timeout=5).challenge
         until(lambda: all(call.done() for call in calls))
         ends = [reason(call) for call in calls]
         assert set(ends) == {
@@ -132,24 +131,20 @@ def test_health_is_checked_without_a_key_whatever_others_hold(gate_with):
     check = "/grpc.health.v1.Health/Check"
     with gate_with() as gate, silent_calls(gate.address, check, 96, connections=8) as calls:
         until(lambda: sum(call.done() for call in calls) >= 80)  # the oldest had to go
-        with grpc.insecure_channel(gate.address, LOCAL) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            for service in ("", "powgate.v1.Gate") * 10:
-                asked = health_pb2.HealthCheckRequest(service=service)
-                answer = stub.Check(asked, timeout=5)
-                assert answer.status == health_pb2.HealthCheckResponse.SERVING
-            other = health_pb2.HealthCheckRequest(service="else")
-            assert refusal(stub.Check, other)[0] == "NOT_FOUND"
+        stub = health_pb2_grpc.HealthStub(gate.channel)
+        for service in ("", "powgate.v1.Gate") * 10:
+            asked = health_pb2.HealthCheckRequest(service=service)
+            answer = stub.Check(asked, timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        other = health_pb2.HealthCheckRequest(service="else")
+        assert refusal(stub.Check, other)[0] == "NOT_FOUND"
         assert honest_calls(gate.address) == 20
 
 
 def test_watches_of_a_client_are_few_and_end(gate_with):
     asked = health_pb2.HealthCheckRequest()
-    with (
-        gate_with(limits=Limits(stream_seconds=0.3)) as gate,
-        grpc.insecure_channel(gate.address) as channel,
-    ):
-        stub = health_pb2_grpc.HealthStub(channel)
+    with gate_with(limits=Limits(stream_seconds=0.3)) as gate:
+        stub = health_pb2_grpc.HealthStub(gate.channel)
         watches = [stub.Watch(asked, metadata=ANNE) for _ in range(2)]
         for watch in watches:
             assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
@@ -174,11 +169,8 @@ def test_an_open_watch_of_health_does_not_hold_up_the_end(gate_with):
 def test_the_messages_of_a_stream_take_turns_as_calls_do(gate_with):
     """Otherwise one stream keeps the gate as busy as it likes, beside all limits of calls."""
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    with (
-        gate_with(limits=Limits(rate=50.0, burst=5)) as gate,
-        grpc.insecure_channel(gate.address) as channel,
-    ):
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    with gate_with(limits=Limits(rate=50.0, burst=5)) as gate:
+        stub = reflection_pb2_grpc.ServerReflectionStub(gate.channel)
         started = time.monotonic()
         answers = list(stub.ServerReflectionInfo(iter([asked] * 30), metadata=ANNE))
         assert len(answers) == 30
@@ -188,33 +180,33 @@ def test_the_messages_of_a_stream_take_turns_as_calls_do(gate_with):
 
 
 def test_messages_that_are_none_leave_no_traceback(gate, caplog):
-    with grpc.insecure_channel(gate.address) as channel:
-        reflect = channel.stream_stream(REFLECTION)
-        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
-        check = channel.unary_unary("/grpc.health.v1.Health/Check")
-        predict = channel.unary_unary(PREDICT)
-        for call in (
-            lambda: next(reflect(iter([b"\xff"]), metadata=ANNE)),
-            lambda: next(watch(b"\xff", metadata=ANNE)),
-            lambda: check(b"\xff"),
-            lambda: predict(b"\xff", metadata=ANNE),
-            lambda: channel.stream_unary(PREDICT)(iter([]), metadata=ANNE),
-        ):
-            code, why, text, _ = refusal(call)
-            assert (code, why) == ("INVALID_ARGUMENT", "MALFORMED_MESSAGE")
-            assert len(text) < 100  # nothing of the parser
-        assert refusal(predict, b"\xff")[:2] == ("UNAUTHENTICATED", "MISSING_KEY")
-        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
-        far = reflection_pb2.ExtensionRequest(containing_type="a.b", extension_number=-1)
-        for unknown in (
-            {"file_by_filename": "/etc/passwd"},
-            {"file_containing_symbol": "a.b"},
-            {"file_containing_extension": far},
-            {},
-        ):
-            question = reflection_pb2.ServerReflectionRequest(**unknown)
-            answer = next(reflection.ServerReflectionInfo(iter([question]), metadata=ANNE))
-            assert answer.HasField("error_response")
+    channel = gate.channel
+    reflect = channel.stream_stream(REFLECTION)
+    watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    predict = channel.unary_unary(PREDICT)
+    for call in (
+        lambda: next(reflect(iter([b"\xff"]), metadata=ANNE)),
+        lambda: next(watch(b"\xff", metadata=ANNE)),
+        lambda: check(b"\xff"),
+        lambda: predict(b"\xff", metadata=ANNE),
+        lambda: channel.stream_unary(PREDICT)(iter([]), metadata=ANNE),
+    ):
+        code, why, text, _ = refusal(call)
+        assert (code, why) == ("INVALID_ARGUMENT", "MALFORMED_MESSAGE")
+        assert len(text) < 100  # nothing of the parser
+    assert refusal(predict, b"\xff")[:2] == ("UNAUTHENTICATED", "MISSING_KEY")
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    far = reflection_pb2.ExtensionRequest(containing_type="a.b", extension_number=-1)
+    for unknown in (
+        {"file_by_filename": "/etc/passwd"},
+        {"file_containing_symbol": "a.b"},
+        {"file_containing_extension": far},
+        {},
+    ):
+        question = reflection_pb2.ServerReflectionRequest(**unknown)
+        answer = next(reflection.ServerReflectionInfo(iter([question]), metadata=ANNE))
+        assert answer.HasField("error_response")
     assert quiet(caplog)
 
 
@@ -224,10 +216,9 @@ def test_no_name_of_a_method_and_no_metadata_stops_the_gate(gate):
         assert heard(gate, headers(path, ()))
     for name in ("client-id", "authorization", "grpc-encoding", "x-bin"):
         assert heard(gate, headers(describe, [(name, b"\xff\xfe")]))
-    with grpc.insecure_channel(gate.address) as channel:
-        call = channel.unary_unary("/powgate.v1.Gate/Steal")
-        assert refusal(call, b"", metadata=ANNE)[0] == "UNIMPLEMENTED"
-        assert GateStub(channel).Describe(pb.DescribeRequest(), metadata=ANNE)
+    call = gate.channel.unary_unary("/powgate.v1.Gate/Steal")
+    assert refusal(call, b"", metadata=ANNE)[0] == "UNIMPLEMENTED"
+    assert gate.stub.Describe(pb.DescribeRequest(), metadata=ANNE)
 
 
 def heard(gate, begun):
@@ -245,10 +236,9 @@ def test_connections_that_say_nothing_or_make_no_call_are_closed(gate_with, monk
             with connect(gate.address) as idle:
                 idle.sendall(said)
                 assert closed(idle)
-        with grpc.insecure_channel(gate.address) as channel:  # one that is used comes back
-            for _ in range(2):
-                GateStub(channel).Describe(pb.DescribeRequest(), metadata=ANNE)
-                time.sleep(0.3)
+        for _ in range(2):  # one that is used comes back
+            gate.stub.Describe(pb.DescribeRequest(), metadata=ANNE)
+            time.sleep(0.3)
 
 
 def test_more_connections_than_files_do_not_shut_the_door_for_good(gate_with, monkeypatch):

@@ -23,7 +23,6 @@ from asking import (
 from pow.audience import Audience
 from pow.challenge import Challenge
 from protos import gate_pb2 as pb
-from protos.gate_pb2_grpc import GateStub
 from server.ledger import MAX_UNPAID, NANO, Account
 from server.limits import WRONG_ANSWERS
 
@@ -73,10 +72,10 @@ def test_predict_seals_redeem_gives_the_key_and_both_are_recorded_once(gate, stu
 
 
 def test_without_work_the_key_comes_with_the_answer(gate_with):
-    with gate_with(hashes=0) as gate, grpc.insecure_channel(gate.address) as channel:
+    with gate_with(hashes=0) as gate:
         answers = []
         for images in (grey(51), (grey(51) / np.float32(255)).astype(np.float32)):
-            sealed = GateStub(channel).Predict(request(images), metadata=ANNE)
+            sealed = gate.stub.Predict(request(images), metadata=ANNE)
             answers.append(opened(sealed, sealed.key.key))
         np.testing.assert_allclose(*answers)  # whichever way an image is sent
         assert Challenge.parse(sealed.challenge).puzzle.count == 0
@@ -141,11 +140,8 @@ def test_hanging_up_saves_no_wrong_answer(gate_with, monkeypatch):
 
     real = module.verify_counters
     monkeypatch.setattr(module, "verify_counters", lambda *args: (time.sleep(0.02), real(*args))[1])
-    with (
-        gate_with(hashes=64, algorithm="argon2id") as gate,
-        grpc.insecure_channel(gate.address) as channel,
-    ):
-        stub = GateStub(channel)
+    with gate_with(hashes=64, algorithm="argon2id") as gate:
+        stub = gate.stub
         token = stub.Predict(request(), metadata=ANNE).challenge
         wrong = pb.RedeemRequest(challenge=token, counters=["a", "b", "c", "d"])
         for _ in range(WRONG_ANSWERS + 40):
@@ -210,8 +206,8 @@ def test_a_record_that_cannot_be_written_costs_nobody_an_answer(gate_with, caplo
     def full(kind, **fields):
         raise OSError(28, "No space left on device")
 
-    with gate_with(record=full) as gate, grpc.insecure_channel(gate.address) as channel:
-        assert paid(GateStub(channel), solved(GateStub(channel))[0])
+    with gate_with(record=full) as gate:
+        assert paid(gate.stub, solved(gate.stub)[0])
     assert caplog.text.count("a line of the record is lost") == 2
 
 

@@ -3,13 +3,11 @@
 import re
 import uuid
 
-import grpc
 import numpy as np
 from asking import ANNE, BOB, IMAGES, refusal, request, slow_victim, until
 
 from protos import codec
 from protos import gate_pb2 as pb
-from protos.gate_pb2_grpc import GateStub
 from server.ledger import MAX_UNPAID, Account
 
 
@@ -54,8 +52,8 @@ def test_bad_inputs_and_request_ids_are_refused_and_cost_nothing(gate, stub):
 
 
 def test_a_victim_of_any_shape_is_asked(gate_with):
-    with gate_with(shape=(6,)) as gate, grpc.insecure_channel(gate.address) as channel:
-        stub = GateStub(channel)
+    with gate_with(shape=(6,)) as gate:
+        stub = gate.stub
         assert stub.Describe(pb.DescribeRequest(), metadata=ANNE).input_shape == [6]
         assert stub.Predict(request(np.zeros((2, 6), np.float32)), metadata=ANNE).challenge
         text = refusal(stub.Predict, request(), metadata=ANNE)[2]

@@ -2,7 +2,6 @@
 
 import uuid
 
-import grpc
 import pytest
 from asking import ANNE, BOB, counters_of, paid, redeem, request, solved
 from ledgers import Clock, Flat
@@ -12,7 +11,6 @@ from pow.hashcash import digest as hash_stamp
 from pow.hashcash import leading_zero_bits
 from pow.puzzle import puzzle_for
 from protos import gate_pb2 as pb
-from protos.gate_pb2_grpc import GateStub
 from server.ledger.sqlite import SqliteLedger
 from server.limits import WRONG_ANSWERS, WRONG_SECONDS, WrongAnswerLimiter
 from server.refusals import TooManyWrongCounters
@@ -123,34 +121,24 @@ def books(tmp_path):
         ledger.close()
 
 
-def predict(address, asked):
-    with grpc.insecure_channel(address) as channel:
-        return GateStub(channel).Predict(asked, metadata=ANNE)
-
-
 def test_a_token_of_another_price_list_does_not_settle_this_ones_charge(gate_with, books):
     asked = request()
     with gate_with(ledger=books(0, "none")) as free, gate_with(ledger=books(64, "rate")) as priced:
-        given, sealed = predict(free.address, asked), predict(priced.address, asked)
-        with grpc.insecure_channel(priced.address) as channel:
-            stub = GateStub(channel)
-            payment = pb.RedeemRequest(challenge=given.challenge, counters=[])
-            key = stub.Redeem(payment, metadata=ANNE).key
-            assert key == given.key.key  # of the answer that was free anyway
-            account = priced.ledger.account("anne").result()
-            assert (account.unpaid, account.entered) == (1, False)
-            assert paid(stub, sealed)
+        given, sealed = (gate.stub.Predict(asked, metadata=ANNE) for gate in (free, priced))
+        # What it gives is the key of the answer that was free anyway.
+        assert paid(priced.stub, given) == given.key.key
+        account = priced.ledger.account("anne").result()
+        assert (account.unpaid, account.entered) == (1, False)
+        assert paid(priced.stub, sealed)
         assert priced.ledger.account("anne").result().entered
 
 
 def test_a_token_of_another_ledger_is_foreign(gate_with, books):
     asked = request()
     with gate_with(ledger=books(1)) as cheap, gate_with(ledger=books(64, name="other.db")) as other:
-        sealed = predict(cheap.address, asked)
-        predict(other.address, asked)
+        sealed, _ = (gate.stub.Predict(asked, metadata=ANNE) for gate in (cheap, other))
         counters = counters_of(Challenge.parse(sealed.challenge))
-        with grpc.insecure_channel(other.address) as channel:
-            code, reason, text, _ = redeem(GateStub(channel), sealed.challenge, counters)
+        code, reason, text, _ = redeem(other.stub, sealed.challenge, counters)
         assert (code, reason) == ("PERMISSION_DENIED", "FOREIGN_CHALLENGE")
         assert text == "the challenge was issued from another ledger"
         assert other.ledger.account("anne").result().unpaid == 1
@@ -159,22 +147,18 @@ def test_a_token_of_another_ledger_is_foreign(gate_with, books):
 def test_a_restart_loses_no_solved_work(gate_with, books):
     ledger = books(64)
     with gate_with(ledger=ledger) as gate:
-        sealed = predict(gate.address, request())
+        sealed = gate.stub.Predict(request(), metadata=ANNE)
     ledger.close()
     with gate_with(ledger=books(128, "another price list", algorithm="sha256")) as gate:
-        with grpc.insecure_channel(gate.address) as channel:
-            assert paid(GateStub(channel), sealed)
+        assert paid(gate.stub, sealed)
         assert gate.records[-1]["kind"] == "redeem"
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "argon2id"])
 def test_a_flood_of_wrong_counters_is_cut_off_and_harms_nobody_else(gate_with, algorithm):
     elapsed = Clock()
-    with (
-        gate_with(hashes=64, algorithm=algorithm, elapsed=elapsed) as gate,
-        grpc.insecure_channel(gate.address) as channel,
-    ):
-        stub = GateStub(channel)
+    with gate_with(hashes=64, algorithm=algorithm, elapsed=elapsed) as gate:
+        stub = gate.stub
         sealed = stub.Predict(request(), metadata=ANNE)
         count = Challenge.parse(sealed.challenge).puzzle.count
         few = [f"{n:04}" for n in range(count - 1)]

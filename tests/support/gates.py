@@ -7,11 +7,13 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from unittest import mock
 
+import grpc
 import numpy as np
 from ledgers import Clock, Flat
 
 from pow.challenge import Keyring
 from protos import codec
+from protos.gate_pb2_grpc import GateStub
 from server import serve
 from server.authentication import NoAuthentication
 from server.gate import Gate
@@ -60,6 +62,8 @@ class RunningGate:
     ledger: object
     clock: Clock  # Unix seconds that only move when told to
     records: list
+    channel: grpc.Channel  # to it, which connects when it is used
+    stub: GateStub
 
     @property
     def computed(self) -> int:
@@ -107,8 +111,12 @@ def running_gate(
             algorithm=algorithm,
             **(defaults | fields),
         )
-        with served(gate, authenticator or NoAuthentication(), tls=tls, limits=limits) as address:
-            yield RunningGate(address, victim, measure, ledger, clock, records)
+        with (
+            served(gate, authenticator or NoAuthentication(), tls=tls, limits=limits) as address,
+            grpc.insecure_channel(address) as channel,
+        ):
+            stub = GateStub(channel)
+            yield RunningGate(address, victim, measure, ledger, clock, records, channel, stub)
 
 
 @contextmanager
