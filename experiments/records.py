@@ -192,8 +192,8 @@ def _described(path: Path, kind: str, check: Callable[[Any], object]) -> dict[st
 
 
 def _is_run(about: Any) -> None:
-    about["resolved"]["clients"], about["resolved"]["server"]["policies"]
-    about["command"], about["provenance"], about["calibration"]
+    about["resolved"]["clients"], about["resolved"]["server"]["policies"], about["command"]
+    about["provenance"], about["calibration"]
 
 
 def _is_sweep(about: Any) -> None:
@@ -251,25 +251,21 @@ def _policy(folder: Path, clients: list[Mapping[str, Any]], *, partial: bool) ->
     runner = [(kind, row) for _, kind, row in there("runner.jsonl", RUNNER_KINDS)]
     started = [row["client"] for kind, row in runner if kind == "start"]
     exits = {row["client"]: row for kind, row in runner if kind == "exit"}
-    victim: float | None = None
-    scores: dict[tuple[str, str], tuple[float, float]] = {}
-    for _, kind, row in there("evaluation.jsonl", EVALUATION_KINDS, optional=True):
-        if kind == "victim":
-            victim = float(row["accuracy"])
-        else:
-            scores[row["client"], row["path"]] = (row["accuracy"], row["fidelity"])
-
-    def status(name: str) -> str:
-        return "" if not partial else "running" if name in started else "waiting"
-
+    scored = [row for _, _, row in there("evaluation.jsonl", EVALUATION_KINDS, optional=True)]
+    scores = {
+        (r["client"], r["path"]): (r["accuracy"], r["fidelity"]) for r in scored if "path" in r
+    }
+    victims = [float(row["accuracy"]) for row in scored if row["kind"] == "victim"]
+    status = {each["name"]: "waiting" if partial else "" for each in clients}
+    status |= dict.fromkeys(started, "running" if partial else "")
     return PolicyRun(
         policy=folder.name,
         clients=tuple(
-            _client(folder, each, served, scores, exits.get(each["name"]), status(each["name"]))
+            _client(folder, each, served, scores, exits.get(each["name"]), status[each["name"]])
             for each in clients
         ),
         load=tuple(row["one_minute"] for _, _, row in there("load.jsonl", LOAD_KINDS)),
-        victim_accuracy=victim,
+        victim_accuracy=victims[-1] if victims else None,
         server_code=next((row["code"] for kind, row in runner if kind == "server"), None),
     )
 
@@ -286,11 +282,10 @@ def _client(
     path = folder / "clients" / f"{name}.jsonl"
     requests: list[Request] = []
     checkpoints: list[Checkpoint] = []
-    status, reason = "", ""
-    pool: tuple[int, int] | None = None
-    right: float | None = None
+    found: dict[str, Any] = {}
+    if ended is not None:
+        found = {"seconds": float(ended["at"]), "cpu": ended.get("cpu")}
     drawn = 0.0  # seconds of virtual solving, which the client's clock did not see
-    seconds = float(ended["at"]) if ended else 0.0
     crashed = ended is None or ended["stopped"] or ended["code"] not in (0, 3)
     absent = crashed and not begun(path)  # it died before its first line, or has none yet
     for line, kind, row in () if absent else rows(path, CLIENT_KINDS):
@@ -312,19 +307,22 @@ def _client(
             given["at"] += drawn
             checkpoints.append(Checkpoint(accuracy=accuracy, fidelity=fidelity, **given))
         elif kind == "pool":
-            pool = row["images"], row["budget"]
+            found["pool"] = row["images"], row["budget"]
         elif kind == "answers":
-            right = row["right"] / row["images"]
+            found["right"] = row["right"] / row["images"]
         elif kind == "end":
-            status, reason, seconds = row["status"], row["reason"], row["at"] + drawn
-            if status not in END_STATUSES:
-                raise FolderError(f"{path}:{line}: unknown status {status!r}: {END_STATUSES}")
+            if row["status"] not in END_STATUSES:
+                raise FolderError(
+                    f"{path}:{line}: unknown status {row['status']!r}: {END_STATUSES}"
+                )
+            found |= {key: row[key] for key in ("status", "reason")}
+            found["seconds"] = row["at"] + drawn
     if ended is None:
-        status = status or under_way or "stopped"
-        reason = reason or ("" if under_way else "the run ended before this client did")
+        why = "" if under_way else "the run ended before this client did"
+        found = {"status": under_way or "stopped", "reason": why, **found}
     elif crashed:
-        status, reason = "stopped" if ended["stopped"] else "crashed", ended["tail"]
-    elif not status:
+        found |= {"status": "stopped" if ended["stopped"] else "crashed", "reason": ended["tail"]}
+    elif "status" not in found:
         raise FolderError(f"{path}: no 'end' record, although the client exited as if it were done")
     return ClientRun(
         name=name,
@@ -333,13 +331,8 @@ def _client(
         group=client.get("group") or name,
         requests=tuple(requests),
         checkpoints=tuple(checkpoints),
-        status=status,
-        reason=reason,
-        seconds=seconds,
         background=client.get("background", False),
-        pool=pool,
-        right=right,
-        cpu=ended.get("cpu") if ended else None,
+        **found,
     )
 
 

@@ -126,15 +126,14 @@ def seconds(value: float) -> str:
 
 def ratio(value: float) -> str:
     """A factor to about three figures."""
-    text = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    return f"{text}×"  # noqa: RUF001 - the multiplication sign
+    return f"{value:,.0f}×" if value >= 100 else f"{seconds(value)}×"  # noqa: RUF001 - times
 
 
 def count(value: float) -> str:
     """A number of things, shortened from a hundred thousand on."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e5, "k")):
-        if value >= size:
-            return f"{value / (1e3 if unit == 'k' else size):#.3g}".rstrip(".") + f" {unit}"
+    for least, size, unit in ((1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e5, 1e3, "k")):
+        if value >= least:
+            return f"{_three(value / size)} {unit}"
     return f"{value:,.0f}"
 
 
@@ -145,7 +144,7 @@ def whole(value: int) -> str:
 
 def milliseconds(value: float) -> str:
     """Seconds as milliseconds, to about three figures."""
-    return f"{1e3 * value:,.0f}" if value >= 0.1 else f"{1e3 * value:#.3g}".rstrip(".")
+    return _three(1e3 * value)
 
 
 def duration(value: float) -> str:
@@ -157,7 +156,7 @@ def duration(value: float) -> str:
 
 
 def _three(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 # ── the columns of a run ─────────────────────────────────────────────────────────────────────────
@@ -172,37 +171,38 @@ def _clients(row: Row) -> int | None:
     return row["clients"] if row.get("clients", 1) > 1 else None
 
 
-def _status(row: Row) -> str | None:
-    return None if as_planned(row) else row["status"]
-
-
 def _accounts(row: Row) -> int | None:
     return row["accounts"] if row.get("accounts", 1) > row.get("clients", 1) else None
 
 
-def _p99(key: str) -> Callable[[Row], Any]:
-    """The p99 over a group; None for a single client."""
-    return lambda row: row["p99"][key] if _clients(row) else None
+def _latencies(name: str, part: str, what: str) -> Iterator[Column]:
+    for at, level in (
+        ("p50", "the median of the requests"),
+        ("p99", "99 of 100 requests took no longer"),
+    ):
+        yield Column(f"{name} {at} (ms)", f"{what} {level}", f"latency.{part}.{at}", milliseconds)
 
 
-LATENCIES = (
-    ("latency", "ask", "of a request: predict() without solving and opening,"),
-    ("answer", "total", "the whole of predict(), solving included,"),
-)
-LEVELS = (("p50", "the median of the requests"), ("p99", "99 of 100 requests took no longer"))
-RATIOS = (
-    (
-        "overhead",
-        "(service + work) / service: the work of an image at the calibrated rate beside the seconds"
-        " of predict() under policy none",
-    ),
-    ("slowdown", "seconds of predict() an image, against the same client under policy none"),
-    ("price ratio", "work for an image, against the median of honest requests"),
-)
+def _ratios(name: str, what: str) -> Iterator[Column]:
+    """Of a client or the median of a group, and the p99 over a group."""
+    key = name.replace(" ", "_")
+    yield Column(name, f"{what}; of a group the median", key, ratio)
+    yield Column(
+        f"{name} p99",
+        "of the clients of a group",
+        lambda row: row["p99"][key] if _clients(row) else None,
+        ratio,
+    )
+
+
 COLUMNS = (
     Column("client", "the process, or the group of processes alike", "name"),
     Column("clients", "processes of the group", _clients, whole),
-    Column("status", "how it ended, if not as planned", _status),
+    Column(
+        "status",
+        "how it ended, if not as planned",
+        lambda row: None if as_planned(row) else row["status"],
+    ),
     Column("accounts", "that its batches were dealt to, if more than clients", _accounts, whole),
     Column("images", "images answered, of a group by all its clients", "images", whole),
     Column("accuracy", "of the last surrogate on held-out images", "accuracy", percent),
@@ -220,20 +220,17 @@ COLUMNS = (
         lambda row: row["seconds"]["training"] or None,
         seconds,
     ),
-    *(
-        Column(f"{name} {at} (ms)", f"{what} {level}", f"latency.{part}.{at}", milliseconds)
-        for name, part, what in LATENCIES
-        for at, level in LEVELS
+    *_latencies("latency", "ask", "of a request: predict() without solving and opening,"),
+    *_latencies("answer", "total", "the whole of predict(), solving included,"),
+    *_ratios(
+        "overhead",
+        "(service + work) / service: the work of an image at the calibrated rate beside the seconds"
+        " of predict() under policy none",
     ),
-    *(
-        column
-        for name, what in RATIOS
-        for key in [name.replace(" ", "_")]
-        for column in (
-            Column(name, f"{what}; of a group the median", key, ratio),
-            Column(f"{name} p99", "of the clients of a group", _p99(key), ratio),
-        )
+    *_ratios(
+        "slowdown", "seconds of predict() an image, against the same client under policy none"
     ),
+    *_ratios("price ratio", "work for an image, against the median of honest requests"),
 )
 POLICY = Column("policy", "of the server", "policy")
 DETAIL = {
