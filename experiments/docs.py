@@ -45,15 +45,9 @@ def run(flags: Flags) -> None:
 
 def write_block(page: Path, name: str, text: str) -> None:
     """Replaces the block of that name in a page. Raises PageError without its marks."""
-    before = page.read_text(encoding="utf-8")
-    write_atomically(page, replaced(before, name, text, where=str(page)).encode())
-
-
-def replaced(page: str, name: str, text: str, *, where: str) -> str:
-    """A page with another block between the marks of that name. Raises PageError without them."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, found, rest = page.partition(begin)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise PageError(f"{where} has no block from {begin} to {end}")
-    return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
+        raise PageError(f"{page} has no block from {begin} to {end}")
+    write_atomically(page, f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}".encode())

@@ -56,15 +56,13 @@ def _add(
     run = records.read(folder)
     for arm in summarise(run)["arms"]:
         for client in arm["clients"]:
+            seconds = dict(client["seconds"])
+            for part, levels in (client["latency"] or {}).items():
+                seconds |= {f"{part}_{level}": value for level, value in levels.items()}
             nested = ("seconds", "latency", "checkpoints", "course")
-            plain = {k: v for k, v in client.items() if k not in nested}
-            seconds = {f"{part}_seconds": value for part, value in client["seconds"].items()}
-            seconds |= {
-                f"{part}_{level}_seconds": value
-                for part, levels in (client["latency"] or {}).items()
-                for level, value in levels.items()
-            }
-            rows["clients"].append({**changes, "policy": arm["policy"], **plain, **seconds})
+            plain = {key: value for key, value in client.items() if key not in nested}
+            plain |= {f"{key}_seconds": value for key, value in seconds.items()}
+            rows["clients"].append({**changes, "policy": arm["policy"], **plain})
     for policy in run.policies:
         for each in policy.clients:
             who = {**changes, "policy": policy.policy, "client": each.name}

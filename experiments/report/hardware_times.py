@@ -65,11 +65,3 @@ def times(summary: Summary) -> tuple[list[Column], list[Row]]:
         Column("work", "expected hashes", "work", count),
         *(Column(name, "", methodcaller("get", name), duration) for name in names),
     ], found
-
-
-def sources(summary: Summary) -> dict[str, list[str]]:
-    """What each source gives the rate of."""
-    found: dict[str, dict[str, None]] = {}
-    for each in chain(*summary["elsewhere"].values()):
-        found.setdefault(each["source"], {})[each["name"]] = None
-    return {source: list(names) for source, names in found.items()}

@@ -133,7 +133,6 @@ def rendered(summary: Summary) -> dict[str, str]:
         tables=_tables(summary, found),
         drawings=drawings,
         times=markdown(times, work) if work else "",
-        sources=hardware_times.sources(summary),
         tree="a modified tree at" if modified_tree(summary) else "revision",
         revisions=", ".join(dict.fromkeys(str(each)[:7] for each in revisions)),
         columns=[each for each in found if not each.code and each.heading != "policy"],

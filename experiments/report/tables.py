@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -260,10 +261,7 @@ def rows(summary: Summary, of: str = "groups") -> list[Row]:
 
 def by_policy(found: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows by the policy of the server, in their order."""
-    tables: dict[str, list[Row]] = {}
-    for row in found:
-        tables.setdefault(row["policy"], []).append(row)
-    return tables
+    return {name: list(some) for name, some in groupby(found, lambda row: str(row["policy"]))}
 
 
 def columns(summary: Summary, of: str = "groups", *, detail: bool = False) -> list[Column]:

@@ -13,7 +13,7 @@ from edits import append, edit, end_servers, without
 from meaning import assert_same_figure, assert_same_page
 from sweeps import ACCOUNTS, swept
 
-from experiments.docs import PageError, replaced
+from experiments.docs import PageError, write_block
 from experiments.records import FolderError, read
 from experiments.report import figures, hardware_times, publish, readme_figure
 from experiments.report.lines import Drawing
@@ -206,14 +206,16 @@ def test_the_readme_shows_what_the_committed_run_found_in_few_columns() -> None:
         assert "://" in target or (ROOT / target).exists(), target
 
 
-def test_a_block_is_replaced_and_the_rest_stays() -> None:
-    page = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n"
-    once = replaced(page, "x", "new\n", where="page")
-    assert once == "a\n<!-- x:begin -->\n\nnew\n\n<!-- x:end -->\nb\n"
-    assert replaced(once, "x", "new", where="page") == once
+def test_a_block_is_replaced_and_the_rest_stays(tmp_path: Path) -> None:
+    page = tmp_path / "p.md"
+    page.write_text("a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n")
+    for _ in range(2):
+        write_block(page, "x", "new\n")
+        assert page.read_text() == "a\n<!-- x:begin -->\n\nnew\n\n<!-- x:end -->\nb\n"
     for broken in ("", "<!-- x:begin -->", "<!-- x:end --><!-- x:begin -->"):
+        page.write_text(broken)
         with pytest.raises(PageError, match=r"p\.md has no block from <!-- x:begin --> to"):
-            replaced(broken, "x", "new", where="p.md")
+            write_block(page, "x", "new")
 
 
 def test_the_readmes_figure_is_what_the_committed_run_gives() -> None:
