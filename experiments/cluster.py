@@ -25,7 +25,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +172,17 @@ class Workers:
         A cell has all processors of its worker: what it measures is seconds. Raises RunError if
         there is no worker to run on.
         """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         waiting = list(jobs)
         while waiting or self._running:
-            nodes = self._nodes()
             busy = {node for _, node in self._running.values()}
-            for node in nodes:
+            for node, processors in self._nodes().items():
                 if waiting and node not in busy:
-                    self._send(waiting.pop(0), jobs, node, nodes[node])
+                    name = waiting.pop(0)
+                    there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+                    task = self._run.options(num_cpus=processors, scheduling_strategy=there)
+                    self._running[task.remote(jobs[name])] = name, node
             if not self._running:
                 raise RunError(f"the cluster has no worker left for {len(waiting)} cells")
             done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=LOOK)
@@ -208,21 +212,13 @@ class Workers:
             if node["Resources"].get("CPU", 0) >= 1
         }
 
-    def _send(self, name: str, jobs: Mapping[str, str], node: str, processors: float) -> None:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-        task = self._run.options(num_cpus=processors, scheduling_strategy=there)
-        self._running[task.remote(jobs[name])] = name, node
-
     def _result(self, reference: Any) -> tuple[str, bytes]:
         from ray.exceptions import RayError, RayTaskError
 
         try:
             reason, packed = self._ray.get(reference)
-        except RayTaskError as error:  # nothing that a cell expects: the last line says what
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            return f"the worker failed: {lines[-1]}", b""
+        except RayTaskError as error:  # nothing that a cell expects
+            return f"the worker failed: {_line(error)}", b""
         except RayError as error:
             return f"the worker was lost: {str(error).strip().splitlines()[0]}", b""
         return reason, packed
@@ -242,26 +238,24 @@ def connected(address: str) -> Iterator[Workers]:
     if ray.is_initialized():
         raise RunError("this process is connected to a Ray already: call ray.shutdown() first")
     terminate = signal.getsignal(signal.SIGTERM)
-    # Its path goes into that of a socket, which has 107 characters.
-    place = tempfile.mkdtemp(prefix="powgate-ray-", dir="/tmp") if address == LOCAL else None
-    try:
-        options = {} if place is None else {**OWN, "_temp_dir": place}
-        if place is None:
+    with ExitStack() as stack:
+        options = {}
+        if address == LOCAL:  # its folder's path goes into that of a socket, of 107 characters
+            folder = tempfile.TemporaryDirectory(
+                prefix="powgate-ray-", dir="/tmp", ignore_cleanup_errors=True
+            )
+            options = {**OWN, "_temp_dir": stack.enter_context(folder)}
+        else:
             _probe(address)
+        stack.callback(ray.shutdown)
         try:
             ray.init(address, **QUIET, **options)
         except (OSError, RuntimeError, ValueError) as error:
-            raise RunError(f"no Ray at {address!r}: {_line(str(error))}") from error
+            raise RunError(f"no Ray at {address!r}: {_line(error)}") from error
         signal.signal(signal.SIGTERM, terminate)  # Ray has its own idea of it
         workers = Workers(ray)
-        try:
-            yield workers
-        finally:
-            workers.stop()
-    finally:
-        ray.shutdown()
-        if place is not None:
-            shutil.rmtree(place, ignore_errors=True)
+        stack.callback(workers.stop)
+        yield workers
 
 
 def _probe(address: str) -> None:
@@ -285,6 +279,6 @@ def _probe(address: str) -> None:
         raise RunError(f"no Ray answers at {address!r}: {_line(tried.stderr)}")
 
 
-def _line(text: str) -> str:
+def _line(text: object) -> str:
     """The last line that says something."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no word")
+    return (str(text).strip() or "no word").splitlines()[-1].strip()
