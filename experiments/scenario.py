@@ -141,8 +141,7 @@ def _read(path: Path, name: str, through: tuple[Path, ...]) -> dict[str, Any]:
     try:
         raw = read_toml(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ScenarioError(name, [f"cannot be read: {reason}"]) from error
+        raise ScenarioError(name, [f"cannot be read: {error.strerror or error}"]) from error
     except DocumentError as error:
         raise ScenarioError(name, [str(error)]) from error
     if "extends" not in raw:
@@ -178,9 +177,9 @@ def extend(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _groups(before: list[Any], after: list[Any]) -> list[Any]:
     merged = list(before)
-    places = {name: at for at, group in enumerate(before) if (name := _name(group)) is not None}
+    places = {_name(group): at for at, group in enumerate(before)}
     for group in after:
-        at = places.get(_name(group))
+        at = places.get(_name(group)) if _name(group) else None
         if at is None:
             merged.append(group)
         else:
@@ -188,20 +187,17 @@ def _groups(before: list[Any], after: list[Any]) -> list[Any]:
     return merged
 
 
-def _name(group: Any) -> Any:
+def _name(group: Any) -> str:
     name = group.get("name") if isinstance(group, dict) else None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str) else ""
 
 
 def parse(raw: Mapping[str, Any], *, source: str = "scenario") -> Scenario:
     """Validates a scenario as a whole. Raises ScenarioError with every mistake in it."""
     mistakes: list[str] = []
-    if "sweep" in raw:
-        mistakes.append("sweep makes several scenarios of one, expected a single one here")
-    read = {key: value for key, value in raw.items() if key != "sweep"}
     found: _Document | None = None
     with noted(mistakes):
-        found = validate(_Document, read)
+        found = validate(_Document, raw)
     server = raw["server"] if isinstance(raw.get("server"), Mapping) else {}
     with noted(mistakes):
         _check_defence(server)

@@ -118,25 +118,20 @@ def _values(table: Any, way: tuple[str, ...], mistakes: list[str]) -> dict[tuple
 
 
 def _astray(raw: Mapping[str, Any], way: tuple[str, ...], values: list[Any]) -> str:
-    """Why there is no such field in a scenario, if parsing it would not tell."""
-    path = ".".join(("sweep", *way))
-    if way[0] == "clients":
-        if len(way) == 1:
-            return f"{path} is not a field, expected clients.NAME.FIELD"
-        clients = raw.get("clients")
-        known = clients if isinstance(clients, list) else []
-        groups = [str(each.get("name")) for each in known if isinstance(each, dict)]
-        if way[1] not in groups:
-            hint = suggest(way[1], groups) or f", known: {', '.join(groups)}"
-            return f"{path} is of no group of clients{hint}"
-        if len(way) == 2 and not all(isinstance(value, dict) for value in values):
-            return f"{path} is {shown(values)}, expected tables"
+    """Why there is no such group of clients in a scenario; all else is told by parsing it."""
+    if way[0] != "clients":
         return ""
-    at: Any = raw
-    for depth, step in enumerate(way[:-1], 1):
-        at = at.get(step, {})
-        if not isinstance(at, dict):
-            return f"{path} is not a field: {'.'.join(way[:depth])} is no table"
+    path = ".".join(("sweep", *way))
+    if len(way) == 1:
+        return f"{path} is not a field, expected clients.NAME.FIELD"
+    clients = raw.get("clients")
+    known = clients if isinstance(clients, list) else []
+    groups = [str(each.get("name")) for each in known if isinstance(each, dict)]
+    if way[1] not in groups:
+        hint = suggest(way[1], groups) or f", known: {', '.join(groups)}"
+        return f"{path} is of no group of clients{hint}"
+    if len(way) == 2 and not all(isinstance(value, dict) for value in values):
+        return f"{path} is {shown(values)}, expected tables"
     return ""
 
 

@@ -149,7 +149,7 @@ CROWDS = [{**GOOD["clients"][0], "name": f"a{n}", "processes": 1000} for n in ra
             "defence_config.budget is called epsilon now",
         ),
         ({"server__defence_config": {"epsilon": 0.5}}, "there is no defence; expected no settings"),
-        ({"sweep": {"seed": [1]}}, "sweep makes several scenarios of one"),
+        ({"sweep": {"seed": [1]}}, "sweep is not a known key"),
     ],
 )
 def test_one_mistake_is_named(changes: dict[str, Any], complaint: str) -> None:

@@ -96,8 +96,8 @@ def test_fields_may_be_swept_together_as_a_table() -> None:
         ({"clients.bib.pace": [1]}, "sweep.clients.bib.pace is of no group .* did you mean 'bob'?"),
         ({"clients.bob.acounts": [1, 2]}, "acounts is not a known key; did you mean 'accounts'?"),
         ({"clients.bob": [3]}, r"clients.bob is \[3\], expected tables"),
-        ({"seed.x": [1]}, "sweep.seed.x is not a field: seed is no table"),
-        ({"sweep.seed": [1]}, "sweep makes several scenarios of one"),
+        ({"seed.x": [1]}, r"seed is \{'x': 1\}, expected a whole number"),
+        ({"sweep.seed": [1]}, "sweep is not a known key"),
     ],
 )
 def test_one_mistake_is_named_once(table: Any, complaint: str) -> None:
