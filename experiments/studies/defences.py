@@ -130,7 +130,6 @@ class Study:
 
     def parts(self) -> Iterator[str]:
         """Sentences and tables, in Markdown."""
-        again = f"again by `python -m experiments run {self.name} --data FOLDER`"
         if len(self.thefts):
             queries = sorted(self.thefts["queries"].unique())
             made = revisions([*self.thefts["provenance"], *self.benign["provenance"]])
@@ -138,38 +137,23 @@ class Study:
                 f"### {self.title}\n\n"
                 f"{self.victim['network']}, {100 * self.victim['accuracy']:.1f} % right on"
                 f" {self.victim['images']:,} held-out images; attackers ask"
-                f" {' or '.join(f'{n:,}' for n in queries)} images. Clones: accuracy (fidelity), in"
-                f" %. [{self.name}.json](results/{self.name}.json), made at {made}; {again}.\n"
+                f" {' or '.join(f'{n:,}' for n in queries)} images."
+                f" [{self.name}.json](results/{self.name}.json), made at {made}; again by"
+                f" `python -m experiments run {self.name} --data FOLDER`.\n"
             )
             yield table(self._ordered(self._clones()), ["defence"])
             yield f"![{CAPTION}](results/{self.name}.svg)\n"
-            yield (
-                "What that costs: honest users' accuracy in %, mean L1 moved on their images and on"
-                " those of each attacker, and milliseconds an image.\n"
-            )
             yield table(self._ordered(self._costs()), ["defence"])
         if len(self.wire):
-            yield (
-                f"### {self.title}, with and without proof of work, over loopback\n\n"
-                f"The same victim and attackers, each a process, beside an honest user; all ask at"
-                f" once, without work and with the work that policy `rate` asks. An image:"
-                f" milliseconds of the client's wall time, on a machine that had other work, too;"
-                f" solving is drawn, not spent; work in hashes; the server's CPU time is that of"
-                f" victim and defence, from the table above. Made at"
-                f" {revisions(self.wire['provenance'])}; {again}.\n"
-            )
+            yield self._heading("with and without proof of work", self.wire)
             yield table(self._priced().reset_index(), ["defence", "client"])
         if len(self.learning):
-            yield (
-                f"### {self.title}, by what the surrogates have learnt\n\n"
-                f"{self.learning['defence'].iloc[-1]} against `{self.attackers[0]}`: how often a"
-                f" surrogate is right on held-out images, how often the best score is that of the"
-                f" surrogates' own class, what honest users get, and the accuracy of clones, in %."
-                f" Made at {revisions(self.learning['provenance'])} by code that is no longer here"
-                f" (`experiments/defences/learning.py`).\n"
-            )
+            yield self._heading("by what the surrogates have learnt", self.learning)
             learnt = self.learning.groupby(list(KEYS["learning"][:4]), sort=False)
             yield table([self._learnt(*each) for each in learnt], ["surrogates learnt"])
+
+    def _heading(self, what: str, cells: pd.DataFrame) -> str:
+        return f"### {self.title}, {what}\n\nMade at {revisions(cells['provenance'])}.\n"
 
     def _ordered(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows of the defences that were tried, in the order of the scenario."""

@@ -112,8 +112,8 @@ def test_a_curve_is_read_between_its_surrogates():
         "random", [(100, 0.90, 0.91), (200, 0.96, 0.97)], [(64, 0.8, 0.8), (200, 1.0, 1.0)]
     )
     assert two.queries == [200]
-    assert two.accuracy(150) == pytest.approx([0.93, 0.926470])
-    assert two.fidelity(200) == [0.97, 1.0]
+    assert two.at(150)[0] == pytest.approx([0.93, 0.926470])
+    assert two.at(200)[1] == [0.97, 1.0]
 
 
 def test_a_goal_is_met_or_missed():
