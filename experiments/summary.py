@@ -5,29 +5,22 @@ be had (no honest client, no arm without work, no surrogate) is null, never zero
 quantile, interpolated linearly between the values there are.
 
     format, kind    2, "run"
-    name            of the scenario
-    question        its first comment
+    name, question  of the scenario, and its first comment
     command         repeats the run
-    provenance      revision, versions, host, seed
-    calibration     what the prices rest on: hash rate, service time, constants
-    scenario        as resolved
+    provenance, calibration, scenario   as of the run
     victim          {"dataset", "network", "accuracy"} on held-out images
-    arms            one for each policy:
-      policy
+    arms            one for each "policy":
       load          {"mean", "max"} of the one-minute load average
       server_code   exit code of the server, null if the arm was cut short
       honest_work_per_image   median over the requests of honest clients
       clients       one for each client:
-        name, kind, label      label is the attack's name, or "honest"
-        group                  the one it is a process of; its own name if it is alone
-        status, reason         "done", "refused", "unreachable", "interrupted", "crashed", "stopped"
-        background             whether the run did not wait for its end: it may be "stopped"
+        name, kind, label, group, status, reason, background, right
+                               as of `experiments.records.ClientRun`
         accounts               that were answered; an attacker may deal its batches among several
         images                 answered
         pool                   {"images", "budget"} of an attacker whose pool has fewer, or absent
         accuracy, fidelity     of the last surrogate, on held-out images; fidelity is the share of
                                them on which it agrees with the victim
-        right                  share of an honest client's answers that were right
         l1, kept               how far a defence moved the answers, and the share of them whose best
                                class stayed; null without a defence
         cost_per_image         privacy cost by the server's records
@@ -116,10 +109,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "kind": "run",
         "name": scenario["name"],
         "question": about.get("question", ""),
-        "command": about["command"],
-        "provenance": dict(about["provenance"]),
-        "calibration": dict(calibration),
-        "scenario": dict(scenario),
+        **{key: about[key] for key in ("command", "provenance", "calibration")},
+        "scenario": scenario,
         "victim": {
             **scenario["victim"],
             "accuracy": next((each for each in accuracies if each is not None), None),

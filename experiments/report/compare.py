@@ -27,6 +27,7 @@ from experiments.report.tables import (
     by_policy,
     percent,
     ratio,
+    rows,
     terminal,
 )
 from experiments.summary import FORMAT, Summary
@@ -86,18 +87,17 @@ def load(path: Path) -> Summary:
     try:
         summary = read_json(file)
     except FileNotFoundError as error:
-        if (path / "scenario.json").exists():
-            raise FolderError(
-                f"{path} has no summary.json yet: python -m experiments report {path}"
-            ) from error
-        raise FolderError(f"{path} is not the folder of a run: no summary.json") from error
+        hint = "; python -m experiments report makes it" * (path / "scenario.json").exists()
+        raise FolderError(f"{path} is not the folder of a run: no summary.json{hint}") from error
     except DocumentError as error:
         raise FolderError(f"{file} cannot be read: {error}") from error
-    found = summary.get("format") if isinstance(summary, dict) else None
-    if found != FORMAT:
-        raise FolderError(f"{file} has format {found!r}, expected the summary of a run: {FORMAT}")
-    if summary.get("kind") == "sweep":
-        raise FolderError(f"{file} is the summary of a sweep, expected that of one of its runs")
+    found, kind = (
+        summary.get(key) if isinstance(summary, dict) else None for key in ("format", "kind")
+    )
+    if (found, kind) != (FORMAT, "run"):
+        raise FolderError(
+            f"{file} has format {found!r} and kind {kind!r}, expected {FORMAT} and 'run'"
+        )
     known: Summary = committed(summary)  # a fresh run equals what was published of it then
     return known
 
@@ -113,12 +113,7 @@ def compare(left: Path, right: Path) -> Comparison:
             origins=(f"A  {_origin(a, left)}", f"B  {_origin(b, right)}"),
             remarks=(*_remarks(a, b), *_alone("A", a, b), *_alone("B", b, a)) or (SAME,),
             settings=tuple(_settings(a, b)),
-            lines=tuple(
-                line
-                for policy, arm in _arms(a).items()
-                if policy in _arms(b)
-                for line in _lines(arm, _arms(b)[policy])
-            ),
+            lines=tuple(_lines(a, b)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise FolderError(f"{left} or {right} holds half a summary: {error!r}") from error
@@ -133,10 +128,6 @@ def _origin(summary: Summary, path: Path) -> str:
 def _revision(about: Summary) -> str:
     revision = str(about.get("git_revision") or "unknown")[:7]
     return revision + (" with changes" if about.get("git_modified") else "")
-
-
-def _arms(summary: Summary) -> dict[str, Summary]:
-    return {arm["policy"]: arm for arm in summary["arms"]}
 
 
 def _remarks(a: Summary, b: Summary) -> Iterator[str]:
@@ -169,29 +160,29 @@ def _remarks(a: Summary, b: Summary) -> Iterator[str]:
 
 def _alone(name: str, mine: Summary, theirs: Summary) -> Iterator[str]:
     """Policies and clients that are in one run only."""
-    for policy, arm in _arms(mine).items():
-        if policy not in _arms(theirs):
+    known = by_policy(rows(theirs))
+    for policy, found in by_policy(rows(mine)).items():
+        names = {row["name"] for row in known.get(policy, ())}
+        if not names:
             yield f"Only in {name}: policy {policy}."
-            continue
-        known = {group["name"] for group in _arms(theirs)[policy]["groups"]}
-        names = [each["name"] for each in arm["groups"] if each["name"] not in known]
-        if names:
-            yield f"Only in {name}, under {policy}: {', '.join(names)}."
+        elif alone := [row["name"] for row in found if row["name"] not in names]:
+            yield f"Only in {name}, under {policy}: {', '.join(alone)}."
 
 
-def _lines(left: Summary, right: Summary) -> Iterator[Row]:
+def _lines(a: Summary, b: Summary) -> Iterator[Row]:
     """Each quantity of the clients, or groups of processes alike, that are in both."""
-    there = {row["name"]: row for row in right["groups"]}
-    for a, b in ((row, there[row["name"]]) for row in left["groups"] if row["name"] in there):
-        for column in COLUMNS[1:]:  # the first one is the name
-            before, after = column.read(a), column.read(b)
+    there = {(row["policy"], row["name"]): row for row in rows(b)}
+    for row in rows(a):
+        who = row["policy"], row["name"]
+        for column in COLUMNS[1:] if who in there else ():  # the first one is the name
+            before, after = column.read(row), column.read(there[who])
             if before is not None or after is not None:
                 yield {
-                    "policy": left["policy"],
-                    "client": a["name"],
+                    "policy": row["policy"],
+                    "client": row["name"],
                     "quantity": column.heading,
-                    "a": column.text(a),
-                    "b": column.text(b),
+                    "a": column.text(row),
+                    "b": column.text(there[who]),
                     "change": change(column, before, after),
                 }
 

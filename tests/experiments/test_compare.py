@@ -190,11 +190,11 @@ def test_bad_input_gets_one_clear_error(runs: Runs, folder: Path, tmp_path: Path
 
     for content, reason in (
         ("{", "not JSON"),
-        ("[]", f"has format None, expected the summary of a run: {FORMAT}"),
-        ('{"format": 99}', "has format 99, expected"),
-        ('{"format": 2, "kind": "sweep"}', "is the summary of a sweep, expected that of one"),
-        ('{"format": 1}', "has format 1, expected"),
-        ('{"format": 2}', "holds half a summary: KeyError('provenance')"),
+        ("[]", f"has format None and kind None, expected {FORMAT} and 'run'"),
+        ('{"format": 99}', "has format 99 and"),
+        ('{"format": 2, "kind": "sweep"}', "has format 2 and kind 'sweep', expected"),
+        ('{"format": 1}', "has format 1 and"),
+        ('{"format": 2, "kind": "run"}', "holds half a summary: KeyError('provenance')"),
     ):
         (two / "summary.json").write_text(content)
         assert reason in refused(one, two)
