@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.__main__ import VERBS, main
 
 
 @pytest.mark.process
-def test_help_and_reading_a_scenario_import_nothing_heavy() -> None:
+def test_help_reading_a_scenario_and_accounting_import_nothing_heavy(tmp_path: Path) -> None:
+    np.save(tmp_path / "votes.npy", [[3, 1, 0]])
     code = (
         "import sys, runpy; from experiments.sweep import load; load('demo')\n"
-        "sys.argv = ['experiments', 'run', '--help']\n"
-        "try: runpy.run_module('experiments', run_name='__main__', alter_sys=True)\n"
-        "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'numba', 'scipy', 'sklearn', 'matplotlib', 'pandas', 'grpc')"
-        " if m in sys.modules])"
+        "def run(*words):\n"
+        "  sys.argv = ['experiments', *words]\n"
+        "  try: runpy.run_module('experiments', run_name='__main__', alter_sys=True)\n"
+        "  except SystemExit: pass\n"
+        "  print([m for m in ('torch', 'numba', 'sklearn', 'matplotlib', 'pandas', 'grpc', 'scipy')"
+        " if m in sys.modules])\n"
+        "run('run', '--help')\n"
+        f"run('privacy', {str(tmp_path / 'votes.npy')!r}, '--sigma', '10')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("[]\n")
+    assert re.findall(r"^\[.*\]$", done.stdout, re.M) == ["[]", "['scipy']"]
     assert "--home" in done.stdout
 
 
@@ -47,11 +53,7 @@ def test_a_mistake_on_the_command_line_is_one_line(
     deep.write_text("a = " + "[" * 50_000)
     for words, code, error in (
         (["rum"], 2, "error: unknown verb 'rum'; did you mean 'run'?"),
-        (
-            ["run", "demmo", "--out", str(tmp_path / "out")],
-            1,
-            "error: scenario 'demmo': is neither",
-        ),
+        (["run", "demmo", "--out", f"{tmp_path}/out"], 1, "error: scenario 'demmo': is neither"),
         (["run", str(deep)], 1, f"error: scenario {deep}: is nested too deeply"),
     ):
         monkeypatch.setattr(sys, "argv", ["experiments", *words])

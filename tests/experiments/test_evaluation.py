@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edits import append
 
 from core.arrays import to_float
 from core.learning import artifacts, datasets, networks, training
@@ -20,12 +21,6 @@ from experiments.evaluation import complete, follow
 from experiments.records import FolderError
 
 
-def append(path: Path, *records: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(record) + "\n" for record in records)
-
-
 def network(path: Path, seed: int) -> networks.Network:
     made = networks.build("lenet-thin", (1, 8, 8), 10, seed=seed)
     artifacts.save_network(path, made)
@@ -34,17 +29,9 @@ def network(path: Path, seed: int) -> networks.Network:
 
 def described(folder: Path, *policies: str) -> Path:
     folder.mkdir()
-    about = {
-        "resolved": {
-            "name": "tiny",
-            "victim": {"dataset": "digits"},
-            "server": {"policies": policies},
-            "clients": [],
-        },
-        "command": "",
-        "calibration": {},
-        "provenance": {"seed": 7},
-    }
+    resolved = {"name": "tiny", "victim": {"dataset": "digits"}, "clients": []}
+    resolved["server"] = {"policies": policies}
+    about = {"resolved": resolved, "command": "", "calibration": {}, "provenance": {"seed": 7}}
     (folder / "scenario.json").write_text(json.dumps(about))
     return folder
 
@@ -84,7 +71,7 @@ def test_accuracy_and_fidelity(arm: Path, tmp_path: Path) -> None:
     assert not (arm.parent / "paper").exists()
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("kept", [0, 2, 4])
 @pytest.mark.parametrize("torn", [0, 9])
 def test_what_was_cut_short_is_completed(arm: Path, kept: int, torn: int) -> None:
     whole = run(arm)
@@ -98,45 +85,29 @@ def test_what_was_cut_short_is_completed(arm: Path, kept: int, torn: int) -> Non
     assert file.read_text() == before
 
 
-def test_what_is_whole_needs_no_victim(arm: Path, tmp_path: Path) -> None:
+def test_what_is_whole_needs_no_victim_and_nothing_else_is_touched(
+    arm: Path, tmp_path: Path
+) -> None:
     whole = run(arm)
     (tmp_path / "victim").unlink()
     assert run(arm) == whole
     network(arm / "surrogates" / "bob" / "three", 3)
     with pytest.raises(ArtifactError, match=r"no artifact at .*victim"):
         run(arm)
-
-
-def test_a_file_of_something_else(arm: Path) -> None:
     (arm / "evaluation.jsonl").write_text("nonsense\n")
     with pytest.raises(RecordError, match="line 1: not JSON"):
         run(arm)
+    with pytest.raises(FolderError, match=r"no scenario\.json"):
+        complete(tmp_path, tmp_path, tmp_path)
 
 
 # ── while the run goes on ────────────────────────────────────────────────────────────────────────
 
 
-class Clock:
-    """Time that passes when somebody sleeps or scores; a script of what happens meanwhile."""
-
-    def __init__(self, script: Iterator[None]) -> None:
-        self.now = 0.0
-        self.script = script
-        self.scored: list[tuple[float, str]] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        next(self.script)
-
-
-@pytest.fixture
-def going(tmp_path: Path) -> Path:
-    return described(tmp_path / "run", "none", "rate")
-
-
 def test_surrogates_are_scored_as_they_appear_until_the_runner_is_gone(
-    going: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    going = described(tmp_path / "run", "none", "rate")
     now, scored = 0.0, []
     bob = going / "none" / "surrogates" / "bob"
 
@@ -183,8 +154,3 @@ def test_surrogates_are_scored_as_they_appear_until_the_runner_is_gone(
     header, rows = read(going / "none" / "evaluation.jsonl")
     assert (header["scenario"], header["seed"]) == ("tiny", 7)
     assert [row.get("path", row["kind"]) for row in rows] == ["victim", "two", "three", "one"]
-
-
-def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match=r"no scenario\.json"):
-        complete(tmp_path, tmp_path, tmp_path)

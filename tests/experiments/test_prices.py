@@ -2,8 +2,6 @@
 
 import json
 import math
-import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 from meaning import assert_same_answers, assert_same_page
 
 from core.learning.drift import DRIFTS
-from experiments.__main__ import main
 from experiments.studies import measures, price_simulation, prices
 from experiments.studies.price_attacks import Market, PaperPrices, Steering
 from server.calibration import fit, traffic
@@ -158,19 +155,15 @@ SMALL = price_simulation.Scale(
 
 def drawn():
     draw = np.random.default_rng(0)
-    labels = np.arange(600) % 10
-    honest = [
-        Sample(
-            draw.exponential(1.0, 600),
-            labels,
-            {name: draw.exponential(1.2, 600) for name in DRIFTS},
-        )
-        for _ in range(2)
-    ]
+
+    def sample():
+        clean = draw.exponential(1.0, 600)
+        drifted = {name: draw.exponential(1.2, 600) for name in DRIFTS}
+        return Sample(clean, np.arange(600) % 10, drifted)
+
     means = {"tinyimagenet": 2.4, "noise": 5.0, "pool": 1.0}
-    return price_simulation.Costs(
-        *honest, {name: draw.exponential(mean, 300) for name, mean in means.items()}
-    )
+    foreign = {name: draw.exponential(mean, 300) for name, mean in means.items()}
+    return price_simulation.Costs(sample(), sample(), foreign)
 
 
 @pytest.mark.process
@@ -222,14 +215,6 @@ def test_costs_are_those_that_were_recorded(digits_home):
     assert_same_answers(again.honest.costs, costs.honest.costs)
 
 
-def test_costs_that_nobody_recorded_are_refused(tmp_path, monkeypatch, capsys):
-    command = ["experiments", "prices", "--dataset", "digits", "--home", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", command)
-    assert main() == 1
-    said = capsys.readouterr().err
-    assert re.search(r"costs-surprisal-typicality.*is missing; run .*experiments measures", said)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -239,11 +224,12 @@ def test_costs_that_nobody_recorded_are_refused(tmp_path, monkeypatch, capsys):
         ({"clients": 1}, "--clients is 1"),
         ({"seed": -1}, "--seed is -1"),
         ({"measure": "headz"}, "headz"),
+        ({}, "costs-surprisal-typicality.*is missing; run .*experiments measures"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(changes, message):
+def test_what_cannot_be_simulated_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        prices.check(prices.Flags(**changes))
+        prices.run(prices.Flags(dataset="digits", home=tmp_path, **changes))
 
 
 def test_the_page_shows_the_committed_results(tmp_path):
@@ -268,10 +254,7 @@ def test_committed_goals_are_those_of_the_committed_rows(file):
     found = {goal["goal"]: goal for goal in prices.goals(content["rows"])}
     assert list(found) == list(committed)
     for name, goal in found.items():
-        assert (goal["wanted"], goal["reached"]) == (
-            committed[name]["wanted"],
-            committed[name]["reached"],
-        )
+        assert all(goal[key] == committed[name][key] for key in ("wanted", "reached"))
 
 
 def test_a_missed_goal_is_bold(tmp_path):
