@@ -65,15 +65,6 @@ def test_a_port_that_is_taken(copied):
     assert f"127.0.0.1:{port}" in said
 
 
-@pytest.mark.parametrize("name", ["victim.safetensors", "surprisal-typicality.safetensors"])
-def test_corrupt_artifacts_are_named(copied, name):
-    file = copied / "models" / "m" / name
-    data = bytearray(file.read_bytes())
-    data[-20] ^= 1
-    file.write_bytes(data)
-    assert name in refused(*SERVE, "--home", copied, "--model", "m")
-
-
 def test_files_of_another_model_are_refused(copied):
     model.prepare(copied, "n", dataset="digits", network="lenet-thin", measure=MEASURE, seed=1)
     mine, other = copied / "models/m", copied / "models/n"
@@ -85,7 +76,8 @@ def test_files_of_another_model_are_refused(copied):
         *SERVE, "--home", copied, "--model", "m"
     )
     flags = ("--model", "m", "--dataset", "digits", "--network", "lenet-thin")
-    assert f"made {MEASURE}" in run("prepare", "--home", copied, *flags).stdout  # as it said
+    for said in (f"made {MEASURE}", "up to date"):
+        assert said in run("prepare", "--home", copied, *flags).stdout
     assert model.load(copied, "m", MEASURE)
 
 
@@ -130,14 +122,6 @@ def test_calibrating(copied, monkeypatch, rates):
     floor = found["overhead"]["iid"]["median"]
     assert f"a client of 640 images waits {1 + 2 * (floor - 1):.2f} in all" in done.stdout
     assert f"drawn in {file.with_suffix('.svg')}" in done.stdout
-
-
-def test_preparing_again_changes_nothing(copied):
-    before = {path: path.stat().st_mtime_ns for path in (copied / "models/m").iterdir()}
-    flags = ("--model", "m", "--dataset", "digits", "--network", "lenet-thin")
-    done = run("prepare", "--home", copied, *flags)
-    assert (done.returncode, done.stdout.split(": ")[1]) == (0, "up to date\n")
-    assert before == {path: path.stat().st_mtime_ns for path in (copied / "models/m").iterdir()}
 
 
 def test_a_gate_serves_over_ipv6(copied, images):

@@ -247,6 +247,5 @@ def test_more_connections_than_files_do_not_shut_the_door_for_good(gate_with, mo
     with gate_with() as gate, ExitStack() as crowd:
         for _ in range(64):
             crowd.enter_context(connect(gate.address))
-        stub = GateStub(crowd.enter_context(grpc.insecure_channel(gate.address)))
         asked = pb.DescribeRequest()
-        assert stub.Describe(asked, metadata=ANNE, timeout=10, wait_for_ready=True)
+        assert gate.stub.Describe(asked, metadata=ANNE, timeout=10, wait_for_ready=True)

@@ -266,22 +266,17 @@ def test_a_mutated_measure_is_refused_or_prices(named, victim, data):
     assert len(message) < 600
 
 
-@pytest.mark.parametrize(
-    ("about", "lost", "message"),
-    [
-        ({}, "", "it has no config"),
-        ({"config": {}}, "", "config.neighbour is missing"),
-        ({"config": {"neighbour": 10**9}}, "", "neighbour is 1000000000, expected 1 to"),
-        ({"config": {"neighbour": 1, "x": 1}}, "", "config.x is not a known key, known here: nei"),
-        ({"config": {"neighbour": 1}}, "features", "the array 'features' is missing"),
-    ],
-)
-def test_a_measure_that_cannot_be_used_is_named(victim, split, about, lost, message):
-    measure = measures.train("typicality", victim, split, seed=0)
-    arrays = {key: array for key, array in measure.arrays().items() if key != lost}
-    with pytest.raises(artifacts.ArtifactError, match=message) as caught:
-        model.restored(Path("/home/m.safetensors"), "typicality", arrays, about, victim)
-    assert str(caught.value).startswith("/home/m.safetensors holds no measure typicality")
+def test_a_measure_that_cannot_be_used_is_named(victim, split):
+    arrays = measures.train("typicality", victim, split, seed=0).arrays()
+    for about, found, message in (
+        ({}, arrays, "it has no config"),
+        ({"config": {}}, arrays, "config.neighbour is missing"),
+        ({"config": {"neighbour": 10**9}}, arrays, "neighbour is 1000000000, expected 1 to"),
+        ({"config": {"neighbour": 1}}, {}, "the array 'features' is missing"),
+    ):
+        named = rf"/home/m.safetensors holds no measure typicality .*{message}"
+        with pytest.raises(artifacts.ArtifactError, match=named):
+            model.restored(Path("/home/m.safetensors"), "typicality", found, about, victim)
 
 
 def test_the_fewest_images_are_those_below_which_a_measure_is_refused(victim, split, few_teachers):

@@ -25,11 +25,8 @@ def test_a_secret_is_made_once_and_is_private(tmp_path):
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
     assert accepts(keyring(tmp_path), issued(first))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret"]
-
-
-@pytest.mark.parametrize("kind", [".virtual", ".open", ".open.virtual"])
-def test_what_is_virtual_or_open_never_passes_for_real_work(tmp_path, kind):
-    assert not accepts(keyring(tmp_path), issued(keyring(tmp_path, kind)))
+    for kind in (".virtual", ".open", ".open.virtual"):  # never pass for real work
+        assert not accepts(keyring(tmp_path), issued(keyring(tmp_path, kind)))
 
 
 def test_rotation_keeps_the_previous_secret(tmp_path):
