@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 from ledger_contract import LedgerContract
-from ledgers import HONEST, Client, Clock, FixedTariff, Tail, batch
+from ledgers import HONEST, Client, Clock, FixedTariff, Flat, Tail, batch
 
 from server.ledger import NANO, Account
 from server.ledger.sqlite import RETENTION, SqliteLedger
@@ -118,7 +118,7 @@ class TestInFile(LedgerContract):
         assert left[-1] == 0  # after one round for each job
 
     def test_a_full_disk_refuses_and_keeps_what_was_charged(self, client):
-        anne = replace(client(FixedTariff(free=True)), digest=b"d" * 4_000)
+        anne = replace(client(Flat(hashes=0)), digest=b"d" * 4_000)
         anne.ledger._submit(lambda db: db.execute("PRAGMA max_page_count = 30")).result()
         done = 0
         with contextlib.suppress(LedgerUnavailable):
@@ -210,7 +210,7 @@ def _charge(path, requests):
 
 def _serve(path, life, told):
     """Tells of each charge once it is durable, until it is killed."""
-    ledger = opened(path, tariff=FixedTariff(free=True), clock=time.time)
+    ledger = opened(path, tariff=Flat(hashes=0), clock=time.time)
     for number in itertools.count():
         # Several at once, so that kills also fall into the midst of a group commit.
         names = [f"{life}-{number}-{part}" for part in range(4)]

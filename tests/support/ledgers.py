@@ -1,5 +1,6 @@
 """What tests of ledgers need: batches, a clock, tariffs, and a client that asks and pays."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
@@ -32,9 +33,9 @@ class Clock:
 
 @dataclass(frozen=True)
 class FixedTariff:
-    """1 000 hashes an image once something counts; `free` asks for nothing."""
+    """1 000 hashes an image, or another price, once something counts."""
 
-    free: bool = False
+    price: Callable[[Account, int], int] = lambda account, images: 1_000 * images
 
     thresholds = ()
 
@@ -44,7 +45,7 @@ class FixedTariff:
 
     def work(self, account: Account, images: int) -> int:
         assert account.counted > 0  # priced with the batch counted in
-        return 0 if self.free else 1_000 * images
+        return self.price(account, images)
 
     def puzzle(self, work: int, images: int, account: Account) -> Puzzle:
         return puzzle_for(work)
@@ -67,14 +68,14 @@ class Flat(FixedTariff):
         return Puzzles(self.algorithm).choose(work, Fraction(work * 64, images))
 
 
+@dataclass(frozen=True)
 class Steps(FixedTariff):
     """Ten images that count double the price; nothing counts before it is paid for."""
 
+    price: Callable[[Account, int], int] = lambda account, n: n * 1_000 << account.counted // 10
+
     def counts_at_once(self, before: Account, after: Account) -> bool:
         return False
-
-    def work(self, account: Account, images: int) -> int:
-        return images * 1_000 << account.counted // 10
 
 
 class Tail(FixedTariff):
