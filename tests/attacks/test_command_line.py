@@ -58,9 +58,7 @@ def pixels(*shape):
 
 POOLS = {
     "flat": {"x": pixels(50, 64)},
-    "deep": {"x": pixels(50, 8, 8, 5)},
     "range": {"x": pixels(50, 8, 8).astype(np.float32) * 2},
-    "empty": {"x": pixels(0, 8, 8)},
     "holes": {"x": pixels(60, 8, 8), "y": np.arange(60) % 4 * 2},
     "below": {"x": pixels(60, 8, 8), "y": np.arange(60) % 4 - 1},
     "plain": {"x": pixels(60, 8, 8)},
@@ -74,9 +72,7 @@ def test_a_mistake_is_one_line_and_costs_nothing(gate_with, attack, tmp_path):
     with gate_with(shape=(1, 8, 8)) as gate:
         for name, pool, flags, message in (
             ("random", "flat", (), "x has shape (50, 64), expected (n, h, w) or (n, h, w, 1 or 3)"),
-            ("copycat", "deep", (), "x has shape (50, 8, 8, 5), expected (n, h, w)"),
             ("jacobian", "range", (), "x has dtype float32, expected uint8"),
-            ("kcenter", "empty", (), "x has shape (0, 8, 8), expected at least one image"),
             ("random", "nowhere", (), "npz:nowhere.npz: there is no file"),
             ("knockoff", "holes", ADAPTIVE, "the pool has no image of class 1; strategy adaptive"),
             ("knockoff", "below", ADAPTIVE, "the pool has a class -1; expected 0 or more"),

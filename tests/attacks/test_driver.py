@@ -51,6 +51,9 @@ def test_a_batch_beyond_the_budget_is_not_asked_and_the_plan_is_closed():
     assert [answers.shape for answers in got[:-1]] == [(4, 3), (4, 3)]
     assert got[-1] == "closed"
     assert saved == []
+    asked, got, _ = run([Price(IMAGES), Price(IMAGES[:1]), IMAGES], budget=4)
+    assert got[:2] == [400, 100]  # prices do not count
+    assert asked == [4]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +68,3 @@ def test_a_checkpoint_after_every_round_and_only_then(steps, budget, checkpoints
     _, _, saved = run(steps, budget=budget)
     names = [f"{images:06d}.safetensors" for images in checkpoints]
     assert saved == [(images, name, 1) for images, name in zip(checkpoints, names, strict=True)]
-
-
-def test_prices_go_to_the_plan_and_do_not_count():
-    asked, got, _ = run([Price(IMAGES), Price(IMAGES[:1]), IMAGES], budget=4)
-    assert got[:2] == [400, 100]
-    assert asked == [4]

@@ -219,7 +219,6 @@ NEEDY = SimpleNamespace(__name__="attacks.needy", NEEDS=("pool", "classes", "cos
         (RANDOM, {"costs": Path("f")}, "random has no use for --costs"),
         (RANDOM, {"accounts": 0}, "--accounts is 0; expected at least 1"),
         (RANDOM, {"pace": -0.5}, "--pace is -0.5; expected at least 0"),
-        (RANDOM, {"pace": float("nan")}, "--pace is nan; expected at least 0"),
         (RANDOM, {"pool_size": 0}, "--pool-size is 0; expected at least 1"),
         (RANDOM, {"surrogates": None, "resume": True}, "--resume needs --surrogates"),
         (RANDOM, {"config": {"batch": 0}}, "--attack.batch is 0; expected at least 1"),

@@ -98,12 +98,9 @@ def test_the_deadline_bounds_all_calls_together():
     [
         ({"deadline": 0}, "deadline is 0"),
         ({"deadline": float("nan")}, "deadline is nan"),
-        ({"deadline": float("inf")}, "deadline is inf"),
         ({"timeout": -1}, "timeout is -1"),
         ({"timeout": 1e10}, "timeout is 1"),  # gRPC took it for none at all
-        ({"timeout": None}, "timeout is None"),
         ({"max_work": -1}, "max_work is -1"),
-        ({"max_work": 1e9}, "max_work is 1"),
         *(({"threads": n}, "threads is") for n in (0, -1, 10_000, 1.5, "2", True)),
         ({"solver": "virtual"}, "rng is None"),
         ({"solver": "magic"}, "solver is 'magic'"),

@@ -26,13 +26,11 @@ def solved(monkeypatch):
     [
         ("gate.example:1", True, None, NAMES, True),
         ("GATE.example.:1", True, None, NAMES, True),
-        ("10.0.0.7:1", True, None, NAMES, True),
         ("other.example:1", True, None, NAMES, False),
         ("other.example:1", True, "gate.example", NAMES, True),
         ("gate.example:1", True, "other.example", NAMES, False),
         ("gate.example:1", True, None, (), False),  # under TLS a gate has a name
         ("gate.example:1", False, None, (), True),
-        ("gate.example:1", False, None, NAMES, True),
         ("other.example:1", False, None, NAMES, False),
         ("127.0.0.1:1", False, None, NAMES, True),  # of this machine, say a tunnel
         ("127.0.0.1:1", True, None, (), True),
@@ -146,15 +144,12 @@ def test_a_puzzle_of_other_work_than_the_receipt_s_is_not_solved(solved, asked, 
     assert not solved
 
 
-@pytest.mark.parametrize("work", [1, 15, 16, 33, 63, 65, 1000, 1001])
-def test_a_puzzle_that_is_rounded_is_solved(work):
-    with asking(FakeGate(work)) as session:
-        assert session.predict(IMAGES).shape == (2, 3)
-
-
 @pytest.mark.parametrize("described", ["sha1", "sha256", "argon2id"])
 @pytest.mark.parametrize("asked", ALGORITHMS)
 def test_a_puzzle_of_another_algorithm_is_not_solved(solved, described, asked):
+    for work in (1, 15, 16, 33, 63, 65, 1000, 1001) if asked == described == "sha1" else ():
+        with asking(FakeGate(work)) as session:  # rounded to what a puzzle can be
+            assert session.predict(IMAGES).shape == (2, 3)
     gate = offering(FakeGate(64, algorithm=described), puzzle=puzzle_for(64, asked))
     with asking(gate) as session:
         if asked == described or (described, asked) == ("argon2id", "sha1"):

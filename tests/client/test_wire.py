@@ -69,19 +69,6 @@ def test_a_receipt_that_cannot_be_is_noticed_before_anything_is_paid(field, valu
     assert gate.asked["Redeem"] == 0
 
 
-def test_an_answer_holds_nothing_that_nobody_knows():
-    # What was solved and could not be redeemed is kept, and 64 of these were gigabytes.
-    def padded(sealed):
-        unknown = b"\x9a\x06" + bytes([0x80, 0x80, 0x40]) + bytes(1 << 20)  # field 99
-        return pb.SealedPrediction.FromString(sealed.SerializeToString() + unknown)
-
-    gate = FakeGate()
-    gate.changed["Predict"] = padded
-    with asking(gate) as session, pytest.raises(BadAnswer, match="bytes besides what is sealed"):
-        session.predict(IMAGES)
-    assert gate.asked["Redeem"] == 0
-
-
 @pytest.mark.parametrize(
     "answers",
     [
@@ -110,7 +97,7 @@ def test_answers_that_are_no_probabilities_of_these_images(answers, hashes):
         session.predict(IMAGES)
 
 
-@pytest.mark.parametrize("decimals", range(7))
+@pytest.mark.parametrize("decimals", [0, 1, 3, 6])
 def test_answers_that_a_defence_rounded_are_taken_and_are_the_caller_s_own(decimals):
     exact = np.random.default_rng(decimals).dirichlet(np.ones(CLASSES), 2).astype(np.float32)
     gate = FakeGate()
@@ -122,9 +109,19 @@ def test_answers_that_a_defence_rounded_are_taken_and_are_the_caller_s_own(decim
     assert answer.dtype == np.dtype("float32")
 
 
-@pytest.mark.parametrize("field", ["ciphertext", "challenge"])  # of the latter, its MAC
-def test_an_answer_that_was_tampered_with_is_not_opened(field):
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("ciphertext", "cannot be opened"),
+        ("challenge", "cannot be opened"),  # its MAC
+        (None, "bytes besides what is sealed"),
+    ],
+)
+def test_an_answer_that_was_tampered_with_is_not_opened(field, message):
     def tampered(sealed):
+        if field is None:  # what nobody knows was kept with what was solved, and took gigabytes
+            unknown = b"\x9a\x06" + bytes([0x80, 0x80, 0x40]) + bytes(1 << 20)  # field 99
+            return pb.SealedPrediction.FromString(sealed.SerializeToString() + unknown)
         data = bytearray(getattr(sealed, field))
         data[-1] ^= 1
         setattr(sealed, field, bytes(data))
@@ -132,7 +129,7 @@ def test_an_answer_that_was_tampered_with_is_not_opened(field):
 
     gate = FakeGate(0)
     gate.changed["Predict"] = tampered
-    with asking(gate) as session, pytest.raises(BadAnswer, match="cannot be opened"):
+    with asking(gate) as session, pytest.raises(BadAnswer, match=message):
         session.predict(IMAGES)
 
 
@@ -149,12 +146,12 @@ def test_keys_that_open_nothing_and_accounts_below_nothing(key, said):
             session.account()
 
 
-@pytest.mark.parametrize("method", ["Describe", "Predict", "Redeem", "GetAccount"])
-def test_a_call_that_ended_well_without_an_answer_is_a_gate_error(method):
-    gate = FakeGate()
-    gate.changed[method] = lambda said: None  # gRPC hands None to whoever called
-    with asking(gate) as session, pytest.raises(BadAnswer, match="sent no answer"):
-        session.account() if method == "GetAccount" else session.predict(IMAGES)
+def test_a_call_that_ended_well_without_an_answer_is_a_gate_error():
+    for method in ("Describe", "Predict", "Redeem", "GetAccount"):
+        gate = FakeGate()
+        gate.changed[method] = lambda said: None  # gRPC hands None to whoever called
+        with asking(gate) as session, pytest.raises(BadAnswer, match="sent no answer"):
+            session.account() if method == "GetAccount" else session.predict(IMAGES)
 
 
 UNREADABLE = (

@@ -121,7 +121,6 @@ def test_every_truncation_and_every_other_file_is_refused(tmp_path, artifact):
     ("tensors", "meta", "message"),
     [
         ({"x": np.array(["a"])}, {}, "'x' has dtype <U1, expected numbers"),
-        ({"x": np.array([{}], object)}, {}, "'x' has dtype object, expected numbers"),
         ({"x": torch.ones(2, dtype=torch.bfloat16)}, {}, "'x' is torch.bfloat16"),
         ({"x": "text"}, {}, "'x' is <class 'str'>"),
         ({}, {"loss": float("nan")}, "its facts are not JSON"),
@@ -165,7 +164,6 @@ PLAN = {"name": "lenet-thin", "shape": [1, 8, 8], "classes": 3}
                 None,
                 PLAN | {"name": "lenet-thick"},
                 PLAN | {"shape": [1, 8]},
-                PLAN | {"classes": 4},
                 {"name": "lenet-thin", "shape": [1, 8, 8]},
             )
         ),

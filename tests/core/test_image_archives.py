@@ -180,16 +180,11 @@ ONE = np.arange(24) == 5
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": IMAGES.astype(np.float32)}, "x_train has dtype float32, expected uint8"),
         ({"x_train": IMAGES[0]}, r"x_train has shape \(6, 7\), expected \(n, h, w\) or"),
-        ({"x_train": np.zeros((24, 1, 6, 7), np.uint8)}, r"x_train has shape \(24, 1, 6, 7\)"),
         ({"x_train": IMAGES[:0]}, "expected at least one image"),
         ({"y_train": np.arange(24) / 2}, r"y_train is float64 \(24,\), expected whole numbers"),
-        ({"y_train": np.zeros((24, 2), int)}, r"y_train is int64 \(24, 2\), .* not several"),
         ({"y_train": np.zeros(23, int)}, "24 train images but 23 train labels"),
-        ({"y_test": np.zeros(8, int)}, "9 test images but 8 test labels"),
         ({"y_test": np.full(9, 3)}, "labels go from 0 to 3, expected 0..k-1"),
-        ({"y_test": np.full(9, -1)}, "labels go from -1 to 2"),
         ({"y_train": np.zeros(24, int), "y_test": np.zeros(9, int)}, "at least two classes"),
         ({"x_test": np.zeros((9, 6, 8), np.uint8)}, r"train images are \(1, 6, 7\), test images"),
         ({"y_train": KINDS + 1, "y_test": KINDS[:9] + 1}, "from 1 to 3, .*begin at 1; subtract 1"),
@@ -198,10 +193,6 @@ ONE = np.arange(24) == 5
             "from 0 to 4, .*: 1 is missing there, which has 3 different labels",
         ),
         ({"y_train": KINDS + ONE * 5_000_000_000}, "label 5000000002, .*the others .* from 0 to 2"),
-        (
-            {"y_train": (KINDS + ONE * 5_000_000_000).astype(np.uint64) << 31},
-            "y_train has the label",
-        ),
         (
             {"y_train": KINDS + ONE * 77_775},
             "from 0 to 77777, .*: 3 is missing .* is there 1 times",

@@ -154,14 +154,10 @@ def test_progress_goes_to_standard_error_and_a_diverging_run_says_so(capfd):
     ("targets", "message"),
     [
         (np.zeros(7, np.int64), r"targets have shape \(7,\), expected 8, one for each image"),
-        (np.int64(1), r"targets have shape \(\), expected 8"),
         (np.full(8, 2), "targets contain the label 2, expected 0..1"),
-        (np.full(8, -1), "targets contain the label -1, expected 0..1"),
         (np.zeros((8, 3), np.float32), "targets have 3 columns, expected 2 classes"),
         (np.full((8, 2), np.nan, np.float32), "targets contain NaN or infinity"),
         (np.zeros(8), "targets are float64 of rank 1, expected labels"),
-        (np.zeros((8, 2), np.int64), "targets are int64 of rank 2, expected labels"),
-        (np.zeros(8, bool), "targets are bool of rank 1"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(targets, message):
@@ -176,14 +172,10 @@ def test_targets_that_do_not_fit_are_refused(targets, message):
     ("field", "value", "message"),
     [
         ("epochs", 0, "epochs is 0, expected a whole number from 1"),
-        ("batch", -1, "batch is -1, expected a whole number from 1"),
         ("step_every", 1.5, "step_every is 1.5, expected a whole number from 1"),
-        ("lr", -0.1, "lr is -0.1, expected at least 0"),
-        ("lr", math.nan, "lr is nan, expected at least 0"),
         ("lr", math.inf, "lr is inf, expected at least 0 and below inf"),
         ("momentum", 1.0, "momentum is 1.0, expected at least 0 and below 1"),
         ("weight_decay", -1e-9, "weight_decay is -1e-09, expected at least 0"),
-        ("step_factor", -1, "step_factor is -1, expected at least 0"),
         ("decay", "linear", "decay is 'linear', expected one of constant, step, cosine"),
         ("precision", "float16", "precision is 'float16', expected one of float32, bfloat16"),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+LINK = r'(?:href|src)="?([^"\s>]+)'
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -33,45 +34,30 @@ def site(tmp_path_factory):
     return out
 
 
-def links(page, attributes="href|src"):
-    return re.findall(rf'(?:{attributes})="?([^"\s>]+)', page.read_text())
-
-
-def test_links_of_the_site_lead_to_files(site):
+@pytest.mark.process
+def test_links_of_the_site_lead_to_files_and_nobody_else_is_asked_for_anything(site):
     for page in site.rglob("*.html"):
-        for link in links(page):
+        text = page.read_text()
+        for link in re.findall(LINK, text):
             path = link.partition("#")[0].partition("?")[0]
             if path and ":" not in path and page.name != "404.html":
                 assert (page.parent / path).exists(), f"{page.relative_to(site)}: {link}"
-
-
-def test_the_home_is_the_readme(site):
-    home = (site / "index.html").read_text()
-    assert "results/demo/readme.svg" in home
-    found = links(site / "index.html")
-    assert "attacks/index.html" in found
-    assert "source/attacks/copycat.py.html" in found
-    assert "yield" in (site / "source/attacks/copycat.py.html").read_text()
-
-
-def test_every_page_can_be_reached_by_the_navigation(site):
-    found = links(site / "index.html")
-    for page in (ROOT / "docs").rglob("*.md"):
-        path = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
-        assert path.replace("README", "index") in found
-
-
-def test_nobody_else_is_asked_for_anything(site):
-    for page in site.rglob("*.html"):
-        text = page.read_text()
-        fetched = re.findall(r"<(?:script|img|iframe|link|source)\b[^>]*", text)
-        for element in fetched:
+        for element in re.findall(r"<(?:script|img|iframe|link|source)\b[^>]*", text):
             assert not re.search(r'(?:src|href)="?(?:https?:)?//', element), element
     for sheet in site.rglob("*.css"):
         assert not re.search(r"@import|url\([\"']?(https?:)?//", sheet.read_text()), sheet
 
 
-def test_the_search_knows_what_pages_say(site):
+@pytest.mark.process
+def test_the_home_is_the_readme_and_leads_everywhere(site):
+    home = (site / "index.html").read_text()
+    assert "results/demo/readme.svg" in home
+    found = re.findall(LINK, home)
+    assert "source/attacks/copycat.py.html" in found
+    assert "yield" in (site / "source/attacks/copycat.py.html").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        path = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
+        assert path.replace("README", "index") in found
     index = json.loads((site / "search" / "search_index.json").read_text())
     texts = {entry["location"].partition("#")[0] for entry in index["docs"]}
     assert {"index.html", "pricing.html", "attacks/knockoff.html"} <= texts

@@ -32,7 +32,6 @@ def test_mint(capsys):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["mint", "-b", "4"], "one resource is needed"),
         (["mint", "a", "-r", "b"], "one resource is needed"),
         (["mint", "a:b"], "resource must be"),
         (["mint", "a", "-b", "61"], "bits must be"),
@@ -40,7 +39,6 @@ def test_mint(capsys):
         (["mint", "a", "-b", "12", "--threads", "0"], "threads must be"),
         (["check", GOOD, "-e", "soon"], "expiry is 'soon'"),
         (["check", GOOD, "-g", "soon"], "grace period is 'soon'"),
-        (["check", GOOD, "-b", "-1"], "bits must be"),
         (["info", "--work", "-1"], "work must be"),
     ],
 )
@@ -83,7 +81,6 @@ def test_check(checked, capsys):
     [
         f"X-Hashcash: {GOOD}",
         f"x-hashcash:{GOOD}",
-        f"HASHCASH:\t{GOOD} ",
         f"X-Hashcash:\r\n {GOOD[:20]}\r\n\t{GOOD[20:]}\r\n",
         f"\ufeffX-Hashcash: {GOOD}",
         f"  {GOOD}",

@@ -57,7 +57,7 @@ def test_a_scan_finds_what_hashlib_finds(length, algorithm, kernel):
     assert len(expected) == found
 
 
-@pytest.mark.parametrize("length", range(55, 64))
+@pytest.mark.parametrize("length", [55, 58, 62, 63])
 def test_layouts(length):
     layout = Layout(b"p" * (128 + length))
     counters = [
@@ -72,8 +72,7 @@ def test_layouts(length):
     assert layout.blocks(0).shape == (4, 16)
 
 
-@pytest.mark.parametrize("algorithm", HASHES)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("algorithm", "threads"), [("sha1", 1), ("sha256", 2)])
 def test_long_searches_repeat_and_skip_nothing(algorithm, kernel, threads):
     bits = 14
     solution = search("x" * 60, bits, 300, algorithm=algorithm, kernel=kernel, threads=threads)
@@ -90,7 +89,7 @@ def test_a_kernel_that_lies_is_found_out():
         plan._report(0, 1, np.zeros((1, 2), dtype=np.uint32))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [2])
 def test_the_end_of_all_counters_is_noticed(threads, monkeypatch):
     monkeypatch.setattr(native, "EPOCHS", 2)
     plan = searching("x" * 63, 60)

@@ -18,7 +18,7 @@ any_array = st.one_of(
 )
 
 
-@settings(deadline=None)
+@settings(max_examples=50)
 @given(any_array)
 def test_decoding_undoes_encoding(array):
     for back in (codec.decode(codec.encode(array)), codec.loads(codec.dumps(array))):
@@ -26,20 +26,19 @@ def test_decoding_undoes_encoding(array):
         np.testing.assert_array_equal(back, array, strict=True)
 
 
-def test_the_wire_is_little_endian():
-    assert codec.encode(np.array([1.0], ">f4").astype(">f4").astype("<f4")).data == b"\0\0\x80?"
-    assert codec.encode(np.arange(3, dtype=np.uint8)).data == b"\0\1\2"
+def test_the_wire_is_little_endian_and_in_row_major_order():
+    assert codec.encode(np.array([1.0], np.float32)).data == b"\0\0\x80?"
+    assert codec.encode(np.arange(4, dtype=np.uint8).reshape(2, 2).T).data == b"\0\2\1\3"
 
 
-def test_views_are_sent_in_row_major_order():
-    array = np.arange(6, dtype=np.uint8).reshape(2, 3).T
-    np.testing.assert_array_equal(codec.decode(codec.encode(array)), array)
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.float64, bool, ">f4", "U3"])
-def test_other_dtypes_are_not_sent(dtype):
-    with pytest.raises(codec.CodecError, match="expected uint8 or float32"):
-        codec.encode(np.zeros(3, dtype))
+def test_what_is_not_sent_and_not_taken():
+    for dtype in (np.int64, np.float64, bool, ">f4", "U3"):
+        with pytest.raises(codec.CodecError, match="expected uint8 or float32"):
+            codec.encode(np.zeros(3, dtype))
+    with pytest.raises(codec.CodecError, match="9 axes; expected at most 8"):
+        codec.encode(np.zeros([1] * 9, np.uint8))
+    with pytest.raises(codec.CodecError, match="2 bytes are not a serialized tensor"):
+        codec.loads(b"\xff\xff")
 
 
 @pytest.mark.parametrize(
@@ -64,11 +63,11 @@ axes = st.one_of(
 
 
 @settings(deadline=None)
-@given(st.lists(axes, max_size=10), st.integers(0, 3), st.binary(max_size=16))
+@given(st.lists(axes, max_size=10), st.integers(0, 3), st.binary(max_size=64))
 @example([0, 2**62, 2**62, 4], pb.DTYPE_FLOAT32, b"")
 @example([0, 2**31, 2**31, 2**31], pb.DTYPE_UINT8, b"")
 @example([2**62, 0], pb.DTYPE_FLOAT32, b"")
-def test_any_shape_whatever_is_an_array_or_a_codec_error(shape, dtype, data):
+def test_anything_whatever_is_an_array_or_a_codec_error(shape, dtype, data):
     tensor = pb.Tensor(shape=shape, dtype=dtype, data=data)
     for read in (lambda: codec.decode(tensor), lambda: codec.loads(tensor.SerializeToString())):
         try:
@@ -77,20 +76,5 @@ def test_any_shape_whatever_is_an_array_or_a_codec_error(shape, dtype, data):
             continue
         assert array.shape == tuple(shape)
         assert array.tobytes() == data
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=64))
-def test_any_bytes_whatever_are_an_array_or_a_codec_error(data):
     with contextlib.suppress(codec.CodecError):
         codec.loads(data)
-
-
-def test_more_axes_than_are_read_are_not_sent():
-    with pytest.raises(codec.CodecError, match="9 axes; expected at most 8"):
-        codec.encode(np.zeros([1] * 9, np.uint8))
-
-
-def test_bytes_that_are_no_tensor():
-    with pytest.raises(codec.CodecError, match="2 bytes are not a serialized tensor"):
-        codec.loads(b"\xff\xff")
