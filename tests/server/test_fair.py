@@ -19,15 +19,15 @@ def test_clients_take_turns_and_each_ones_jobs_keep_their_order(pool):
     done, go = [], threading.Event()
     pool.submit(go.wait)
     futures = []
-    for client, jobs in (("thief", 8), ("anne", 2), ("bob", 1)):
+    for client, jobs in (("attacker", 8), ("anne", 2), ("bob", 1)):
         CALLER.set(client)
         futures += [pool.submit(done.append, f"{client}-{number}") for number in range(jobs)]
     go.set()
     for future in futures:
         future.result(5)
     assert done == [
-        *("thief-0", "anne-0", "bob-0", "thief-1", "anne-1"),
-        *(f"thief-{number}" for number in range(2, 8)),
+        *("attacker-0", "anne-0", "bob-0", "attacker-1", "anne-1"),
+        *(f"attacker-{number}" for number in range(2, 8)),
     ]
 
 

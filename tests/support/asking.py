@@ -13,8 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from pow.challenge import Challenge
-from pow.hashcash import digest as hash_stamp
-from pow.hashcash import leading_zero_bits
+from pow.solver import solve
 from protos import codec
 from protos import gate_pb2 as pb
 
@@ -29,19 +28,9 @@ def request(images=IMAGES, request_id=None):
     )
 
 
-def counters_of(challenge: Challenge) -> list[str]:
-    """The first counters that solve a challenge, by trying."""
-    found, number = [], 0
-    while len(found) < challenge.puzzle.count:
-        counter = f"{number:08x}"
-        stamp = (challenge.prefix + counter).encode()
-        if (
-            leading_zero_bits(hash_stamp(stamp, challenge.puzzle.algorithm))
-            >= challenge.puzzle.bits
-        ):
-            found.append(counter)
-        number += 1
-    return found
+def counters_of(token: bytes) -> list[str]:
+    """The counters that solve a challenge."""
+    return list(solve(Challenge.parse(token), solver="python").counters)
 
 
 def refusal(call, *args, **kwargs):
@@ -60,12 +49,12 @@ def refusal(call, *args, **kwargs):
 def solved(stub, who=ANNE, images=IMAGES):
     """A sealed answer, and the counters that solve its challenge."""
     sealed = stub.Predict(request(images), metadata=who)
-    return sealed, counters_of(Challenge.parse(sealed.challenge))
+    return sealed, counters_of(sealed.challenge)
 
 
 def paid(stub, sealed, who=ANNE):
     """The key of a sealed answer, worked for."""
-    counters = counters_of(Challenge.parse(sealed.challenge))
+    counters = counters_of(sealed.challenge)
     redeemed = pb.RedeemRequest(challenge=sealed.challenge, counters=counters)
     return stub.Redeem(redeemed, metadata=who).key
 
