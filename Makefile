@@ -15,7 +15,7 @@ help:
 	@echo "make check   stale stubs, format, lint, types, imports"
 	@echo "make bench   hash rates, whole queries, measures, defences, floods"
 	@echo "make server  a gate on 127.0.0.1:50051 in front of a victim trained on digits"
-	@echo "make attack  one attacker against it (ATTACK=knockoff)"
+	@echo "make attack  one attacker against it (ATTACK=knockoff); at its price this takes half an hour"
 	@echo "make docs    the documentation as a small site in site/"
 	@echo "make protos  generate the stubs of protos/gate.proto again"
 	@echo "make setup   install only;  make clean  remove what make made"

@@ -90,6 +90,8 @@ def run(attack: ModuleType, config: Any, attacker: Attacker) -> None:
                 "checkpoint", asked=asked, path=path, train_seconds=seconds
             ),
         ).run()
+    if attacker.surrogates is None:
+        print("the surrogate is not kept; --surrogates FOLDER keeps it")
 
 
 def check(attack: ModuleType, config: Any, attacker: Attacker) -> None:

@@ -73,15 +73,18 @@ class Recorder:
         self._clock = clock
         self._start = clock()
         self._lock = threading.Lock()
-        self._asked = 0
+        self.asked = self._work = 0
+        self._seconds = 0.0
         self._lost: OSError | ValueError | None = None
 
     def observe(self, exchange: Exchange, *, account: str = "") -> None:
         """Writes one answered predict(), under another account if one is given."""
         with self._lock:
-            self._asked += exchange.images
+            self.asked += exchange.images
+            self._work += exchange.work
+            self._seconds += exchange.total
             client = account or self._client
-            self.write("predict", client=client, asked=self._asked, **asdict(exchange))
+            self.write("predict", client=client, asked=self.asked, **asdict(exchange))
 
     def write(self, kind: str, /, **fields: Any) -> None:
         """Writes one line, with the seconds since the start."""
@@ -92,6 +95,13 @@ class Recorder:
         except (OSError, ValueError) as error:
             self._lost = self._lost or error
             raise
+
+    def summary(self) -> str:
+        """What was answered, for what work and in what time, as one line."""
+        return (
+            f"{self.asked:,} inputs answered for {self._work:,} expected hashes, "
+            f"{self._seconds:.1f} s of waiting"
+        )
 
     def check_whole(self) -> None:
         """Raises OSError where a line could not be written."""
@@ -106,7 +116,9 @@ class Recorder:
 
 @contextmanager
 def recorded(recorder: Recorder) -> Iterator[None]:
-    """Writes how the block ended, and closes the record. SIGTERM raises Interrupted in it.
+    """Writes how the block ended, closes the record, and prints a summary of what was answered.
+
+    SIGTERM raises Interrupted in the block.
 
     What is raised goes on to the caller. Raises OSError where a line was lost: an observer's
     failure costs no answer, but a record with a hole is none.
@@ -128,6 +140,8 @@ def recorded(recorder: Recorder) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
         recorder.write("end", status=status, reason=reason)
         recorder.close()
+        if recorder.asked:
+            print(recorder.summary())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

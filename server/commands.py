@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -138,6 +139,8 @@ Served = tuple[Gate, Authenticator, str, Tls | None]
 def assembled(options: Serve) -> Iterator[Served]:
     """A gate with its ledger and record, which are closed at the end, and how it is served."""
     authenticator, tls = _authenticator(options), _tls(options)
+    given: Any = options.defence_config
+    config = configured(options.defence, {} if given is None else asdict(given), "--defence")
     served = model.load(options.home, options.model, options.measure)
     files = model.folder(options.home, options.model)
     if options.ledger is None:  # it goes beside the model
@@ -146,7 +149,6 @@ def assembled(options: Serve) -> Iterator[Served]:
     # secret or a ledger with a gate that asks for keys and work.
     kind = ".open" * options.open + ".virtual" * options.virtual
     perturbation = None
-    config = options.defence_config or configured(options.defence, {})
     if config is not None:
         network = needed_network(served.victim, f"defence {options.defence}")
         key = secret.noise_key(options.home, kind)

@@ -118,11 +118,17 @@ def serving(arguments: Sequence[str]) -> type[Serve]:
     config = load(named[-1]) if named else None
     if config is None:
         return Serve
-    settings: Any = Annotated[config, tyro.conf.arg(name="defence")]
+    # Values out of range are refused in one line by who uses them, not by tyro in a box.
+    unchecked: Any = type("Settings", (config,), {"__slots__": (), "__post_init__": _accept})
+    settings: Any = Annotated[unchecked, tyro.conf.arg(name="defence")]
     return dataclasses.make_dataclass(
         "Serve",
-        [("defence_config", settings, field(default_factory=config))],
+        [("defence_config", settings, field(default_factory=unchecked))],
         bases=(Serve,),
         frozen=True,
         kw_only=True,
     )
+
+
+def _accept(settings: Defence) -> None:
+    """Takes all settings of a defence."""

@@ -4,6 +4,7 @@ import inspect
 import math
 from dataclasses import FrozenInstanceError, dataclass, field, fields
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from core.learning import networks
 from core.learning.artifacts import load_network
 
 SHAPE, CLASSES = (1, 8, 8), 4
+PAGES = Path(__file__).parents[2] / "docs" / "attacks"
 
 SMALL = {"budget": 60, "batch": 10, "rounds": 3, "epochs": 1, "seeds": 20, "steps": 2}
 """Settings for these tests, of every attack that has them."""
@@ -158,7 +160,14 @@ def test_the_seed_decides_what_is_asked_and_learnt(attack, run):
     learnt = [each.place.surrogate.predict(probes) for each in (first, second)]
     assert_same_answers(*learnt)
     if "costs" not in attack.NEEDS:  # whose order decides
-        assert asked[0].shape != asked[2].shape or not np.allclose(asked[0], asked[2])
+        same = asked[0].shape == asked[2].shape and np.allclose(asked[0], asked[2])
+        assert not same, "seeds 3 and 1 ask the same; the order has to depend on world.rng"
+
+
+def test_has_a_page(attack):
+    name = attacks.name_of(attack)
+    assert (PAGES / f"{name}.md").exists()
+    assert f"({name}.md)" in (PAGES / "README.md").read_text()
 
 
 def test_leaves_what_it_learnt(attack, run):
