@@ -29,14 +29,7 @@ from server.calibration.make import OVERHEAD_P99, PAPER_BASE, line
 from server.calibration.traffic import Sample
 from server.ledger import MAX_UNPAID
 from server.pricing.paper import Paper
-from server.pricing.vectorised import (
-    Floats,
-    RatePrices,
-    Terms,
-    batches,
-    overheads,
-    play,
-)
+from server.pricing.vectorised import Floats, RatePrices, Terms, batches, overheads, play
 from server.puzzles import BATCH
 
 SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -126,10 +119,7 @@ def price_lists(
     slope, intercept = line(seen.costs)
     paper = Paper(PAPER_BASE, slope, intercept, terms.t_min, terms.t_max)
     rate = fit(seen, unseen, terms, OVERHEAD_P99, rng)
-    found: Prices = {
-        "paper": PaperPrices(paper, rate.scores[0].honest),
-        "rate": RatePrices(rate),
-    }
+    found: Prices = {"paper": PaperPrices(paper, rate.scores[0].honest), "rate": RatePrices(rate)}
     constants = {
         "paper": {"slope": slope, "intercept": intercept},
         "rate": {f"kappa above {score.threshold:.4g}": score.kappa for score in rate.scores},

@@ -116,26 +116,19 @@ Source = tuple[str, str, str]
 
 def write_docs(docs: Path) -> None:
     """Writes the tables of the page on prices."""
-    compared = {short: DATASETS[short] for short in ("mnist", "cifar10")}
-    blocks: dict[str, list[Source]] = {
-        "goals": [
-            (f"{title} `{policy}`", f"{short}-{TYPICALITY}", policy)
-            for short, title in DATASETS.items()
-            for policy in ("paper", "rate")
-        ],
-        "rivals": [
-            (f"{title} `{policy}`", f"{short}-{TYPICALITY}", policy)
-            for short, title in compared.items()
-            for policy in RIVALS
-        ],
-        "measures": [
-            (f"{title} {name}", f"{short}-{measure}", "rate")
-            for short, title in compared.items()
-            for measure, name in MEASURES.items()
-        ],
+    everywhere, both = tuple(DATASETS), ("mnist", "cifar10")
+    blocks = {
+        "goals": (everywhere, [(f"`{each}`", TYPICALITY, each) for each in ("paper", "rate")]),
+        "rivals": (both, [(f"`{each}`", TYPICALITY, each) for each in RIVALS]),
+        "measures": (both, [(title, each, "rate") for each, title in MEASURES.items()]),
     }
-    for name, columns in blocks.items():
-        write_block(docs / "pricing.md", name, table(docs / "results", columns))
+    for name, (datasets, compared) in blocks.items():
+        sources = [
+            (f"{DATASETS[short]} {what}", f"{short}-{measure}", policy)
+            for short in datasets
+            for what, measure, policy in compared
+        ]
+        write_block(docs / "pricing.md", name, table(docs / "results", sources))
 
 
 def table(results: Path, sources: Sequence[Source]) -> str:

@@ -16,7 +16,7 @@ from scipy import stats
 from experiments import sweep
 from experiments.report.page import write
 from experiments.scenario import read
-from experiments.studies import cells, collect, defences, strength
+from experiments.studies import cells, collect, defences, prices, strength
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS = DOCS / "results"
@@ -78,6 +78,7 @@ def test_the_committed_pages_say_what_the_committed_results_say(tmp_path):
     shutil.copytree(DOCS, docs)
     strength.write_docs(docs)
     defences.write_docs(docs)
+    prices.write_docs(docs)
     for page in docs.rglob("*.md"):
         before = (DOCS / page.relative_to(docs)).read_text()
         assert_same_page(page.read_text(), before, f"{page}: python -m experiments docs")
