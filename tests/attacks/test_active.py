@@ -228,10 +228,8 @@ def test_in_and_out_by_turns():
     assert list(map(len, learnt(world))) == [3, 5, 7]
 
 
-@pytest.mark.parametrize(("rounds", "ratio"), [(1, 2.0), (3, 1.0), (4, 2.0), (7, 0.3)])
-def test_rounds_share_the_budget(rounds, ratio):
-    sizes = inoutdist.sizes(1000, rounds, ratio)
-    assert sum(sizes) == 1000
-    assert len(sizes) == rounds
-    if rounds > 1:
-        assert sizes[0] / sizes[1] == pytest.approx(ratio, rel=0.02)
+def test_rounds_share_the_budget():
+    for rounds, ratio in ((1, 2.0), (3, 1.0), (4, 2.0), (7, 0.3)):
+        sizes = inoutdist.sizes(1000, rounds, ratio)
+        assert (sum(sizes), len(sizes)) == (1000, rounds)
+        assert rounds == 1 or sizes[0] / sizes[1] == pytest.approx(ratio, rel=0.02)

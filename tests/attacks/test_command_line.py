@@ -90,19 +90,12 @@ def test_a_mistake_is_one_line_and_costs_nothing(gate_with, attack, tmp_path):
         assert gate.ledger.account("mallory").result().charged == 0
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((2, 8, 8), "the image shape is (2, 8, 8), expected (1 or 3, h, w)"),
-        ((1, 2, 2), "images are 2x2, expected at least 4x4"),
-    ],
-)
-def test_a_victim_that_the_surrogate_cannot_copy(gate_with, attack, shape, message):
-    with gate_with(shape=shape) as gate:
+def test_a_victim_that_the_surrogate_cannot_copy(gate_with, attack):
+    with gate_with(shape=(1, 2, 2)) as gate:
         code, line = attack(gate.address, "random")
         assert gate.ledger.account("mallory").result().charged == 0
     assert code == 1
-    assert message in line
+    assert "images are 2x2, expected at least 4x4" in line
 
 
 def test_a_refusal_half_way_keeps_what_was_learnt(gate_with, attack, tmp_path):

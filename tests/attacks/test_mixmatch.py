@@ -87,6 +87,7 @@ def steal(labels="hard", **config):
     return place, *drive(mixmatch.plan(cfg, place), answer, place.surrogate)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("labels", "precision"), [("soft", "bfloat16"), ("hard", "float32")])
 def test_a_few_labels_and_the_rest_of_the_pool_teach(labels, precision):
     place, requests, _ = steal(labels, unlabelled_weight=5.0, precision=precision)

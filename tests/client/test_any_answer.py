@@ -22,9 +22,8 @@ from protos import gate_pb2 as pb
 
 text = st.text(max_size=40)
 number = st.integers(-(2**31), 2**31 - 1)
+large = st.integers(-(2**63), 2**63 - 1)
 real = st.floats(allow_nan=True, allow_infinity=True)
-
-
 TYPES = ["", "x", *(f"type.googleapis.com/google.rpc.{n}" for n in ("ErrorInfo", "RetryInfo"))]
 some_details = st.lists(
     st.builds(any_pb2.Any, type_url=st.sampled_from(TYPES), value=st.binary(max_size=30)),
@@ -43,7 +42,7 @@ failures = st.builds(
 descriptions = st.builds(
     pb.Description,
     model=text,
-    input_shape=st.just(SHAPE) | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5),
+    input_shape=st.just(SHAPE) | st.lists(large, max_size=5),
     classes=st.just(CLASSES) | number,
     max_batch=st.just(256) | number,
     max_unpaid=st.just(8) | number,
@@ -55,13 +54,13 @@ descriptions = st.builds(
 )
 receipts = st.builds(
     pb.Receipt,
-    queries_charged=st.integers(-(2**63), 2**63 - 1),
-    work=st.just(64) | st.integers(-(2**63), 2**63 - 1),
+    queries_charged=large,
+    work=st.just(64) | large,
     server_seconds=real,
 )
 tensors = st.builds(
     pb.Tensor,
-    shape=st.just((2, CLASSES)) | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4),
+    shape=st.just((2, CLASSES)) | st.lists(large, max_size=4),
     dtype=st.integers(0, 3),
     data=st.just(codec.encode(np.full((2, CLASSES), 1 / 3, np.float32)).data) | st.binary(),
 ).map(lambda tensor: tensor.SerializeToString())

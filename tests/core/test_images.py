@@ -13,15 +13,12 @@ def noise(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def test_channels_move_to_the_front():
+def test_channels_move_to_the_front_and_grey_is_luma():
     images = noise(0, 2, 3, 4, 3)
     moved = from_channels_last(images)
     assert moved.shape == (2, 3, 3, 4)
     assert moved[1, 2, 0, 3] == images[1, 0, 3, 2]
     np.testing.assert_array_equal(from_channels_last(images[..., 0])[:, 0], images[..., 0])
-
-
-def test_grey_is_luma():
     colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [10, 20, 30]])
     images = colours.astype(np.uint8)[:, :, None, None]
     assert grey(images).ravel().tolist() == [76, 150, 29, 255, 18]

@@ -136,20 +136,14 @@ def test_agreement_of_many_teachers_costs_nothing_but_delta():
     cost = gnmax_epsilon([[1_000_000, 0]], 1.0, 1e-5)
     assert_close(cost, [-np.log(1e-5) / (ORDERS[-1] - 1)])
     assert not gnmax_rdp([[10**9, 0]], 1e-3).any()
-
-
-def test_no_queries_cost_nothing():
-    none = np.zeros((0, 10), int)
+    none = np.zeros((0, 10), int)  # nor do no queries
     assert gnmax_epsilon(none, 10.0, 1e-5).shape == (0,)
     assert gnmax_rdp(none, 10.0).shape == (0, len(ORDERS))
     assert confident_gnmax_rdp(none, 200, 150, 40, [2, 3]).shape == (0, 2)
     found = compose(none, 10.0, 1e-5)
     assert found.epsilon.shape == found.single.shape == found.answered.shape == (0,)
-
-
-def test_without_a_threshold_confident_gnmax_is_gnmax():
     votes = [[200, 30, 20], [90, 80, 80]]
-    assert_close(confident_gnmax_rdp(votes, 0, 0, 10.0), gnmax_rdp(votes, 10.0))
+    assert_close(confident_gnmax_rdp(votes, 0, 0, 10.0), gnmax_rdp(votes, 10.0))  # no threshold
 
 
 VOTES = [[200, 50]]

@@ -183,10 +183,7 @@ def test_targets_that_do_not_fit_are_refused(targets, message):
 def test_impossible_schedules_are_refused(field, value, message):
     with pytest.raises(ValueError, match=f"schedule: {message}"):
         Schedule(**{field: value})
-
-
-def test_rates_follow_their_decay():
-    assert [Schedule(lr=1).rate(e) for e in (0, 19)] == [1, 1]
+    assert [Schedule(lr=1).rate(e) for e in (0, 19)] == [1, 1]  # and rates follow their decay
     step = Schedule(lr=1, decay="step", step_every=30, step_factor=0.1)
     assert [step.rate(e) for e in (0, 29, 30, 60)] == pytest.approx([1, 1, 0.1, 0.01])
     cosine = Schedule(lr=1, decay="cosine", epochs=10)
