@@ -19,12 +19,9 @@ from core.learning.artifacts import load_network
 SHAPE, CLASSES = (1, 8, 8), 4
 PAGES = Path(__file__).parents[2] / "docs" / "attacks"
 
+# Settings for these tests, of every attack that has them; and with which it must come to copy.
 SMALL = {"budget": 60, "batch": 10, "rounds": 3, "epochs": 1, "seeds": 20, "steps": 2}
-"""Settings for these tests, of every attack that has them."""
-
 EFFECT = {"budget": 200, "rounds": 1, "epochs": 15, "lr": 0.1, "steps": 60, "seeds": 100}
-"""Settings with which every attack must come to copy the fake victim, but for dfme."""
-
 DATA_FREE = {"budget": 7 * 32 * 25, "train_batch": 32, "width": 8, "latent": 8, "rounds": 1}
 
 
@@ -192,20 +189,15 @@ def test_the_surrogate_agrees_with_the_victim_twice_as_often_as_chance(attack):
 
 
 def test_closes_cleanly_when_refused_half_way(attack, tmp_path):
-    class Refused(Exception):
-        pass
-
-    calls = []
+    run = Run(world(attack))
 
     def predict(images):
-        calls.append(images)
-        if len(calls) == 4:
-            raise Refused
+        if len(run.asked) == 4:
+            raise InterruptedError
         return victim(images)
 
-    run = Run(world(attack))
     plan = attack.plan(config(attack), run.place)
-    with pytest.raises(Refused):
+    with pytest.raises(InterruptedError):
         run.drive(plan, 60, predict=predict, folder=tmp_path)
     names = {name for _, name in run.checkpoints}
     assert {path.name for path in tmp_path.iterdir()} == names

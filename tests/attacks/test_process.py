@@ -120,9 +120,8 @@ def test_a_new_attack_does_not_ask_where_a_transcript_is(gate, tmp_path):
         with pytest.raises(ValueError, match=message):
             process.run(RANDOM, replace(cfg, **settings), again)
     again = attacker(gate, tmp_path, record=None, resume=True)
-    copycat = attacks.load("copycat")
     with pytest.raises(ValueError, match="was made with attack = 'random', not 'copycat'"):
-        process.run(copycat, copycat.Config(budget=60, batch=10, rounds=1, epochs=1), again)
+        process.run(attacks.load("copycat"), attacks.load("copycat").Config(batch=10), again)
     process.run(RANDOM, cfg, again)
     assert gate.computed == paid
 

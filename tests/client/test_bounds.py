@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_gate import IMAGES, FakeGate, FakeTime, asking, refused
+from fake_gate import IMAGES, FakeGate, asking, refused
 from grpc import StatusCode
 
 from client.offer import ARGON2ID_TRY, expected_hashes
@@ -79,18 +79,6 @@ def test_a_puzzle_is_given_up_at_the_deadline():
     ):
         session.predict(IMAGES)
     assert caught.value.request_id == gate.requests[-1].request_id
-
-
-def test_the_deadline_bounds_all_calls_together():
-    gate, time = FakeGate(), FakeTime()
-    gate.failing["Describe"] = [refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0)] * 4
-    gate.failing["Predict"] = [refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0)] * 99
-    with (
-        asking(gate, time, deadline=20.0) as session,
-        pytest.raises(DeadlineExceeded, match="before the gate answered: no"),
-    ):
-        session.predict(IMAGES)
-    assert 10 < sum(time.slept) < 20
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from grpc import StatusCode
 from client.session import Closed, DeadlineExceeded, Refused, Session, Unreachable
 
 FULL = StatusCode.RESOURCE_EXHAUSTED
+AWAY = (StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_threads_and_sessions_of_one_account_wait_for_each_other(gate_with):
         (refused(FULL, "TOO_MANY_UNPAID"), [0.1, 0.2]),
         (refused(FULL, "TOO_MANY_UNPAID", 7.5), [7.5, 7.5]),
         (Failure(FULL, "Concurrent RPC limit exceeded!"), [0.1, 0.2]),
-        (refused(StatusCode.UNAVAILABLE, "LEDGER_UNAVAILABLE", 1.0), [1.0, 1.0]),
+        (refused(*AWAY), [1.0, 1.0]),
     ],
 )
 def test_a_gate_that_is_full_is_asked_again_when_it_says(time, failure, pauses):
@@ -90,12 +91,20 @@ def test_what_waiting_does_not_help_is_refused_at_once(time, failure):
     assert time.slept == []
 
 
-def test_it_waits_no_longer_than_its_timeout(time):
+@pytest.mark.parametrize(
+    ("bounds", "refusal", "kind", "message", "least"),
+    [
+        ({"timeout": 9.0}, (FULL, "TOO_MANY_IN_FLIGHT", 0.1), Refused, "IN_FLIGHT", 4),
+        ({"deadline": 20.0}, AWAY, DeadlineExceeded, "before the gate answered: no", 10),
+    ],
+)
+def test_it_waits_no_longer_than_it_may_in_all(time, bounds, refusal, kind, message, least):
     gate = FakeGate()
-    gate.failing["Predict"] = [refused(FULL, "TOO_MANY_IN_FLIGHT", 0.1)] * 999
-    with asking(gate, time, timeout=9.0) as session, pytest.raises(Refused, match="IN_FLIGHT"):
+    gate.failing["Describe"] = [refused(*AWAY)] * 4
+    gate.failing["Predict"] = [refused(*refusal)] * 999
+    with asking(gate, time, **bounds) as session, pytest.raises(kind, match=message):
         session.predict(IMAGES)
-    assert 4 < sum(time.slept) < 9
+    assert least < sum(time.slept) - (4 if "timeout" in bounds else 0) < max(bounds.values())
 
 
 @pytest.mark.parametrize("reason", ["EXPIRED_CHALLENGE", "NOTHING_TO_REDEEM"])

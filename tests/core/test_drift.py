@@ -79,13 +79,15 @@ def test_blurred_by_seven_tenths_of_a_pixel(strength):
     assert out.sum() == pytest.approx(255, rel=0.1)
 
 
-def test_what_is_not_known_is_refused():
-    with pytest.raises(ValueError, match=r"unknown drift 'rotated', .* tilted, dimmed, blurred"):
-        drift("rotated", discs())
-    with pytest.raises(ValueError, match=r"tilted is given float32 .* expected uint8 \(n, c, h"):
-        drift("tilted", discs().astype(np.float32))
-    with pytest.raises(ValueError, match=r"dimmed is given uint8 \(21, 21\)"):
-        drift("dimmed", discs()[0, 0])
-    for strength in (-0.5, np.nan, np.inf):
-        with pytest.raises(ValueError, match=rf"tilted is given strength {strength:g}, expected"):
-            drift("tilted", discs(), strength=strength)
+@pytest.mark.parametrize(
+    ("name", "images", "strength", "message"),
+    [
+        ("rotated", discs(), 1, r"unknown drift 'rotated', .* tilted, dimmed, blurred"),
+        ("tilted", discs().astype("f4"), 1, r"is given float32 .* expected uint8 \(n, c, h"),
+        ("dimmed", discs()[0, 0], 1, r"dimmed is given uint8 \(21, 21\)"),
+        *(("tilted", discs(), s, f"strength {s:g}, expected") for s in (-0.5, np.nan, np.inf)),
+    ],
+)
+def test_what_is_not_known_is_refused(name, images, strength, message):
+    with pytest.raises(ValueError, match=message):
+        drift(name, images, strength=strength)
