@@ -1,7 +1,5 @@
 """Every refusal has its place on the wire."""
 
-import inspect
-
 import pytest
 from google.rpc import code_pb2
 
@@ -10,23 +8,11 @@ from server import refusals
 from server.catalogue import CATALOGUE, status_of
 
 
-def subclasses(module, base):
-    return [
-        kind
-        for _, kind in inspect.getmembers(module, inspect.isclass)
-        if issubclass(kind, base) and kind is not base
-    ]
-
-
-def test_every_refusal_class_is_in_the_catalogue():
-    known = subclasses(refusals, refusals.Refusal) + subclasses(challenge, challenge.ChallengeError)
+def test_every_refusal_class_has_a_reason_of_its_own():
+    known = [*refusals.Refusal.__subclasses__(), *challenge.ChallengeError.__subclasses__()]
     assert len(known) >= 15
-    assert [kind for kind in known if kind not in CATALOGUE] == []
-
-
-def test_reasons_are_unique():
-    reasons = [entry.reason for entry in CATALOGUE.values()]
-    assert len(set(reasons)) == len(reasons)
+    assert set(known) <= set(CATALOGUE)
+    assert len({entry.reason for entry in CATALOGUE.values()}) == len(CATALOGUE)
 
 
 @pytest.mark.parametrize("kind", CATALOGUE)
