@@ -191,7 +191,8 @@ def _time(summary: Summary) -> Iterator[Drawing]:
     places = [f"{_named(row)}: {seconds(s)} s" for row, s in zip(found, totals, strict=True)]
     panel = Panel(bars, y="seconds", bottom=0, rows=places)
     size = (SIZE[0], 0.5 + 0.27 * len(found))
-    yield lines("time", "Where the time went", caption, [panel], size=size)
+    known = PARTS.values()  # a part has its colour whether or not others were drawn
+    yield lines("time", "Where the time went", caption, [panel], names=known, size=size)
 
 
 def numeric(summary: Summary) -> str | None:
