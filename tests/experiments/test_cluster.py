@@ -91,17 +91,6 @@ def test_one_cell_a_worker_with_all_its_processors() -> None:
     assert ray.remote_options == {"max_calls": 1, "max_retries": 0}
 
 
-def test_what_runs_is_cancelled_and_nothing_else() -> None:
-    pytest.importorskip("ray")
-    ray = PlayedRay(machine("a", 1.0), machine("b", 1.0))
-    workers = cluster.Workers(ray)
-    ends = workers.run({name: name for name in "xyz"})
-    assert next(ends)[0] == "x"
-    for _ in range(2):
-        workers.stop()
-        assert ray.cancelled == ["y"]
-
-
 def test_a_worker_that_fails_or_is_lost_is_a_reason() -> None:
     exceptions = pytest.importorskip("ray.exceptions")
     trace = "Traceback (most recent call last):\n  ...\nKeyError: 'edition'\n"

@@ -1,7 +1,6 @@
 """The comparison of measures, on a dataset that takes seconds; and the committed one."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 from core.learning import datasets
 from core.learning.drift import DRIFTS, drifted
-from experiments.__main__ import main
 from experiments.studies import measures, sources
 from experiments.studies.measures import HONEST, Flags, auc, batch_means, check, describe, table
 from server import model
@@ -47,7 +45,7 @@ def test_a_result_for_each_measure(results):
 
 
 @pytest.mark.process
-def test_a_run_goes_on_where_it_stopped(results, digits_home, monkeypatch, capsys):
+def test_a_run_goes_on_where_it_stopped(results, digits_home, capsys):
     found, file, _ = results
     costs = sources.costs_file(digits_home, "measures-digits-0", "gap")
     before = costs.stat().st_mtime_ns
@@ -55,11 +53,7 @@ def test_a_run_goes_on_where_it_stopped(results, digits_home, monkeypatch, capsy
     assert again[0]["auc"] == found[1]["auc"]
     assert costs.stat().st_mtime_ns == before  # nothing was measured again
     assert len(json.loads(file.read_text())["results"]) == 2
-    words = ["--dataset", "digits", "--network", "lenet-thin", "--images", "96"]
-    words += ["--measures", *NAMES, "--home", str(digits_home)]
-    monkeypatch.delenv("POWGATE_DATA", raising=False)
-    monkeypatch.setattr(sys, "argv", ["experiments", "measures", *words])
-    assert main() == 0
+    measures.run(flags_for(digits_home))
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(NAMES)
 
 
@@ -78,9 +72,8 @@ def test_sources_are_made_of_held_out_images(results, digits_home):
     np.testing.assert_array_equal(np.rot90(found["rotated 90"], -1, axes=(2, 3)), honest)
     np.testing.assert_array_equal(255 - found["inverted"], honest)
     assert not any(np.array_equal(found[name], honest) for name in DRIFTS)
-    np.testing.assert_array_equal(
-        found["blurred"], drifted("blurred", honest, np.random.default_rng(0))
-    )
+    blurred = drifted("blurred", honest, np.random.default_rng(0))
+    np.testing.assert_array_equal(found["blurred"], blurred)
     assert np.abs(found["perturbed"].astype(int) - honest).max() <= 26  # a tenth of 255, rounded
     sure = {
         name: victim.answer((images / 255).astype(np.float32)).probabilities.max(axis=1).mean()

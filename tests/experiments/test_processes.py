@@ -34,6 +34,10 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
 
 
+WANTED = {"niceness": 0}
+"""They are waited for, whatever else this machine does."""
+
+
 def run(
     folder: Path,
     clients: Mapping[str, str],
@@ -51,7 +55,7 @@ def run(
         watch(found)
 
     starts = {
-        name: Start(command=lambda _, code=code: python(code), **(places or {}).get(name, {}))
+        name: Start(command=lambda _, code=code: python(code), **(places or {}).get(name, WANTED))
         for name, code in clients.items()
     }
     options = {"limit": 20.0, "grace": 0.3, "check": lambda target, seconds: None, **options}
@@ -107,31 +111,31 @@ def test_clients_start_when_they_are_due_and_one_that_hangs_is_stopped(tmp_path:
     states = run(
         tmp_path / "arm",
         {"late": "pass", "soon": "pass", "never": "pass", "deaf": STUBBORN},
-        places={"late": {"after": 0.4}, "never": {"after": 60.0}},
+        places={"late": {**WANTED, "after": 0.4}, "never": {"after": 60.0}},
         watch=lambda states: seen.append(states["late"]),
-        limit=1.5,
+        limit=4.0,
     )
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 15
     assert states == {"late": "done", "soon": "done", "never": "stopped", "deaf": "stopped"}
     assert seen[0] == "waiting"
     rows = read(tmp_path / "arm" / "runner.jsonl")[1]
     begun = {row["client"]: row["at"] for row in rows if row["kind"] == "start"}
     assert begun.keys() == {"late", "soon", "deaf"}
-    assert begun["soon"] < 0.4 <= begun["late"] < 1.5
+    assert begun["soon"] < 0.4 <= begun["late"] < 4.0
     deaf = exits(tmp_path / "arm")["deaf"]
     assert (deaf["stopped"], deaf["code"]) == (True, -signal.SIGKILL)
-    assert deaf["tail"] == "still running after 1.5 s"
+    assert deaf["tail"] == "still running after 4 s"
     assert left(tmp_path) == []
 
 
 def test_those_in_the_background_are_stopped_when_the_others_are_done(tmp_path: Path) -> None:
     start = time.monotonic()
     clients = {"busy": "import time; time.sleep(60)", "quick": "pass", "late": "pass"}
-    places: dict[str, Any] = {name: {"background": True} for name in clients}
-    clients |= {"good": "import time; time.sleep(.5)", "bad": "import sys; sys.exit(1)"}
+    places: dict[str, Any] = {name: {**WANTED, "background": True} for name in clients}
+    clients |= {"good": "import time; time.sleep(2)", "bad": "import sys; sys.exit(1)"}
     places["late"]["after"] = 60.0
     states = run(tmp_path / "arm", clients, places=places)
-    assert 0.5 < time.monotonic() - start < 5
+    assert 2 < time.monotonic() - start < 15
     expected = {"quick": "done", "late": "stopped", "good": "done", "bad": "crashed"}
     assert states == {"busy": "stopped", **expected}
     busy = exits(tmp_path / "arm")["busy"]
@@ -160,24 +164,17 @@ def test_a_runner_that_ignores_signals_has_children_that_do_not(tmp_path: Path) 
 LOST = "print('listening on h:1', flush=True); import time; time.sleep(.3); raise SystemExit(9)"
 
 
+DEAD = "import sys; print('first'); sys.exit('port 5 is taken')"
+SILENT = "import time; print('thinking', flush=True); time.sleep(60)"
+UNHEALTHY = {"check": lambda target, _: healthy(target, 0.3)}
+
+
 @pytest.mark.parametrize(
     ("gate", "options", "message"),
     [
-        (
-            "import sys; print('first'); sys.exit('port 5 is taken')",
-            {},
-            r"^arm rate: the server did not start \(exit code 1\); it said: first \| port",
-        ),
-        (
-            "import time; print('thinking', flush=True); time.sleep(60)",
-            {"patience": 0.5},
-            r"not ready after 0\.5 s; it said: thinking",
-        ),
-        (
-            GATE,
-            {"check": lambda target, _: healthy(target, 0.3)},
-            r"127\.0\.0\.1:1 did not answer its health check",
-        ),
+        (DEAD, {}, r"^arm rate: the server did not start \(exit code 1\); it said: first \| port"),
+        (SILENT, {"patience": 0.5}, r"not ready after 0\.5 s; it said: thinking"),
+        (GATE, UNHEALTHY, r"127\.0\.0\.1:1 did not answer its health check"),
         (LOST, {}, r"arm rate: the server died while clients ran \(exit code 9\)"),
     ],
     ids=["does not start", "is never ready", "is not healthy", "dies"],
@@ -212,11 +209,8 @@ def test_clients_run_where_and_how_they_are_told(tmp_path: Path) -> None:
         "print(os.nice(0), idle, os.environ['OMP_NUM_THREADS'], os.getpgid(0) == os.getpid(),"
         "os.getsid(0), sorted(os.sched_getaffinity(0)))"
     )
-    run(
-        tmp_path / "arm",
-        {"ann": tell, "bob": tell},
-        places={"bob": {"niceness": 3, "core": -1}},
-    )
+    places = {"ann": {}, "bob": {"niceness": 3, "core": -1}}
+    run(tmp_path / "arm", {"ann": tell, "bob": tell}, places=places)
     cores = sorted(os.sched_getaffinity(0))
     logs = tmp_path / "arm" / "logs"
     base = os.nice(0)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeps import swept
 
 import experiments
 from experiments import results, runner
-from experiments.records import SWEEP_FILE, FolderError
+from experiments.records import FolderError
 from experiments.scenario import ScenarioError, load
 from experiments.summary import summarise
 
@@ -32,36 +32,22 @@ def test_a_run_as_frames(folder: Path) -> None:
     assert len(found.clients) == rows
 
 
-def swept(folder: Path, *names: str) -> Path:
-    """A sweep over the seed whose cells are copies of a run, but for those not named."""
-    out = folder.parent / "sweep"
-    out.mkdir()
-    cells = [{"name": f"{n}-seed={n}", "changes": {"seed": n}} for n in (1, 2, 3)]
-    (out / SWEEP_FILE).write_text(
-        json.dumps({"given": {}, "command": "", "provenance": {}, "cells": cells})
-    )
-    for name in names:
-        shutil.copytree(folder, out / name)
-    return out
+SEEDS = [{"seed": 1}, {"seed": 2}, {"seed": 3}]
 
 
 def test_a_sweep_as_frames(folder: Path) -> None:
-    found = results.read(swept(folder, "1-seed=1", "3-seed=3"))
-    assert found.missing == ("2-seed=2",)
+    found = results.read(swept(folder, SEEDS, missing=1))
+    assert found.missing == ("3-x",)
     for frame in (found.clients, found.requests, found.checkpoints):
-        assert set(frame["seed"]) == {1, 3}
+        assert set(frame["seed"]) == {1, 2}
     assert len(found.clients) == 2 * 4
 
 
 def test_folders_that_hold_nothing(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="is not the folder of a run"):
         results.read(tmp_path)
-    out = swept(folder)
     with pytest.raises(FolderError, match="holds no run that can be read"):
-        results.read(out)
-    (out / SWEEP_FILE).write_text('{"cells": [{}]}')
-    with pytest.raises(FolderError, match="does not describe a sweep"):
-        results.read(out)
+        results.read(swept(folder, SEEDS, missing=3))
 
 
 def test_a_notebook_runs_scenarios_and_sweeps(
