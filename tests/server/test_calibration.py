@@ -187,7 +187,7 @@ def test_wishes_nobody_can_meet_are_refused(prepared, honest, given, message):
         calibrate(blind, MEASURE, few, **given)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_mutated_calibration_is_refused_or_prices(calibrated, tmp_path, data):
     file = tmp_path / "calibration.json"

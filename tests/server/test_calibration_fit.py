@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from calibrations import short_histories
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import batch
 
@@ -126,6 +126,7 @@ def test_a_tail_that_is_none_or_cannot_be_judged_is_left_out(small, seen, unseen
 costs = st.lists(st.floats(0, 5), min_size=1, max_size=40)
 
 
+@settings(max_examples=40)
 @given(st.lists(costs, min_size=1, max_size=8))
 def test_many_accounts_at_once_are_priced_as_one(history):
     prices, account, state = RatePrices(RATE), Account(), start(2, 2)

@@ -38,7 +38,10 @@ def split(digits_home):
 
 
 SURPRISALS = ("surprisal:typicality", "surprisal:heads+typicality")
-SLOW = [pytest.param(name, marks=pytest.mark.process) for name in ("teachers", "teachers-full")]
+SLOW = [  # the second differs in their number only
+    pytest.param("teachers", marks=pytest.mark.process),
+    pytest.param("teachers-full", marks=[pytest.mark.process, pytest.mark.slow]),
+]
 FAST = [name for name in measures.MEASURES if not name.startswith("teachers")]
 
 
@@ -234,7 +237,7 @@ def test_a_part_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
     assert trained[-3:] == [whole, *parts]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=12, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_a_mutated_measure_is_refused_or_prices(named, victim, data):
     name, measure = named

@@ -121,7 +121,7 @@ costs = st.lists(st.floats(0, 4).map(lambda x: round(x, 1)), min_size=1, max_siz
 
 
 @given(costs, costs)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_more_expensive_image_is_never_less_surprising(honest, asked):
     tail = Tail(honest)
     found = tail.surprisal(np.sort(asked))

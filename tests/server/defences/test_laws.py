@@ -63,7 +63,7 @@ def distance(a, b):
 
 
 @pytest.mark.parametrize(("name", "chosen"), [*ALL, KEEPING])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(posterior=posteriors(np.float32), epsilon=st.floats(0, 2))
 def test_answers_are_posteriors_within_the_budget(name, chosen, posterior, epsilon):
     budgeted = issubclass(load(name), Budgeted)
@@ -90,7 +90,6 @@ def test_a_lead_that_float32_would_lose_is_kept():
         assert out.astype(np.float32).argmax() == 9
 
 
-@settings(deadline=None)
 @given(posterior=posteriors(), factor=st.floats(1e-3, 1e3), shift=st.floats(-5, 5))
 def test_redirection_knows_scores_up_to_scale_and_shift(posterior, factor, shift):
     """It spends what the best class can take, and a lead above its budget stays."""
@@ -104,7 +103,6 @@ def test_redirection_knows_scores_up_to_scale_and_shift(posterior, factor, shift
     np.testing.assert_allclose(again, out, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(posterior=posteriors(), decimals=st.integers(0, 4))
 def test_rounding_deals_out_units_and_keeps_the_order(posterior, decimals):
     out = rounded(posterior, decimals)
@@ -115,7 +113,6 @@ def test_rounding_deals_out_units_and_keeps_the_order(posterior, decimals):
     assert (np.abs(out - posterior) <= 10.0**-decimals + 1e-12).all()
 
 
-@settings(deadline=None)
 @given(posterior=posteriors(), classes=st.integers(1, 20))
 def test_top_k_keeps_the_largest(posterior, classes):
     out = np.sort(largest(posterior, classes), axis=1)
@@ -125,7 +122,7 @@ def test_top_k_keeps_the_largest(posterior, classes):
     np.testing.assert_allclose(out[:, -classes:], expected, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), k=st.integers(3, 6))
 def test_mad_argmax_finds_the_best_of_all_sets(seed, k):
     rng = np.random.default_rng(seed)
