@@ -65,14 +65,8 @@ def test_schedules_are_those_of_the_sources():
 
 
 def test_a_schedule_has_every_number_of_its_flags():
-    given = {
-        "epochs": 3,
-        "lr": 0.2,
-        "momentum": 0.3,
-        "weight_decay": 0.04,
-        "decay": "step",
-        "precision": "bfloat16",
-    }
+    given = {"epochs": 3, "lr": 0.2, "momentum": 0.3, "weight_decay": 0.04}
+    given |= {"decay": "step", "precision": "bfloat16"}
     flags = Training(train_batch=5, lr_step=6, lr_factor=0.7, **given)
     assert flags.schedule() == Schedule(batch=5, step_every=6, step_factor=0.7, **given)
 

@@ -81,27 +81,30 @@ def relaying(gate, **pretended):
         server.stop(None).wait()
 
 
-@pytest.mark.parametrize("pretended", [{}, {"client": "anne"}])
-def test_a_relaying_gate_has_its_users_solve_nothing(gate, solved, pretended):
+@pytest.mark.parametrize(
+    ("pretended", "given", "message"),
+    [
+        ({}, {"client_id": "anne"}, "anne"),
+        ({"client": "anne"}, {"client_id": "anne"}, "anne"),
+        # It may know its users by their keys only, and say what it is called itself; its own name
+        # it cannot change.
+        (
+            {},
+            {"key": "secret", "name": "relay.example"},
+            r"calls itself victim\.example; expected relay\.example",
+        ),
+    ],
+)
+def test_a_relaying_gate_has_its_users_solve_nothing(gate_with, solved, pretended, given, message):
     with (
+        gate_with(hosts=("victim.example",)) as gate,
         relaying(gate, **pretended) as address,
-        Session(address, client_id="anne", solver="python") as session,
-        pytest.raises(BadAnswer, match="anne"),
+        Session(address, solver="python", **given) as session,
+        pytest.raises(BadAnswer, match=message),
     ):
         session.predict(IMAGES)
     assert not solved
-
-
-def test_a_relaying_gate_that_knows_its_users_only_by_their_keys_is_known_by_its_name(gate_with):
-    # It may say that this client is called what it is called itself; its name it cannot change.
-    with (
-        gate_with(hosts=("victim.example",)) as gate,
-        relaying(gate) as address,
-        Session(address, key="secret", name="relay.example", solver="python") as session,
-        pytest.raises(BadAnswer, match=r"calls itself victim\.example; expected relay\.example"),
-    ):
-        session.predict(IMAGES)
-    assert gate.computed == 0
+    assert gate.computed == bool(pretended)
 
 
 def offering(gate, **changes):

@@ -143,19 +143,9 @@ def test_mistakes_are_one_line(run, flags, message, tmp_path):
 def test_every_flag_of_a_connection_reaches_its_session(monkeypatch, tmp_path):
     given = {}
     monkeypatch.setattr(process, "Session", lambda **options: given.update(options))
-    connection = Connection(
-        target="gate.example:1",
-        client_id="anne",
-        ca=tmp_path,
-        tls=True,
-        insecure=True,
-        name="other.example",
-        solver="python",
-        threads=3,
-        timeout=4.0,
-        deadline=5.0,
-        max_work=6,
-    )
+    place = {"target": "gate.example:1", "ca": tmp_path, "tls": True, "insecure": True}
+    work = {"solver": "python", "threads": 3, "timeout": 4.0, "deadline": 5.0, "max_work": 6}
+    connection = Connection(client_id="anne", name="other.example", **place, **work)
     process.connect(connection, connection.accounts()[0], observe=print, rng=None)
     for name in Connection.__dataclass_fields__:
         if name != "key_file":

@@ -59,9 +59,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_settles_its_environment_first_and_ends_so(
-    name, monkeypatch, capsys, tmp_path
-):
+def test_every_command_settles_first_and_ends_so(name, monkeypatch, capsys, tmp_path):
     module, function, arguments = COMMANDS[name]
     monkeypatch.chdir(tmp_path)
     settled = []
@@ -96,13 +94,8 @@ def test_a_ctrl_c():
     # In a job in the background SIGINT is ignored, and children inherit that.
     ready = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{ready}\nimport sys\nfrom pow.__main__ import main\nsys.exit(main(['check']))"
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdin is not None
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as child:
         child.stdin.write("x\n" * 99_000)  # more than a pipe holds: it has begun to read
         child.stdin.flush()
         child.send_signal(signal.SIGINT)

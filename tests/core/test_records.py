@@ -1,6 +1,6 @@
 import json
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -91,15 +91,12 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path):
 def test_threads_do_not_mix_lines(tmp_path):
     with RecordWriter(tmp_path / "r", {}) as writer:
 
-        def write(who: int) -> None:
+        def write(who):
             for i in range(100):
                 writer.write("x", who=who, i=i)
 
-        threads = [threading.Thread(target=write, args=(who,)) for who in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(4)))
     _, records = read(tmp_path / "r")
     for who in range(4):
         assert [r["i"] for r in records if r["who"] == who] == list(range(100))

@@ -104,14 +104,9 @@ def test_cancelling_takes_less_than_50_ms(solver, threads):
     solve(issue(1 << 22))  # compiled
 
     def delay():
-        cancel = threading.Event()
-        cancelled_at = []
-
-        def later():
-            cancelled_at.append(time.perf_counter())
-            cancel.set()
-
-        timer = threading.Timer(0.05, later)
+        cancel, cancelled_at = threading.Event(), []
+        stop = lambda: cancelled_at.append(time.perf_counter()) or cancel.set()  # noqa: E731
+        timer = threading.Timer(0.05, stop)
         timer.start()
         with pytest.raises(Cancelled, match="cancelled after"):
             solve(issue(1 << 50), solver=solver, threads=threads, cancel=cancel)
