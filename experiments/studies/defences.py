@@ -42,6 +42,13 @@ SCENARIOS = ("defences-mnist", "defences-cifar10")
 KEPT = ("images", "accuracy", "fidelity", "work_per_image", "hashes", "slowdown", "status")
 """What a cell over the wire has of the summary of a client."""
 CLONE = ["accuracy", "fidelity"]
+SHARES = {
+    "right": "right",
+    "own class, honest": "own_class_honest",
+    "own class, thief's": "own_class_asked",
+    "honest accuracy": "honest_accuracy",
+}
+"""Columns of the table of what surrogates have learnt."""
 CAPTION = (
     "Accuracy of clones (mean over seeds) against the mean L1 distance of answers, on the images"
     " the attacker asked (left) and on honest ones (right). Dotted: without a defence."
@@ -149,8 +156,7 @@ class Study:
             yield table(self._priced().reset_index(), ["defence", "client"])
         if len(self.learning):
             yield self._heading("by what the surrogates have learnt", self.learning)
-            learnt = self.learning.groupby(list(KEYS["learning"][:4]), sort=False)
-            yield table([self._learnt(*each) for each in learnt], ["surrogates learnt"])
+            yield table(self._learnt(), ["surrogates learnt"])
 
     def _heading(self, what: str, cells: pd.DataFrame) -> str:
         return f"### {self.title}, {what}\n\nMade at {revisions(cells['provenance'])}.\n"
@@ -196,27 +202,18 @@ class Study:
         mean = spent.groupby(self.benign["defence"]).agg(short).rename("server CPU ms")
         return rows.join(mean, on="defence")
 
-    def _learnt(self, learnt: tuple[str, str, int, int], mine: pd.DataFrame) -> dict[str, str]:
-        defence, source, images, epochs = learnt
-        queries = sorted(self.learning["queries"].unique())
-        once = mine[mine["queries"] == queries[0]]
-        whose = "own images" if source == "own" else "of the images asked"
-        times = "once" if epochs == 1 else f"{epochs} times"
-        what = f"{images:,} {whose}, {times}" if epochs else "nothing"
-        shares = {
-            "right": "right",
-            "own class, honest": "own_class_honest",
-            "own class, thief's": "own_class_asked",
-            "honest accuracy": "honest_accuracy",
-        }
-        clones = mine.groupby("queries")["accuracy"].agg(percent)
-        return {
-            "surrogates learnt": "no defence" if defence == "none" else what,
-            "seeds": str(once["seed"].nunique()),
-            **{name: percent(once[key], interval=False) for name, key in shares.items()},
-            "L1, honest": short(once["honest_l1"]),
-            **{f"clone of {n:,}": clones.get(n, NOTHING) for n in queries},
-        }
+    def _learnt(self) -> pd.DataFrame:
+        learnt = list(KEYS["learning"][:4])
+        clones = self.learning.groupby([*learnt, "queries"])["accuracy"].agg(percent).unstack()
+        once = self.learning[self.learning["queries"] == clones.columns[0]]
+        by = once.groupby(learnt, sort=False)
+        rows = by["seed"].nunique().rename("seeds").to_frame()
+        for name, key in SHARES.items():
+            rows[name] = by[key].agg(percent, interval=False)
+        rows["L1, honest"] = by["honest_l1"].agg(short)
+        rows = rows.join(clones.rename(columns="clone of {:,}".format))
+        rows.insert(0, "surrogates learnt", [lessons(*each) for each in rows.index])
+        return rows
 
     def draw(self) -> Drawing:
         """A row for each attacker, one point for each defence that it met."""
@@ -233,23 +230,29 @@ class Study:
         accuracy = 100 * thefts.groupby("defence")["accuracy"].mean()
         points = pd.DataFrame({"l1": l1, "accuracy": accuracy}).dropna()
         kinds: dict[str, list[str]] = {}
-        for shield, server in self.shields.items():
-            if shield in points.index:
-                untrained = ", untrained" if server["defence_config"].get("untrained") else ""
-                kinds.setdefault(f"{server['defence']}{untrained}", []).append(shield)
-        bare = kinds.pop("none", [])
+        for shield in filter(points.index.__contains__, self.shields):
+            server = self.shields[shield]
+            untrained = ", untrained" if server["defence_config"].get("untrained") else ""
+            kinds.setdefault(f"{server['defence']}{untrained}", []).append(shield)
+        bare = points.loc[kinds.pop("none", []), "accuracy"]
+        drawn = ((kind, points.loc[each]) for kind, each in kinds.items())
         return Panel(
-            [
-                Line(kind, list(points.loc[each, "l1"]), list(points.loc[each, "accuracy"]), "")
-                for kind, each in kinds.items()
-            ],
+            [Line(kind, list(each["l1"]), list(each["accuracy"]), "") for kind, each in drawn],
             title=title,
             x="mean L1 distance of an answer",
             y="accuracy (%)",
             bottom=0,
             top=100,
-            level=(points.loc[bare[0], "accuracy"], "no defence") if bare else None,
+            level=(bare.iloc[0], "no defence") if len(bare) else None,
         )
+
+
+def lessons(defence: str, source: str, images: int, epochs: int) -> str:
+    """What surrogates have learnt."""
+    if not epochs:
+        return "no defence" if defence == "none" else "nothing"
+    whose = "own images" if source == "own" else "of the images asked"
+    return f"{images:,} {whose}, {'once' if epochs == 1 else f'{epochs} times'}"
 
 
 def clone(cells: pd.DataFrame) -> str:
