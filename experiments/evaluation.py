@@ -130,7 +130,7 @@ class _Scores:
 
     def left(self) -> list[tuple[str, str]]:
         """(client, file) of each surrogate that is not scored, the oldest first."""
-        found = (self._arm / "surrogates").glob("*/[!.]*")  # no drafts
+        found = (self._arm / "surrogates").glob("*/[!.]*.safetensors")  # no drafts
         files = sorted(found, key=lambda path: path.stat().st_mtime_ns)
         each = [(path.parent.name, path.name) for path in files]
         return [one for one in each if one not in self._known]

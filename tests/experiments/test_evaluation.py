@@ -41,8 +41,9 @@ def arm(tmp_path: Path) -> Path:
     """An arm with an attacker's two surrogates, the first of which is the victim itself."""
     folder = described(tmp_path / "run", "rate", "paper") / "rate"  # the other was not begun
     append(folder / "runner.jsonl", {"kind": "header"})
-    for name, seed in (("one", 1), ("two", 2)):
+    for name, seed in (("one.safetensors", 1), ("two.safetensors", 2)):
         network(folder / "surrogates" / "bob" / name, seed)
+    (folder / "surrogates" / "bob" / "transcript.jsonl").touch()  # beside them, and none
     network(tmp_path / "victim", 1)
     return folder
 
@@ -64,8 +65,8 @@ def test_accuracy_and_fidelity(arm: Path, tmp_path: Path) -> None:
     surrogate = {"kind": "surrogate", "client": "bob"}
     assert run(arm) == [
         {"kind": "victim", "accuracy": right[0], "images": len(held_out.labels)},
-        {**surrogate, "path": "one", "accuracy": right[0], "fidelity": 1.0},
-        {**surrogate, "path": "two", "accuracy": right[1], "fidelity": same},
+        {**surrogate, "path": "one.safetensors", "accuracy": right[0], "fidelity": 1.0},
+        {**surrogate, "path": "two.safetensors", "accuracy": right[1], "fidelity": same},
     ]
     assert read(arm / "evaluation.jsonl")[0]["seed"] == 7
     assert not (arm.parent / "paper").exists()
@@ -91,7 +92,7 @@ def test_what_is_whole_needs_no_victim_and_nothing_else_is_touched(
     whole = run(arm)
     (tmp_path / "victim").unlink()
     assert run(arm) == whole
-    network(arm / "surrogates" / "bob" / "three", 3)
+    network(arm / "surrogates" / "bob" / "three.safetensors", 3)
     with pytest.raises(ArtifactError, match=r"no artifact at .*victim"):
         run(arm)
     (arm / "evaluation.jsonl").write_text("nonsense\n")
@@ -130,12 +131,12 @@ def test_surrogates_are_scored_as_they_appear_until_the_runner_is_gone(
         yield
         assert not (going / "none").exists()  # it is for the runner to make it
         bob.mkdir(parents=True)
-        for name in ("one", "two"):
+        for name in ("one.safetensors", "two.safetensors"):
             (bob / name).touch()
             time.sleep(0.01)  # files of one instant have no order
         yield
-        assert [name for _, name in scored] == ["two"]
-        (bob / "three").touch()
+        assert [name for _, name in scored] == ["two.safetensors"]
+        (bob / "three.safetensors").touch()
         while len(scored) < 3:
             yield
         monkeypatch.setattr(evaluation.os, "getppid", lambda: 0)  # never a parent
@@ -149,8 +150,17 @@ def test_surrogates_are_scored_as_they_appear_until_the_runner_is_gone(
     meanwhile = script()
     monkeypatch.setattr(evaluation, "_Judge", Judge)
     follow(going, "none", going, going, clock=lambda: now, sleep=sleep)
-    assert [name for _, name in scored] == ["two", "three", "one"]
+    assert [name for _, name in scored] == [
+        "two.safetensors",
+        "three.safetensors",
+        "one.safetensors",
+    ]
     assert scored[1][0] - scored[0][0] == 50.0  # it rests for four times as long as it computed
     header, rows = read(going / "none" / "evaluation.jsonl")
     assert (header["scenario"], header["seed"]) == ("tiny", 7)
-    assert [row.get("path", row["kind"]) for row in rows] == ["victim", "two", "three", "one"]
+    assert [row.get("path", row["kind"]) for row in rows] == [
+        "victim",
+        "two.safetensors",
+        "three.safetensors",
+        "one.safetensors",
+    ]
