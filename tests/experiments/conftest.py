@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edits import append, edit
 
 from experiments import live
 from experiments.report import figures
@@ -26,9 +27,7 @@ SCENARIO: dict[str, Any] = {
 
 def lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Writes a record file with a header in front."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(r) + "\n" for r in ({"kind": "header"}, *records))
-    path.write_text(text, encoding="utf-8")
+    append(path, {"kind": "header"}, *records)
 
 
 def predict(request_id: str, **fields: Any) -> dict[str, Any]:
@@ -131,21 +130,17 @@ def crowd(folder: Path) -> Path:
 
     They answer as fast as she does under policy none, and 1, 2, ..., 5 s a request under rate.
     """
-    about = json.loads((folder / "scenario.json").read_text())
     names = [f"crowd-{n}" for n in range(1, 6)]
-    about["resolved"]["clients"] += [
-        {"name": name, "group": "crowd", "kind": "honest"} for name in names
-    ]
-    (folder / "scenario.json").write_text(json.dumps(about))
+    group = [{"name": name, "group": "crowd", "kind": "honest"} for name in names]
+    edit(folder / "scenario.json", lambda about: about["resolved"]["clients"].extend(group))
     for policy in ("none", "rate"):
         arm = folder / policy
-        with (arm / "runner.jsonl").open("a") as runner, (arm / "server.jsonl").open("a") as server:
-            for n, name in enumerate(names, 1):
-                paid = {"work": 200 * n, "solve": n - 0.3, "total": float(n)}
-                asked = predict(f"a{n}", **{"client": name, **(paid if policy == "rate" else {})})
-                lines(arm / "clients" / f"{name}.jsonl", [asked, END])
-                server.write(json.dumps(served(name, f"a{n}", 1.0)) + "\n")
-                runner.write(json.dumps(ended(name)) + "\n")
+        for n, name in enumerate(names, 1):
+            paid = {"work": 200 * n, "solve": n - 0.3, "total": float(n)}
+            asked = predict(f"a{n}", **{"client": name, **(paid if policy == "rate" else {})})
+            lines(arm / "clients" / f"{name}.jsonl", [asked, END])
+            append(arm / "server.jsonl", served(name, f"a{n}", 1.0))
+            append(arm / "runner.jsonl", ended(name))
     return folder
 
 

@@ -80,7 +80,7 @@ def mad(**config: Any) -> dict[str, Any]:
     return {"defence": "mad", "defence_config": config}
 
 
-CROWDS = [{**GOOD["clients"][0], "name": f"a{n}", "processes": 1000} for n in range(100_000)]
+CROWDS = [{**GOOD["clients"][0], "name": f"a{n}", "processes": 1000} for n in range(1_000)]
 
 
 @pytest.mark.parametrize(

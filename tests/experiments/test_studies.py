@@ -73,6 +73,7 @@ def test_every_committed_defence_and_attacker_is_one_of_its_scenario(name):
     }
 
 
+@pytest.mark.slow
 def test_the_committed_pages_say_what_the_committed_results_say(tmp_path):
     docs = tmp_path / "docs"
     shutil.copytree(DOCS, docs)
