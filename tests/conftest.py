@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, lambda number, frame: None)
 
 # The same examples every time: a test that fails fails for everybody.
-hypothesis.settings.register_profile("powgate", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("powgate", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.load_profile("powgate")
 
 

@@ -149,6 +149,7 @@ def test_images_of_a_pool_are_asked_once(attack):
     assert {image.tobytes() for image in flat} <= known
 
 
+@pytest.mark.process
 def test_the_seed_decides_what_is_asked_and_learnt(attack, run):
     (first, _), (second, _), (other, _) = run(attack), run(attack, again=True), run(attack, seed=1)
     asked = [np.concatenate(each.asked) for each in (first, second, other)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attacks.bandit import Bandit, Moments
@@ -40,7 +40,6 @@ parts = st.lists(
 ).filter(lambda parts: np.std(np.concatenate(parts)) > 1e-3)
 
 
-@settings(max_examples=50)
 @given(parts)
 def test_moments_are_those_of_all_values_so_far(parts):
     moments = Moments()

@@ -23,6 +23,8 @@ from core.learning.artifacts import load_network
 from core.learning.datasets import load_labelled_pool
 from core.records import read
 
+pytestmark = pytest.mark.process  # whole attacks, with their training
+
 RANDOM = attacks.load("random")
 CONFIG = RANDOM.Config(budget=60, batch=10, rounds=2, epochs=1)
 
@@ -147,7 +149,6 @@ def test_what_one_victim_said_is_not_mixed_with_what_another_says(gate, gate_wit
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_an_attacker_that_was_killed_does_not_pay_twice(gate_with, tmp_path):
     cfg = replace(CONFIG, budget=80)
 

@@ -66,7 +66,7 @@ tensors = st.builds(
 ).map(lambda tensor: tensor.SerializeToString())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_only_gate_errors_come_of_what_a_gate_sends(data):
     gate = FakeGate(data.draw(st.sampled_from([0, 1, 64])))

@@ -24,9 +24,7 @@ from core.learning.artifacts import (
 from core.learning.networks import NAMES, build
 from core.learning.training import logits
 
-SLOWLY = settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOWLY = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 json_values = st.recursive(
     st.none()

@@ -24,7 +24,7 @@ def discs(count=32, side=21):
 
 
 @pytest.mark.parametrize("name", DRIFTS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(images=images_of, level=st.integers(0, 255))
 def test_images_stay_images_and_the_seed_decides(name, images, level):
     before = images.copy()

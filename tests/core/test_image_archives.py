@@ -151,7 +151,7 @@ def test_a_header_that_asks_for_all_memory_is_refused_before_anything_is_allocat
         load(name, home=tmp_path)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=25, suppress_health_check=[*HealthCheck])
 @given(data=st.data())
 def test_a_mutated_archive_is_read_or_refused(tmp_path, data):
     archive(tmp_path / "a.npz")

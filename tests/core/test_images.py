@@ -27,7 +27,7 @@ def test_channels_move_to_the_front_and_grey_is_luma():
 
 
 @given(seeds, st.integers(1, 4), sides, sides)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_whole_factor_takes_means_of_blocks_or_repeats_pixels(seed, factor, h, w):
     images = noise(seed, 2, 3, h * factor, w * factor)
     blocks = images.reshape(2, 3, h, factor, w, factor).mean(axis=(3, 5))
@@ -38,7 +38,7 @@ def test_a_whole_factor_takes_means_of_blocks_or_repeats_pixels(seed, factor, h,
 
 
 @given(seeds, sides, sides, sides, sides)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_any_size_keeps_range_and_mean(seed, h, w, new_h, new_w):
     images = noise(seed, 2, 1, h, w)
     out = resize(images, new_h, new_w)
@@ -63,7 +63,7 @@ PHOTOS = [noise(1, 3, 40, 60), noise(2, 3, 50, 30)]
 
 
 @given(seeds, st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 4, 9)]), st.integers(1, 30))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_longer_draw_begins_with_the_shorter(seed, shape, count):
     some, more = patches(PHOTOS, shape, count, seed), patches(PHOTOS, shape, count + 7, seed)
     assert some.shape == (count, *shape)

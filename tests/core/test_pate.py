@@ -61,7 +61,7 @@ deltas = st.floats(-15, -0.01).map(lambda x: 10.0**x)
 
 
 @given(histograms(), sigmas, deltas, st.randoms())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_epsilon_of_any_votes(votes, sigma, delta, random):
     cost = gnmax_epsilon(votes, sigma, delta)
     exhaustive, _ = rdp_to_epsilon(gnmax_rdp(votes, sigma), ORDERS, delta)
@@ -76,7 +76,7 @@ def test_epsilon_of_any_votes(votes, sigma, delta, random):
 
 
 @given(histograms(), sigmas, deltas)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_vote_that_joins_the_majority_never_raises_the_cost(votes, sigma, delta):
     rows = np.arange(len(votes))
     winner = votes.argmax(axis=1)

@@ -20,9 +20,7 @@ fields = st.dictionaries(
     max_size=4,
 )
 kinds = st.text("abcdefg", min_size=1, max_size=8)
-SLOWLY = settings(
-    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOWLY = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(fields, st.lists(st.tuples(kinds, fields), max_size=5))

@@ -29,6 +29,7 @@ def fresh(name: str = "lenet-thin", classes: int = 2):
     return build(name, SHAPE, classes, seed=0)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "precision"),
     [("lenet-thin", "float32"), ("lenet-thin", "bfloat16"), ("resnet10-thin", "float32")],
@@ -104,7 +105,7 @@ def test_a_last_batch_of_one_image_is_not_trained_alone(n):
 
 
 @given(st.integers(1, 300), st.integers(1, 80))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_batches_cover_every_image_once(n, batch):
     parts = _slices(n, batch)
     assert [i for part in parts for i in range(n)[part]] == list(range(n))

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 LINK = r'(?:href|src)="?([^"\s>]+)'
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_to_files(page):
-    for target in re.findall(r"\]\((?![a-z]+:)([^)\s#]+)", page.read_text()):
-        assert (page.parent / target).exists(), target
+def test_links_lead_to_files():
+    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\((?![a-z]+:)([^)\s#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 @pytest.fixture(scope="module")

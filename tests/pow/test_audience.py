@@ -1,7 +1,7 @@
 """The audience of a challenge: written one way, read back, refused where it is none."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pow.audience import Audience
@@ -11,7 +11,6 @@ hosts = st.lists(st.text("az09.:_-", min_size=2, max_size=20), max_size=3)
 NAMES = ("fingerprint", "ledger", "books", "calibration")
 
 
-@settings(deadline=None)
 @given(st.tuples(ids, ids, ids, ids), hosts)
 def test_an_audience_comes_back(given_ids, names):
     audience = Audience(**dict(zip(NAMES, given_ids, strict=True)), hosts=tuple(names))

@@ -1,7 +1,7 @@
 """Challenge tokens: their integrity, and what redeems them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pow.challenge import (
@@ -57,7 +57,6 @@ def test_a_token_under_another_text_is_another_puzzle():
         verify_counters(theirs, solve(grafted))
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, MAX_WORK),
     st.sampled_from(("sha1", "sha256", "virtual")),
@@ -75,7 +74,6 @@ def test_tokens_come_back(work, algorithm, name, data):
     assert len(challenge.prefix) == 59 + (challenge.puzzle.bits > 9)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_no_changed_token_is_accepted(data):
     token = bytearray(issue().token)
@@ -84,7 +82,6 @@ def test_no_changed_token_is_accepted(data):
         RING.verify(bytes(token), client="ann", now=NOW)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(data):
     with pytest.raises(MalformedChallenge):

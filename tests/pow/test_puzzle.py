@@ -3,13 +3,12 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pow.puzzle import ALGORITHMS, MAX_WORK, Puzzle, lifetime, puzzle_for
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.one_of(st.integers(1, 5_000), st.integers(1, MAX_WORK)))
 def test_work_is_met_within_3_2_percent(work):
     puzzle = puzzle_for(work)

@@ -53,7 +53,7 @@ def test_what_is_solved_verifies(algorithm, solver, threads):
         assert solution.cpu_seconds >= 0
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200),
     st.integers(0, 11),

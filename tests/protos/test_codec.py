@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -18,7 +18,6 @@ any_array = st.one_of(
 )
 
 
-@settings(max_examples=50)
 @given(any_array)
 def test_decoding_undoes_encoding(array):
     for back in (codec.decode(codec.encode(array)), codec.loads(codec.dumps(array))):
@@ -62,7 +61,6 @@ axes = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(axes, max_size=10), st.integers(0, 3), st.binary(max_size=64))
 @example([0, 2**62, 2**62, 4], pb.DTYPE_FLOAT32, b"")
 @example([0, 2**31, 2**31, 2**31], pb.DTYPE_UINT8, b"")
