@@ -217,15 +217,12 @@ def test_a_record_that_must_be_there(folder: Path, file: str, words: str, compla
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"resolved": {}}'])
 def test_a_folder_that_is_no_run_is_refused(folder: Path, text: str | None) -> None:
     about = folder / "scenario.json"
-    about.unlink() if text is None else about.write_text(text)
-    with pytest.raises(FolderError, match=r"scenario\.json"):
-        read(folder)
-
-
-def test_a_run_without_arms_is_refused(folder: Path) -> None:
     for arm in ("none", "rate"):
         (folder / arm / "runner.jsonl").unlink()
     with pytest.raises(FolderError, match="no finished arm"):
+        read(folder)
+    about.unlink() if text is None else about.write_text(text)
+    with pytest.raises(FolderError, match=r"scenario\.json"):
         read(folder)
 
 
