@@ -36,7 +36,12 @@ def _chosen(arguments: list[str]) -> None:
     import tyro
 
     module, turns = import_module(BENCHMARKS[name]), import_module("benchmarks.turns")
-    flags = tyro.cli(module.Flags, prog=f"python -m benchmarks {name}", args=arguments[1:])
+    flags = tyro.cli(
+        module.Flags,
+        prog=f"python -m benchmarks {name}",
+        description=module.__doc__,
+        args=arguments[1:],
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the children then, too
     with ExitStack() as stack:
         rows = turns.measure(module.probes(flags, stack), flags.rounds)

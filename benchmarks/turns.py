@@ -29,7 +29,7 @@ Rows = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """What all benchmarks are told."""
+    """Flags of every benchmark."""
 
     json: Path | None = None
     """Also write the result to this file: every round, and where it was measured."""

@@ -55,6 +55,8 @@ def run(flags: Flags) -> None:
     if data is not None:
         given["data"] = str(data.absolute())
     plan = sweep.cells(given, source=flags.scenario)
+    if flags.only and not plan[0].changes:
+        raise ValueError(f"--only is {flags.only!r}, but {flags.scenario} is no sweep")
     out = run_plan(
         plan,
         flags.out,

@@ -233,6 +233,10 @@ def _check_defence(server: Mapping[str, Any]) -> None:
     defence, settings = server.get("defence", "none"), server.get("defence_config", {})
     where = "server.defence_config"
     if isinstance(settings, Mapping) and defence in tuple(DEFENCES):
-        if "budget" in settings:  # as it was called before
-            raise Mistakes([f"{where}.budget is called epsilon now"])
-        configured(defence, settings, where)
+        wrong = [f"{where}.budget is called epsilon now"] if "budget" in settings else []
+        try:
+            configured(defence, {k: v for k, v in settings.items() if k != "budget"}, where)
+        except Mistakes as more:
+            wrong += more.mistakes
+        if wrong:
+            raise Mistakes(wrong)

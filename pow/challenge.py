@@ -1,8 +1,8 @@
 """Challenges: what a gate asks a client to solve, as one authenticated token.
 
-A challenge is a puzzle (pow.puzzle), k hashcash stamps of b bits, and whom it was set for. The
-token holds everything the gate has to know to redeem it, so no store of issued challenges is
-needed. Its bytes, all integers big-endian:
+A challenge is a puzzle (pow.puzzle), k hashcash stamps of b bits, and the client and query it was
+set for. The token holds everything the gate has to know to redeem it, so no store of issued
+challenges is needed. Its bytes, all integers big-endian:
 
     token = body || MAC
     body  = for each field: uint16 length || bytes

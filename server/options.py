@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,7 +97,7 @@ class Serve:
     """Write one JSON line a request to this new file."""
     defence: Name = "none"
     """What answers are perturbed by, after they were measured and priced; its settings follow it
-    as --defence.x."""
+    as --defence.x (`--defence NAME --help` lists them)."""
     defence_config: Annotated[Defence | None, tyro.conf.Suppress] = None
     puzzle: Literal["sha1", "sha256", "argon2id"] = "sha1"
     """argon2id is memory-hard; prices too small for it are asked in SHA-1."""
@@ -111,7 +112,7 @@ def serving(arguments: Sequence[str]) -> type[Serve]:
     """
     named = [
         value
-        for word, after in zip(arguments, [*arguments[1:], ""], strict=True)
+        for word, after in zip_longest(arguments, arguments[1:], fillvalue="")
         for flag, equals, value in [word.partition("=") if "=" in word else (word, "=", after)]
         if flag == "--defence"
     ]

@@ -1,4 +1,4 @@
-"""Whom a session connects to: names, proxies, certificates, keys; and what it is told at once."""
+"""Which gate a session connects to: names, proxies, certificates, keys; faults told at once."""
 
 import socket
 import threading

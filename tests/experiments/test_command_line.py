@@ -54,6 +54,7 @@ def test_a_mistake_on_the_command_line_is_one_line(
     for words, code, error in (
         (["rum"], 2, "error: unknown verb 'rum'; did you mean 'run'?"),
         (["run", "demmo", "--out", f"{tmp_path}/out"], 1, "error: scenario 'demmo': is neither"),
+        (["run", "smoke", "--only", "x"], 1, "error: --only is 'x', but smoke is no sweep"),
         (["run", str(deep)], 1, f"error: scenario {deep}: is nested too deeply"),
     ):
         monkeypatch.setattr(sys, "argv", ["experiments", *words])

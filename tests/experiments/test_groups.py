@@ -54,13 +54,13 @@ def test_arrivals_are_a_poisson_process_of_the_given_rate() -> None:
     assert other != starts[0]
 
 
-def test_a_thief_may_have_several_accounts() -> None:
+def test_an_attacker_may_have_several_accounts() -> None:
     bob = parse(broken(clients__1__accounts=3, clients__1__deal="series")).clients[1]
     assert isinstance(bob, Attacker)
     assert (bob.accounts, bob.deal, bob.name) == (3, "series", "bob")
     assert groups.ledger_names(bob) == ("bob-1", "bob-2", "bob-3")
     two = parse(broken(clients__1__accounts=2, clients__1__processes=2)).clients[1:]
-    names = [groups.ledger_names(thief) for thief in two]
+    names = [groups.ledger_names(each) for each in two]
     assert names == [("bob-1-1", "bob-1-2"), ("bob-2-1", "bob-2-2")]
     assert [groups.ledger_names(c) for c in parse(GOOD).clients] == [("ann",), ("bob",)]
 
@@ -94,7 +94,7 @@ def test_what_a_group_says_of_its_clients_reaches_them(
     told = {name: " ".join(each.command("h:1")) for name, each in started.items()}
     assert "--drift dimmed --drift-strength 2.0" in told["ann"]
     assert "--threads 3 " in told["ann"]  # none is one for each core
-    assert "--threads 1 " in told["bob"]  # he may use but the one
+    assert "--threads 1 " in told["bob"]  # it may use only the one
     assert {name: each.background for name, each in started.items()} == {"ann": False, "bob": True}
 
 

@@ -54,7 +54,7 @@ TERMINAL = [
 ]
 """As a terminal starts a command, whatever started these tests."""
 
-# Whoever has the token may run what he likes on these workers, and Ray listens to all.
+# Anybody with the token may run anything on these workers, and Ray listens to all.
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
 HEAD = """
 import ray, sys

@@ -20,7 +20,7 @@ from pow.challenge import Challenge
 from pow.solver import solve
 from protos import gate_pb2 as pb
 from protos.gate_pb2_grpc import GateStub
-from server import model
+from server import model, options
 
 pytestmark = pytest.mark.process  # calibrating takes seconds
 
@@ -56,6 +56,10 @@ def test_mistakes_are_one_line(copied, monkeypatch, flags, message):
     command, *rest = flags
     model_flag = () if "--model" in flags else ("--model", "m")
     assert message in refused(command, *rest, "--home", copied, *model_flag)
+
+
+def test_a_command_line_without_words_is_read():
+    assert options.serving([]) is options.Serve
 
 
 def test_a_port_that_is_taken(copied):
