@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from statistics import fmean
+from textwrap import shorten
 
 from experiments.report.lines import Drawing, Line, Panel, Style, lines
 from experiments.report.tables import (
@@ -262,5 +263,7 @@ def _quantity(
         log=log + ("y" if far else ""),
         bottom=None if far else floor,
         form=of.form,
-        rows=() if field else [label(summary, cell) for cell in cells],
+        rows=()
+        if field
+        else [shorten(label(summary, cell), 50, placeholder=" …") for cell in cells],
     )
