@@ -12,5 +12,5 @@ def suggest(name: object, known: Iterable[str]) -> str:
     """The end of a message, e.g. `"; did you mean 'rate'?"`; empty if no known name is near."""
     if not isinstance(name, str):
         return ""
-    near = get_close_matches(name[:SHOWN], list(known), n=1, cutoff=0.5)
+    near = get_close_matches(name[:SHOWN], list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

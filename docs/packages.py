@@ -1,4 +1,4 @@
-"""Draws docs/packages.svg: the packages, what is in each, and who imports whom.
+"""Draws docs/packages.svg: the packages, what is in each, and their imports.
 
 Run as `python docs/packages.py` after the imports between packages or the first line of a
 package's docstring changed. The arrows are read from the code by grimp, the rows from the layers
@@ -128,7 +128,7 @@ def svg() -> str:
 
 
 TEMPLATE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
-<title>The packages of powgate and who imports whom</title>
+<title>The packages of powgate and their imports</title>
 <style>
 rect {{ fill: #fffdf7; stroke: #555; }}
 text {{ font: 12px sans-serif; fill: #333; }}

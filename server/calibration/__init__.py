@@ -1,4 +1,4 @@
-"""Calibration: what honest clients cost, how fast this host answers and hashes, what to charge.
+"""Calibration: costs of honest clients, service time and hash rate of this host, and the price.
 
 Made by `server.calibration.make`, stored as JSON beside the model; every constant of a price
 is in it.

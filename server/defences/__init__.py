@@ -112,7 +112,7 @@ class Budgeted(Defence):
 
     def __post_init__(self) -> None:
         if not 0 <= self.epsilon <= LARGEST_L1:
-            raise ValueError(f"the L1 budget is {self.epsilon}, expected 0 to {LARGEST_L1:g}")
+            raise ValueError(f"epsilon is {self.epsilon}, expected 0 to {LARGEST_L1:g}")
 
 
 @dataclass(frozen=True, slots=True)

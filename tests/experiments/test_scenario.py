@@ -139,7 +139,7 @@ CROWDS = [{**GOOD["clients"][0], "name": f"a{n}", "processes": 1000} for n in ra
         # Defences.
         ({"server__defence": "gradient"}, "is 'gradient', expected one of none, rounding"),
         ({"server": {"defence": 5, "defence_config": {}}}, "server.defence is 5, expected a str"),
-        ({"server": mad(epsilon=3)}, "server.defence_config the L1 budget is 3.0, expected 0 to 2"),
+        ({"server": mad(epsilon=3)}, "server.defence_config epsilon is 3.0, expected 0 to 2"),
         ({"server": mad(tau=0.5)}, "defence_config.tau is not a known key, known here: epsilon"),
         ({"server": mad(epsilon="1")}, "defence_config.epsilon is '1', expected a number"),
         ({"server": mad(epsilom=1)}, "is not a known key; did you mean 'epsilon'?"),

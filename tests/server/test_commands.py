@@ -160,7 +160,7 @@ def test_virtual_work_and_other_puzzles(copied, images, flags, algorithm, solver
 def test_a_defence_is_served_once_its_surrogates_are_there(copied, images):
     there, asked = ("--home", copied, "--model", "m"), ("--policy", "none", "--defence", "mad")
     assert "prepare the model again with --defence mad" in refused(*SERVE, *asked, *there)
-    assert "--defence the L1 budget is 3.0, expected 0 to 2" in refused(
+    assert "--defence epsilon is 3.0, expected 0 to 2" in refused(
         *SERVE, *asked, "--defence.epsilon", "3", *there
     )
     assert "unknown defence 'madd'" in refused("prepare", "--defence", "madd", *there)

@@ -30,8 +30,8 @@ def test_what_is_no_posterior(posterior, why):
 @pytest.mark.parametrize(
     ("name", "settings", "mistakes"),
     [
-        ("random", {"epsilon": 3.0}, ["x the L1 budget is 3.0, expected 0 to 2"]),
-        ("mad", {"epsilon": -1}, ["x the L1 budget is -1.0, expected 0 to 2"]),
+        ("random", {"epsilon": 3.0}, ["x epsilon is 3.0, expected 0 to 2"]),
+        ("mad", {"epsilon": -1}, ["x epsilon is -1.0, expected 0 to 2"]),
         (
             "gradient_redirection",
             {"target": "up", "layers": "first", "keep_top": 1},
