@@ -10,14 +10,8 @@ from importlib import import_module
 
 from core import command
 
-BENCHMARKS = {
-    "puzzles": "benchmarks.puzzles",
-    "gate": "benchmarks.gate",
-    "measures": "benchmarks.measures",
-    "defences": "benchmarks.defences",
-    "flood": "benchmarks.flood",
-}
-"""The module of each: `Flags`, `probes(flags, stack)`, perhaps `about(rows)` for its file."""
+BENCHMARKS = ("puzzles", "gate", "measures", "defences", "flood")
+"""Modules here, each with `Flags`, `probes(flags, stack)`, perhaps `about(rows)` for its file."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +29,7 @@ def _chosen(arguments: list[str]) -> None:
     # All that takes time is imported in here, where a Ctrl-C ends in one line.
     import tyro
 
-    module, turns = import_module(BENCHMARKS[name]), import_module("benchmarks.turns")
+    module, turns = import_module(f"benchmarks.{name}"), import_module("benchmarks.turns")
     flags = tyro.cli(
         module.Flags,
         prog=f"python -m benchmarks {name}",

@@ -45,7 +45,7 @@ CLONE = ["accuracy", "fidelity"]
 SHARES = {
     "right": "right",
     "own class, honest": "own_class_honest",
-    "own class, thief's": "own_class_asked",
+    "own class, attacker's": "own_class_asked",
     "honest accuracy": "honest_accuracy",
 }
 """Columns of the table of what surrogates have learnt."""
