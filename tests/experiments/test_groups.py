@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -106,4 +107,4 @@ def test_a_defence_stands_beside_the_policies(tmp_path: Path) -> None:
     assert prepare[prepare.index("--defence") + 1] == "gradient_redirection"
     serve = commands.arm(good, "rate", tmp_path, tmp_path).server
     options = tyro.cli(serving(serve), args=serve[serve.index("serve") + 1 :])
-    assert options.defence_config == Redirection(epsilon=1.0, keep_top=True)
+    assert asdict(options.defence_config) == asdict(Redirection(epsilon=1.0, keep_top=True))

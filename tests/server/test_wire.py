@@ -190,9 +190,14 @@ def test_work_can_be_redeemed_while_predictions_are_under_way(gate, stub):
 def test_a_request_id_many_times_at_once_is_charged_once_and_for_its_inputs_only(gate, stub):
     asked = request()
     others = [request(IMAGES * n / 8, asked.request_id) for n in range(1, 7)]
+    reached = threading.Event()
     with slow_victim(gate) as go:
-        calls = [stub.Predict.future(each, metadata=ANNE) for each in (asked, asked, *others)]
-        for _ in range(3):  # until they are under way: calls of a connection arrive in order
+        slow = gate.victim.answer
+        gate.victim.answer = lambda images: reached.set() or slow(images)
+        calls = [stub.Predict.future(asked, metadata=ANNE)]
+        assert reached.wait(10)  # the others come while it is computed
+        calls += [stub.Predict.future(each, metadata=ANNE) for each in (asked, *others)]
+        for _ in range(3):  # until most are under way
             stub.GetAccount(pb.GetAccountRequest(), metadata=ANNE)
         go.set()
         codes = [call.code().name for call in calls]
