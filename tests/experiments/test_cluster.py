@@ -13,20 +13,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from scenarios import SMALL
 
 import experiments
 from experiments import cluster, running, sweep
 from experiments.process import RunError
 from experiments.scenario import load
 
-RAW: dict[str, Any] = {
-    "name": "swept",
-    "seed": 3,
-    "victim": {"dataset": "digits", "network": "lenet-thin"},
-    "server": {"policies": ["rate"]},
-    "clients": [{"name": "ann", "kind": "honest", "images": 10}],
-}
-PLAN = {**RAW, "sweep": {"seed": [1, 2, 3]}}
+PLAN = {**SMALL, "sweep": {"seed": [1, 2, 3]}}
 NAMES = ["1-seed=1", "2-seed=2", "3-seed=3"]
 
 
@@ -158,7 +152,7 @@ def test_what_is_sent_is_plain(go: Any, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert [folder.name for folder in go(workers, home=Path("h"))] == NAMES
     assert workers.sent["2-seed=2"] == {
-        "given": {**RAW, "seed": 2},
+        "given": {**SMALL, "seed": 2},
         "source": "swept.toml",
         "question": "",
         "command": "again",
@@ -190,12 +184,12 @@ def test_a_cell_that_fails_there_stops_no_other_and_is_repeated(go: Any, tmp_pat
 def test_a_scenario_without_a_sweep_goes_there_too(go: Any, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     with pytest.raises(RunError, match=r"^1 of 1 cells failed; swept: far: no luck$"):
-        go(PlayedWorkers(**{"": ("far: no luck", b"")}), RAW)
+        go(PlayedWorkers(**{"": ("far: no luck", b"")}), SMALL)
     assert not out.exists()
-    assert go(PlayedWorkers(), RAW) == [out]
+    assert go(PlayedWorkers(), SMALL) == [out]
     assert [entry.name for entry in out.iterdir()] == ["summary.json"]
     with pytest.raises(RunError, match="out exists already: a run needs a folder of its own"):
-        go(PlayedWorkers(), RAW)
+        go(PlayedWorkers(), SMALL)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

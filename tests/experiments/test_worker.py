@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scenarios import SMALL
 
 from experiments import cluster, commands, runner
 from experiments.process import RunError
 from experiments.scenario import parse
 
-RAW: dict[str, Any] = {
-    "name": "swept",
-    "seed": 3,
-    "victim": {"dataset": "digits", "network": "lenet-thin"},
-    "server": {"policies": ["rate"]},
-    "clients": [{"name": "ann", "kind": "honest", "images": 10}],
-}
-MODEL = Path("models", commands.model_name(parse(RAW)))
+MODEL = Path("models", commands.model_name(parse(SMALL)))
 HOST = platform.node()
 
 
@@ -67,7 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Trains:
 
 
 def job(home: Path | str, **changed: Any) -> str:
-    about = {"given": RAW, "source": "sent.toml", "question": "Why?", "command": "again"}
+    about = {"given": SMALL, "source": "sent.toml", "question": "Why?", "command": "again"}
     return json.dumps({**about, "edition": cluster.edition(), "home": str(home), **changed})
 
 
@@ -83,8 +77,8 @@ def test_a_job_elsewhere_is_the_job_here(run: Trains, home: Path, tmp_path: Path
     reason, packed = cluster.run_on_worker(job(home))
     assert reason == ""
     there = run.asked
-    assert there["scenario"] == parse(RAW, source="sent.toml")
-    assert (there["given"], there["asks"], there["command"]) == (RAW, "Why?", "again")
+    assert there["scenario"] == parse(SMALL, source="sent.toml")
+    assert (there["given"], there["asks"], there["command"]) == (SMALL, "Why?", "again")
     assert list((tmp_path / "cells").iterdir()) == []
 
     run.failing = RunError("the server died")  # what was recorded comes back

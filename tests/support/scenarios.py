@@ -5,6 +5,15 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+SMALL: dict[str, Any] = {
+    "name": "swept",
+    "seed": 3,
+    "victim": {"dataset": "digits", "network": "lenet-thin"},
+    "server": {"policies": ["rate"]},
+    "clients": [{"name": "ann", "kind": "honest", "images": 10}],
+}
+"""One honest client of one priced gate."""
+
 GOOD: dict[str, Any] = {
     "name": "good",
     "seed": 3,
