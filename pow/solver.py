@@ -10,14 +10,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pow import native
 from pow.challenge import Challenge
 from pow.hashcash import BASE64, DIGEST_BITS, check_algorithm, check_bits, digest, stamp_prefix
 from pow.native import Exhausted as Exhausted
-from pow.threads import share
+from pow.threads import SharedSearch, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,19 +205,9 @@ def _watch(
 
 
 @dataclass(slots=True)
-class PlainSearch:
+class PlainSearch(SharedSearch):
     """Counting up in hexadecimal, one digest a try."""
 
-    prefix: str
-    bits: int
-    count: int
-    algorithm: str
-    kernel: str
-    keep_on: Callable[[int], None] = lambda _: None  # called with the hashes so far; may raise
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    counters: list[str] = field(default_factory=list)
-    hashes: int = 0
-    cpu_seconds: float = 0.0
     over: bool = False
 
     def run(self, threads: int) -> None:

@@ -1,9 +1,26 @@
-"""One piece of work shared by several threads."""
+"""A search for stamps, and one piece of work, shared by several threads."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class SharedSearch:
+    """What every search is given and what its threads add up."""
+
+    prefix: str
+    bits: int
+    count: int
+    algorithm: str
+    kernel: str
+    keep_on: Callable[[int], None] = lambda _: None  # called with the hashes so far; may raise
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    counters: list[str] = field(default_factory=list)
+    hashes: int = 0
+    cpu_seconds: float = 0.0
 
 
 def share(work: Callable[[bool], None], threads: int, stop: Callable[[], None]) -> None:

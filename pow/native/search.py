@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +15,7 @@ from pow.native.compiled import kernel_name
 from pow.native.kernels import HASHES, NONCES, Hash, Words
 from pow.native.layout import EPOCHS, Layout
 from pow.native.scans import SCANS, SHAPES
-from pow.threads import share
+from pow.threads import SharedSearch, share
 
 KERNELS: Final = tuple(SHAPES)
 _MANY_LANES: Final = 512
@@ -26,20 +25,10 @@ _CHUNK: Final = {"avx512": 1 << 20, "portable": 1 << 19}  # hashes between looks
 
 
 @dataclass(slots=True)
-class Search:
+class Search(SharedSearch):
     """One search shared by its threads; ValueError for a kernel or prefix that does not fit."""
 
-    prefix: str
-    bits: int
-    count: int
-    algorithm: str
-    kernel: str
-    keep_on: Callable[[int], None] = lambda _: None  # called with the hashes so far; may raise
-    lock: threading.Lock = field(default_factory=threading.Lock)
     stop: Words = field(default_factory=lambda: np.zeros(1, dtype=np.uint32))
-    counters: list[str] = field(default_factory=list)
-    hashes: int = 0
-    cpu_seconds: float = 0.0
     layout: Layout = field(init=False)
     hash: Hash = field(init=False)
     chain: Words = field(init=False)  # (lanes, words)
