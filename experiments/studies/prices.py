@@ -24,8 +24,6 @@ from experiments.studies.measures import rounded, write
 from server import measures
 from server.options import DEFAULT_MEASURE
 
-TRICKS = "per useful*"
-
 TABLE = f"""
 honest iid, median                                     | <= 1.25 | honest iid           | median
 honest iid, p99                                        | <= 2    | honest iid           | p99
